@@ -1,0 +1,79 @@
+"""Reads the arguments of one verb from its table of options.
+
+The rule: pure, and without click, whose import alone costs more than the rest of a start. The
+same table gives click what it needs for help and completion (tree.py).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class UsageError(Exception):
+    """The command line is not understood; the sentence says which part."""
+
+
+class Option:
+    """One option that takes a value; with `choices` only one of them, with `repeated` many."""
+
+    __slots__ = ("attribute", "choices", "flag", "metavar", "repeated", "summary")
+
+    def __init__(
+        self, flag: str, metavar: str, summary: str, *, repeated: bool = False,
+        choices: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        self.flag, self.metavar, self.summary = flag, metavar, summary
+        self.repeated, self.choices = repeated, choices
+        self.attribute = flag.removeprefix("--").replace("-", "_")
+
+
+class Parsed:
+    """`values` by attribute, only of options that were given; `operands` before `--`, `rest`
+    after it."""
+
+    __slots__ = ("operands", "rest", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[str]] = {}
+        self.operands: list[str] = []
+        self.rest: list[str] = []
+
+    def last(self, attribute: str) -> str | None:
+        """The value given last, which is the one that counts."""
+        found = self.values.get(attribute)
+        return found[-1] if found else None
+
+
+def parse(arguments: Sequence[str], options: Sequence[Option]) -> Parsed:
+    """Splits the arguments. Raises UsageError."""
+    known = {option.flag: option for option in options}
+    parsed = Parsed()
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            parsed.rest = list(words)
+        elif word.startswith("-") and word != "-":
+            flag, given, value = word.partition("=")
+            option = known.get(flag) or _unknown(flag, known)
+            _keep(parsed, option, value if given else next(words, None))
+        else:
+            parsed.operands.append(word)
+    return parsed
+
+
+def _keep(parsed: Parsed, option: Option, value: str | None) -> None:
+    if value is None:
+        raise UsageError(f"{option.flag} needs a value: {option.flag} {option.metavar}")
+    if option.choices and value not in option.choices:
+        raise UsageError(f"{option.flag} is one of {', '.join(option.choices)}, not {value!r}")
+    parsed.values.setdefault(option.attribute, []).append(value)
+
+
+def _unknown(flag: str, known: dict[str, Option]) -> Option:
+    import difflib
+
+    nearest = difflib.get_close_matches(flag, known, 1, cutoff=0.5)
+    advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+    raise UsageError(f"no option {flag}: {advice}")

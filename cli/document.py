@@ -1,0 +1,119 @@
+"""The JSON document of `spear run --output json`.
+
+The rule: one document whatever happens, with the same keys; null where there is nothing to say.
+What never became an execution has the status `refused`, so that a guest's own exit code 125 is
+told apart.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from spear.runtime.interface import Frame, LogLine, Program
+    from spear.spearlet.execution.execution import Execution
+
+OFFSET_MAX = 0xFFFFFFFF  # beyond it the engine does not know where in the module a frame is
+LEVELS = ("trace", "debug", "info", "warn", "error")
+
+
+def of_execution(
+    execution: Execution, program: Program, logs: Sequence[LogLine], warnings: Sequence[str]
+) -> dict[str, Any]:
+    """Everything the record says; times in Unix milliseconds, sizes in bytes."""
+    error = execution.error
+    text, encoding = _text(execution.output)
+    return {
+        "execution_id": execution.id,
+        "status": execution.status,
+        "cause": execution.cause,
+        "exit_code": execution.exit_code,
+        "error": error and {"code": error.code, "message": error.message, "trap": error.trap},
+        "backtrace": [
+            {"function": frame.function, "index": frame.index, "offset": _offset(frame)}
+            for frame in (error.backtrace if error else ())
+        ],
+        "output": text,
+        "output_encoding": encoding,
+        "output_bytes": len(execution.output),
+        "logs": [_log(line) for line in logs],
+        "log_lines": execution.log_lines,
+        "log_lost": execution.log_lost,
+        "log_truncated": execution.log_truncated,
+        "times": _times(execution),
+        "limits": _limits(execution),
+        "memory_bytes": execution.memory_bytes,
+        "input_bytes": execution.input_bytes,
+        "task": execution.task_name,
+        "node": execution.node_name,
+        "artifact": {
+            "sha256": execution.artifact, "shape": program.shape, "source": program.source,
+        },
+        "durability": execution.durability,
+        "warnings": list(warnings),
+    }  # fmt: skip
+
+
+def of_refusal(error: Exception, sentence: str, hint: str) -> dict[str, Any]:
+    """Where no execution came to be."""
+    return {
+        "execution_id": None,
+        "status": "refused",
+        "cause": "refused",
+        "exit_code": None,
+        "error": {"code": _code(error), "message": sentence, "trap": "", "hint": hint},
+        "backtrace": [],
+        "output": "",
+        "output_encoding": "utf-8",
+        "output_bytes": 0,
+        "logs": [],
+        "warnings": [],
+    }
+
+
+def dump(document: dict[str, Any]) -> bytes:
+    import json
+
+    return json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _code(error: Exception) -> str:
+    """ModuleInvalid -> MODULE_INVALID."""
+    name = type(error).__name__
+    return "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper()
+
+
+def _text(data: bytes) -> tuple[str, str]:
+    try:
+        return data.decode(), "utf-8"
+    except UnicodeDecodeError:
+        import base64
+
+        return base64.b64encode(data).decode(), "base64"
+
+
+def _offset(frame: Frame) -> int | None:
+    return frame.offset if frame.offset <= OFFSET_MAX else None
+
+
+def _log(line: LogLine) -> dict[str, Any]:
+    return {
+        "seq": line.seq, "time_ms": line.time_ms, "level": LEVELS[line.level],
+        "stream": line.stream, "message": line.message,
+    }  # fmt: skip
+
+
+def _times(execution: Execution) -> dict[str, float]:
+    return {
+        "created_ms": execution.created_ns / 1e6,
+        "started_ms": execution.started_ns / 1e6,
+        "finished_ms": execution.finished_ns / 1e6,
+        "duration_ms": execution.duration_ns / 1e6,
+    }
+
+
+def _limits(execution: Execution) -> dict[str, float]:
+    limits = dict(execution.limits)
+    return {"timeout_ms": limits.pop("timeout_ns") / 1e6, **limits}

@@ -1,0 +1,234 @@
+/* spear.h: what a C guest may ask of its SPEAR host.
+ *
+ * Build with zig's C compiler (pip install ziglang):
+ *
+ *   python -m ziglang cc -target wasm32-wasi -O2 -I sdk/c \
+ *       -Wl,-z,stack-size=65536 -o agent.wasm agent.c
+ *
+ * The small stack matters: the default of 16 MiB makes each instance far dearer to start.
+ *
+ * A guest gets its input and gives its output the ordinary way: argv, environment and stdin in;
+ * stdout and the exit code out; each line of stdout is logged too, and stderr at level error.
+ *
+ * Rules for every call below: a result under 0 is a negated SPEAR_E... number (not one of
+ * errno.h, whose numbers differ); strings are pointer + length, not NUL-terminated; everything is
+ * little-endian. "len in/out": *len is the room on entry and the size on return; where the room is
+ * too small the call writes only the size it needs to *len and returns -SPEAR_ENOSPC.
+ */
+#ifndef SPEAR_H
+#define SPEAR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#ifndef SPEAR_NO_STDIO
+#include <stdarg.h>
+#include <stdio.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SPEAR_IMPORT(name) __attribute__((import_module("spear"), import_name(name)))
+
+/* ---- Error numbers ------------------------------------------------------------------------- */
+
+enum {
+    SPEAR_EPERM = 1,
+    SPEAR_ENOENT = 2,
+    SPEAR_EIO = 5,
+    SPEAR_EBADF = 9,
+    SPEAR_EAGAIN = 11,
+    SPEAR_ENOMEM = 12,
+    SPEAR_EACCES = 13,
+    SPEAR_EFAULT = 14,
+    SPEAR_EBUSY = 16,
+    SPEAR_EEXIST = 17,
+    SPEAR_EINVAL = 22,
+    SPEAR_ENOSPC = 28,
+    SPEAR_EPIPE = 32,
+    SPEAR_ENOSYS = 38,
+    SPEAR_ECONNRESET = 104,
+    SPEAR_ENOTCONN = 107,
+    SPEAR_ETIMEDOUT = 110,
+    SPEAR_ESTALE = 116,
+};
+
+/* ---- Time, randomness, sleep --------------------------------------------------------------- */
+
+/* Unix time in milliseconds. */
+SPEAR_IMPORT("time_now_ms") int64_t sp_time_now_ms(void);
+
+/* Unix time in seconds. */
+SPEAR_IMPORT("wall_time_s") int64_t sp_wall_time_s(void);
+
+/* 64 uniformly random bits. */
+SPEAR_IMPORT("random_i64") int64_t sp_random_i64(void);
+
+/* Sleeps; costs the host no thread. A negative value sleeps until the execution is ended. */
+SPEAR_IMPORT("sleep_ms") void sp_sleep_ms(int32_t ms);
+
+/* ---- Log ----------------------------------------------------------------------------------- */
+
+enum {
+    SPEAR_TRACE = 0,
+    SPEAR_DEBUG = 1,
+    SPEAR_INFO = 2,
+    SPEAR_WARN = 3,
+    SPEAR_ERROR = 4,
+};
+
+#define SPEAR_LOG_BYTES_MAX 16384
+
+/* One log entry. 0; -EINVAL if len is negative or above SPEAR_LOG_BYTES_MAX (nothing is logged);
+ * -EFAULT if the text is not inside memory. An unknown level counts as info. */
+SPEAR_IMPORT("log") int32_t sp_log(int32_t level, const char *text, int32_t len);
+
+/* Logs a C string, cut at SPEAR_LOG_BYTES_MAX. */
+static inline int32_t sp_log_str(int32_t level, const char *text)
+{
+    int32_t len = 0;
+    while (len < SPEAR_LOG_BYTES_MAX && text[len] != '\0')
+        len++;
+    return sp_log(level, text, len);
+}
+
+#ifndef SPEAR_NO_STDIO
+/* Logs a formatted message, cut at 1,023 bytes. */
+__attribute__((format(printf, 2, 3)))
+static inline int32_t sp_logf(int32_t level, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (len < 0)
+        return -SPEAR_EINVAL;
+    return sp_log(level, text, len < (int)sizeof text ? len : (int)sizeof text - 1);
+}
+#endif
+
+/* ==== Declared, not served yet =================================================================
+ * The calls from here to the end of the file belong to the ABI and keep their shape, so a guest
+ * that uses them links and starts; until the host serves one, it returns -SPEAR_ENOSYS and the
+ * first such call logs a warning.
+ * ============================================================================================= */
+
+/* ---- Chat completion ----------------------------------------------------------------------- */
+
+enum { SPEAR_CHAT_SET_PARAM = 1, SPEAR_CHAT_GET_METRICS = 2 };            /* sp_cchat_ctl */
+enum { SPEAR_CHAT_METRICS = 1 << 0, SPEAR_CHAT_AUTO_TOOL_CALL = 1 << 1 }; /* sp_cchat_send */
+
+/* A tool in the guest: reads its arguments as JSON, writes its answer as UTF-8 (len in/out). */
+typedef int32_t (*sp_tool)(const char *args, int32_t args_len, char *out, uint32_t *out_len);
+
+/* A new session's descriptor. */
+SPEAR_IMPORT("cchat_create") int32_t sp_cchat_create(void);
+/* Appends a message. */
+SPEAR_IMPORT("cchat_write_msg")
+int32_t sp_cchat_write_msg(int32_t fd, const char *role, int32_t role_len,
+                           const char *content, int32_t content_len);
+/* Offers a tool, described by an OpenAI tool object. Link with -Wl,--export-table. */
+SPEAR_IMPORT("cchat_write_fn")
+int32_t sp_cchat_write_fn(int32_t fd, sp_tool tool, const char *json, int32_t json_len);
+/* SET_PARAM: {"key":..., "value":...} of *len bytes. GET_METRICS: JSON, len in/out. */
+SPEAR_IMPORT("cchat_ctl") int32_t sp_cchat_ctl(int32_t fd, int32_t cmd, void *arg, uint32_t *len);
+/* Waits for the model's answer; gives the response's descriptor. */
+SPEAR_IMPORT("cchat_send") int32_t sp_cchat_send(int32_t fd, int32_t flags);
+/* Copies the response's JSON (len in/out); may be repeated. Gives the size. */
+SPEAR_IMPORT("cchat_recv") int32_t sp_cchat_recv(int32_t response_fd, void *out, uint32_t *len);
+/* Closes a session or a response. */
+SPEAR_IMPORT("cchat_close") int32_t sp_cchat_close(int32_t fd);
+
+/* ---- Realtime speech recognition ----------------------------------------------------------- */
+
+enum { /* sp_rtasr_ctl */
+    SPEAR_RTASR_SET_PARAM = 1,
+    SPEAR_RTASR_CONNECT = 2,
+    SPEAR_RTASR_GET_STATUS = 3,
+    SPEAR_RTASR_SEND_EVENT = 4,
+    SPEAR_RTASR_FLUSH = 5,
+    SPEAR_RTASR_CLEAR = 6,
+    SPEAR_RTASR_SET_AUTOFLUSH = 7,
+    SPEAR_RTASR_GET_AUTOFLUSH = 8,
+};
+
+SPEAR_IMPORT("rtasr_create") int32_t sp_rtasr_create(void);
+/* len must be valid for every command, also for one without an argument (*len = 0). */
+SPEAR_IMPORT("rtasr_ctl") int32_t sp_rtasr_ctl(int32_t fd, int32_t cmd, void *arg, uint32_t *len);
+/* Queues audio; gives the bytes accepted, or -EAGAIN. */
+SPEAR_IMPORT("rtasr_write") int32_t sp_rtasr_write(int32_t fd, const void *pcm, int32_t len);
+/* Takes one event (len in/out), or -EAGAIN. */
+SPEAR_IMPORT("rtasr_read") int32_t sp_rtasr_read(int32_t fd, void *out, uint32_t *len);
+SPEAR_IMPORT("rtasr_close") int32_t sp_rtasr_close(int32_t fd);
+
+/* ---- Microphone ---------------------------------------------------------------------------- */
+
+enum { SPEAR_MIC_SET_PARAM = 1, SPEAR_MIC_GET_STATUS = 2 }; /* sp_mic_ctl */
+
+SPEAR_IMPORT("mic_create") int32_t sp_mic_create(void);
+/* SET_PARAM (one flat JSON object) starts the capture anew. */
+SPEAR_IMPORT("mic_ctl") int32_t sp_mic_ctl(int32_t fd, int32_t cmd, void *arg, uint32_t *len);
+/* Takes one PCM frame (len in/out), or -EAGAIN. */
+SPEAR_IMPORT("mic_read") int32_t sp_mic_read(int32_t fd, void *out, uint32_t *len);
+SPEAR_IMPORT("mic_close") int32_t sp_mic_close(int32_t fd);
+
+/* ---- User streams -------------------------------------------------------------------------- */
+
+enum { SPEAR_STREAM_IN = 1, SPEAR_STREAM_OUT = 2, SPEAR_STREAM_BOTH = 3 }; /* direction */
+enum { SPEAR_STREAM_CONNECTED = 1, SPEAR_STREAM_SESSION_CLOSED = 2 };      /* event kind */
+
+typedef struct { uint32_t stream_id, kind; } sp_stream_event;
+
+SPEAR_IMPORT("user_stream_open") int32_t sp_user_stream_open(int32_t stream_id, int32_t direction);
+/* Takes one whole frame, header included (len in/out), or -EAGAIN. */
+SPEAR_IMPORT("user_stream_read") int32_t sp_user_stream_read(int32_t fd, void *out, uint32_t *len);
+/* Sends one whole frame; 0, not a count. */
+SPEAR_IMPORT("user_stream_write")
+int32_t sp_user_stream_write(int32_t fd, const void *frame, int32_t len);
+/* Closes a stream's descriptor or a control one. */
+SPEAR_IMPORT("user_stream_close") int32_t sp_user_stream_close(int32_t fd);
+SPEAR_IMPORT("user_stream_ctl_open") int32_t sp_user_stream_ctl_open(void);
+/* Takes one event (len in/out, 8 bytes), or -EAGAIN. */
+SPEAR_IMPORT("user_stream_ctl_read")
+int32_t sp_user_stream_ctl_read(int32_t fd, sp_stream_event *out, uint32_t *len);
+
+/* ---- Waiting for several descriptors (level triggered) --------------------------------------- */
+
+enum {
+    SPEAR_EPOLLIN = 0x001,
+    SPEAR_EPOLLOUT = 0x004,
+    SPEAR_EPOLLERR = 0x008,
+    SPEAR_EPOLLHUP = 0x010,
+};
+enum { SPEAR_EPOLL_ADD = 1, SPEAR_EPOLL_MOD = 2, SPEAR_EPOLL_DEL = 3 };
+
+typedef struct { int32_t fd, events; } sp_epoll_event;
+
+SPEAR_IMPORT("spear_epoll_create") int32_t sp_epoll_create(void);
+/* ERR and HUP are reported only if they are asked for in events. */
+SPEAR_IMPORT("spear_epoll_ctl")
+int32_t sp_epoll_ctl(int32_t epfd, int32_t op, int32_t fd, int32_t events);
+/* Gives the number of records; *len counts bytes both ways. timeout_ms: -1 for ever, 0 poll. */
+SPEAR_IMPORT("spear_epoll_wait")
+int32_t sp_epoll_wait(int32_t epfd, sp_epoll_event *out, uint32_t *len, int32_t timeout_ms);
+SPEAR_IMPORT("spear_epoll_close") int32_t sp_epoll_close(int32_t epfd);
+
+/* ---- Any descriptor ------------------------------------------------------------------------ */
+
+enum { /* sp_fd_ctl */
+    SPEAR_FD_SET_FLAGS = 1,
+    SPEAR_FD_GET_FLAGS = 2,
+    SPEAR_FD_GET_KIND = 3,
+    SPEAR_FD_GET_STATUS = 4,
+    SPEAR_FD_GET_METRICS = 5,
+};
+
+/* JSON in or out; the GET commands use len in/out. */
+SPEAR_IMPORT("spear_fd_ctl") int32_t sp_fd_ctl(int32_t fd, int32_t cmd, void *arg, uint32_t *len);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

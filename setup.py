@@ -1,0 +1,67 @@
+"""Builds the native modules: every `spear/_core/*.pyx` becomes one extension module.
+
+`SPEAR_BUILD` chooses the build: `release` (default), `debug` (bounds checks and assertions on)
+or `asan` (AddressSanitizer and UBSan; run with the matching LD_PRELOAD, see scripts/asan.sh).
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+# C files that belong to a module beside its own .pyx.
+C_SOURCES = {"engine": ["spear/_core/guestmem.c"]}
+
+MODE = os.environ.get("SPEAR_BUILD", "release")
+ROOT = Path(__file__).parent
+
+COMPILE_ARGS = {
+    "release": ["-O3", "-g1", "-fno-semantic-interposition", "-DCYTHON_CLINE_IN_TRACEBACK=0"],
+    "debug": ["-O1", "-g", "-UNDEBUG", "-DSPEAR_DEBUG=1"],
+    "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
+             "-fno-sanitize=alignment", "-DSPEAR_DEBUG=1"],
+}
+LINK_ARGS = {"release": [], "debug": [], "asan": ["-fsanitize=address,undefined"]}
+
+
+def extensions() -> list[Extension]:
+    if MODE not in COMPILE_ARGS:
+        raise SystemExit(f"SPEAR_BUILD={MODE!r}: expected one of {', '.join(COMPILE_ARGS)}")
+    from Cython.Build import cythonize
+
+    checked = MODE != "release"
+    modules = [
+        Extension(
+            f"spear._core.{path.stem}",
+            [str(path.relative_to(ROOT)), *C_SOURCES.get(path.stem, [])],
+            include_dirs=["spear/_core"],
+            extra_compile_args=["-std=gnu11", "-Wall", "-Wno-unused-function", "-pthread",
+                                *COMPILE_ARGS[MODE]],
+            extra_link_args=["-pthread", *LINK_ARGS[MODE]],
+            depends=[str(p.relative_to(ROOT)) for p in sorted((ROOT / "spear/_core").glob("*.h"))],
+        )
+        for path in sorted((ROOT / "spear/_core").glob("*.pyx"))
+    ]
+    return cythonize(
+        modules,
+        build_dir=f"build/cython-{MODE}",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": checked,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": checked,
+            "embedsignature": True,
+        },
+    )
+
+
+setup(
+    packages=[
+        "spear", "spear._core", "spear.hostcalls", "spear.runtime", "spear.runtime.wasm",
+        "spear.spearlet", "spear.spearlet.execution", "spear.cli",
+    ],
+    package_dir={"spear": "spear", "spear.cli": "cli"},
+    package_data={"spear": ["py.typed"], "spear._core": ["*.pyi", "*.pxd", "*.h"]},
+    ext_modules=extensions(),
+)

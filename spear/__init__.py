@@ -1,0 +1,64 @@
+"""SPEAR runs AI agents as small sandboxed programs.
+
+The rule: importing the package imports nothing else; a public name is imported when it is used.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear._core.framing import FrameDecoder as FrameDecoder
+    from spear._core.framing import encode as encode
+    from spear._core.framing import encode_many as encode_many
+    from spear._core.objstore import DELETE as DELETE
+    from spear._core.objstore import ObjectStore as ObjectStore
+    from spear._core.queues import DueQueue as DueQueue
+    from spear._core.queues import RunQueue as RunQueue
+    from spear.errors import EngineUnavailable as EngineUnavailable
+    from spear.errors import FrameError as FrameError
+    from spear.errors import InvalidArgument as InvalidArgument
+    from spear.errors import ModuleInvalid as ModuleInvalid
+    from spear.errors import ModuleLimit as ModuleLimit
+    from spear.errors import NodeBusy as NodeBusy
+    from spear.errors import NodeClosed as NodeClosed
+    from spear.errors import NotFound as NotFound
+    from spear.errors import ObjectError as ObjectError
+    from spear.errors import ObjectInUse as ObjectInUse
+    from spear.errors import ObjectNotFound as ObjectNotFound
+    from spear.errors import QueueFull as QueueFull
+    from spear.errors import SnapshotExpired as SnapshotExpired
+    from spear.errors import SpearError as SpearError
+    from spear.errors import StoreFull as StoreFull
+    from spear.errors import VersionConflict as VersionConflict
+    from spear.spearlet.execution.execution import Execution as Execution
+    from spear.spearlet.node import Spearlet as Spearlet
+    from spear.spearlet.node import SyncSpearlet as SyncSpearlet
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "spear._core.framing": ("FrameDecoder", "encode", "encode_many"),
+    "spear._core.objstore": ("DELETE", "ObjectStore"),
+    "spear._core.queues": ("DueQueue", "RunQueue"),
+    "spear.errors": (
+        "EngineUnavailable", "FrameError", "InvalidArgument", "ModuleInvalid", "ModuleLimit",
+        "NodeBusy", "NodeClosed", "NotFound", "ObjectError", "ObjectInUse", "ObjectNotFound",
+        "QueueFull", "SnapshotExpired", "SpearError", "StoreFull", "VersionConflict",
+    ),
+    "spear.spearlet.execution.execution": ("Execution",),
+    "spear.spearlet.node": ("Spearlet", "SyncSpearlet"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'spear' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+# Native only: see blockpool.pxd. Nothing here is reachable from Python.

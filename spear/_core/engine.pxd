@@ -1,0 +1,34 @@
+"""The contract of the engine for the executor."""
+
+from libc.stdint cimport int64_t
+
+from spear._core.engineapi cimport *
+
+cdef class Module:
+    cdef wasm_engine_t *native_engine
+    cdef wasmtime_module_t *native
+    cdef wasmtime_instance_pre_t *pre
+    cdef object engine                  # keeps the native engine alive
+    cdef object signatures              # exported functions: name -> signature
+    cdef bint exports_memory
+    cdef readonly str digest
+    cdef readonly str shape
+    cdef readonly object memory_min_bytes
+    cdef readonly object memory_max_bytes
+    cdef readonly object table_min_elements
+    cdef readonly tuple exports
+    cdef readonly tuple unserved
+    cdef readonly str source
+    cdef readonly str warning
+
+cdef class Engine:
+    cdef wasm_engine_t *native
+    cdef wasmtime_linker_t *linker
+    cdef void *memories                 # gm_pool
+    cdef object lock
+    cdef readonly int slots
+
+    cdef int _make(self) except -1
+    cdef int _obtain(self, Module module, bytes wasm, cache_dir) except -1
+    cdef int _compile(self, Module module, bytes wasm) except -1
+    cdef bint _deserialize(self, Module module, path) except -1

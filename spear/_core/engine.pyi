@@ -1,0 +1,38 @@
+"""Wasmtime through its C API; see engine.pyx for the rules."""
+
+from typing import final
+
+VERSION_FLOOR: tuple[int, int, int]
+VERSION_CEILING: tuple[int, int, int]  # first release not tried
+
+def library() -> tuple[str, str]:
+    """Version and path of the engine's library. Raises EngineUnavailable with what to install."""
+
+@final
+class Import:
+    module: str
+    name: str
+    kind: str  # func, memory, table, global
+    signature: str  # "(i32, i64) -> i32"
+
+@final
+class Module:
+    """A compiled and linked module, ready to be instantiated; immutable, safe to share."""
+
+    digest: str  # sha256 of the wasm bytes, hex
+    shape: str  # "small" (memory minimum up to 1 MiB) or "large"
+    memory_min_bytes: int
+    memory_max_bytes: int | None
+    exports: tuple[str, ...]  # exported functions
+    unserved: tuple[str, ...]  # imports of the ABI that answer -ENOSYS in this build
+    source: str  # "compiled" or "cache"
+    warning: str  # why the cache was not used although asked for, else ""
+
+@final
+class Engine:
+    """The four settings of the engine are made when first needed and shared by all modules."""
+
+    def __init__(self, *, slots: int = 1000) -> None: ...
+    def load(self, wasm: bytes, *, cache_dir: str | None = None) -> Module:
+        """Compiles or loads from the cache. Raises ModuleInvalid (not wasm, truncated, component,
+        unknown imports with all names, wrong signatures, more than one memory), ModuleLimit."""

@@ -1,0 +1,350 @@
+"""Wasmtime through its C API: compile or load from the cache, link, ready to instantiate.
+
+Rule: one engine serves guests of both shapes, since memories and fiber stacks come from our own
+recycler (guestmem.h); it is made when the first module is loaded. What a module declares is checked
+before it is compiled, so that every refusal names what was found. Compiled code in the cache is
+trusted only in a folder and file that nobody else can write, with its checksum right.
+"""
+
+import os
+from _thread import allocate_lock
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memset
+
+from spear._core cimport engineapi
+from spear._core.engineapi cimport *
+from spear._core.hostabi cimport hostabi_table
+from spear._core.imports cimport import_row, import_table
+from spear._core.wasi cimport wasi_table
+
+from spear._core import aotcache, engineapi as _engineapi, wasmfile
+from spear.errors import EngineUnavailable, ModuleInvalid, ModuleLimit
+
+cdef extern from "guestmem.h" nogil:
+    ctypedef struct gm_pool:
+        pass
+    ctypedef struct gm_options:
+        uint32_t memories_max
+        uint32_t stacks_max
+        size_t stack_bytes
+    ctypedef struct gm_stats:
+        uint64_t memories_made, memories_idle, stacks_made, stacks_idle, idle_bytes
+        uint64_t zeroed, dropped, bytes_zeroed, adapted
+    ctypedef struct gm_wasmtime:
+        void *error_new
+        void *host_memory_creator_set
+        void *host_stack_creator_set
+        void *memory_init_cow_set
+    ctypedef enum gm_clean:
+        GM_CLEAN_AUTO
+        GM_CLEAN_SCAN
+        GM_CLEAN_READ
+        GM_CLEAN_DROP
+    gm_pool *gm_pool_new(const gm_options *options, char *why, size_t why_len)
+    void gm_pool_release(gm_pool *pool)
+    gm_clean gm_pool_clean(const gm_pool *pool)
+    void gm_pool_stats(gm_pool *pool, gm_stats *out)
+    void gm_pool_trim(gm_pool *pool)
+    void gm_install(gm_pool *pool, wasm_config_t *config, const gm_wasmtime *api)
+
+wasmtime_bind(engineapi.functions())
+
+VERSION_FLOOR = _engineapi.VERSION_FLOOR
+VERSION_CEILING = _engineapi.VERSION_CEILING
+library = _engineapi.library
+
+WASM_STACK_BYTES = 256 << 10
+FIBER_STACK_BYTES = 1 << 20
+TABLE_ELEMENTS_MAX = 100_000
+# What a compiled module depends on beside the engine's version; part of the cache's key.
+SETTINGS = f"epoch stack={WASM_STACK_BYTES} copied-data one-memory 1"
+
+cdef dict _LETTERS = {"i": "i32", "I": "i64"}
+
+
+cdef str _take_error(wasmtime_error_t *error):
+    """The engine's message; the error is deleted."""
+    cdef wasm_byte_vec_t text
+    wasmtime_error_message(error, &text)
+    message = text.data[:text.size].decode("utf-8", "replace")
+    wasm_byte_vec_delete(&text)
+    wasmtime_error_delete(error)
+    return message
+
+
+# ---- the host's import tables
+
+cdef str _signature(const import_row *row):
+    params = ", ".join(_LETTERS[letter] for letter in row.params.decode())
+    results = ", ".join(_LETTERS[letter] for letter in row.results.decode())
+    return f"({params}) -> {results or '()'}"
+
+
+def host_imports():
+    """What guests may import: {(module, name): (signature, served)}."""
+    found = {}
+    cdef import_table table
+    cdef uint32_t index
+    for number in range(2):
+        table = hostabi_table() if number == 0 else wasi_table()
+        for index in range(table.count):
+            row = &table.rows[index]
+            found[row.module.decode(), row.name.decode()] = _signature(row), bool(row.served)
+    return found
+
+
+_HOST_IMPORTS = host_imports()
+
+
+cdef wasm_functype_t *_functype(const import_row *row):
+    cdef wasm_valtype_vec_t sides[2]
+    cdef wasm_valtype_t *types[16]
+    cdef const char *letters
+    cdef size_t count
+    for side in range(2):
+        letters = row.params if side == 0 else row.results
+        count = 0
+        while letters[count] != 0:
+            types[count] = wasm_valtype_new(
+                WASMTIME_KIND_I32 if letters[count] == c"i" else WASMTIME_KIND_I64)
+            count += 1
+        wasm_valtype_vec_new(&sides[side], count, types)
+    return wasm_functype_new(&sides[0], &sides[1])
+
+
+cdef int _link(wasmtime_linker_t *linker, import_table table) except -1:
+    cdef uint32_t index
+    cdef const import_row *row
+    cdef wasm_functype_t *type
+    cdef wasmtime_error_t *error
+    for index in range(table.count):
+        row = &table.rows[index]
+        type = _functype(row)
+        module, name = row.module, row.name
+        if row.park != NULL:
+            error = wasmtime_linker_define_async_func(
+                linker, row.module, len(module), row.name, len(name), type, row.park, row.env, NULL)
+        else:
+            error = wasmtime_linker_define_func_unchecked(
+                linker, row.module, len(module), row.name, len(name), type, row.call, row.env, NULL)
+        wasm_functype_delete(type)
+        if error != NULL:
+            raise AssertionError(_take_error(error))
+    return 0
+
+
+# ---- what a module declares
+
+def check_imports(declared):
+    """Raises ModuleInvalid that names every import the host does not have, or has otherwise."""
+    unknown, wrong = [], []
+    for item in declared.imports:
+        known = _HOST_IMPORTS.get((item.module, item.name))
+        if known is None or item.kind != "func":
+            unknown.append(f"{item.module}.{item.name} ({item.kind})")
+        elif item.signature != known[0]:
+            wrong.append(f"{item.module}.{item.name} as {item.signature}, here {known[0]}")
+    if unknown:
+        raise ModuleInvalid(
+            f"the module imports what this host does not have: {', '.join(unknown)}; modules "
+            "'spear' and 'wasi_snapshot_preview1' are served")
+    if wrong:
+        raise ModuleInvalid(f"the module imports with another signature: {'; '.join(wrong)}")
+
+
+def check_shape(declared):
+    """Raises ModuleInvalid or ModuleLimit where a module has more memories or table than served."""
+    if len(declared.memories) > 1:
+        raise ModuleInvalid(
+            f"the module has {len(declared.memories)} memories; one memory per module is served")
+    for minimum, _ in declared.tables:
+        if minimum > TABLE_ELEMENTS_MAX:
+            raise ModuleLimit(
+                f"the module's table begins with {minimum} elements, "
+                f"the limit is {TABLE_ELEMENTS_MAX}")
+
+
+cdef class Module:
+    """A compiled and linked module; immutable, made by `Engine.load`, safe to share."""
+
+    def __init__(self):
+        raise TypeError("Module objects are made by Engine.load")
+
+    def __dealloc__(self):
+        if self.pre != NULL:
+            wasmtime_instance_pre_delete(self.pre)
+        if self.native != NULL:
+            wasmtime_module_delete(self.native)
+
+    def __repr__(self):
+        return f"<Module {self.digest[:12]} {self.shape}>"
+
+
+cdef Module _describe(declared, digest):
+    cdef Module module = Module.__new__(Module)
+    module.digest, module.shape = digest, declared.shape
+    module.memory_min_bytes, module.memory_max_bytes = 0, None
+    for minimum, maximum, _ in declared.memories:
+        module.memory_min_bytes = minimum * wasmfile.PAGE_BYTES
+        module.memory_max_bytes = None if maximum is None else maximum * wasmfile.PAGE_BYTES
+    module.table_min_elements = max((minimum for minimum, _ in declared.tables), default=0)
+    module.signatures = {
+        name: signature for name, kind, signature in declared.exports if kind == "func"}
+    module.exports = tuple(module.signatures)
+    module.exports_memory = any(
+        kind == "memory" and name == "memory" for name, kind, _ in declared.exports)
+    module.unserved = tuple(
+        item.name for item in declared.imports if not _HOST_IMPORTS[item.module, item.name][1])
+    return module
+
+
+cdef class Engine:
+    """One engine and its linker. `slots`: how many guests may live at once.
+
+    The first `load` makes the native part. Guests of forked children are refused.
+    """
+
+    def __cinit__(self, *, int slots=1000):
+        if not 1 <= slots <= 24_000:
+            raise ValueError(f"slots={slots}: 1 to 24000, so that 4 GiB for each can be reserved")
+        self.slots = slots
+        self.lock = allocate_lock()
+
+    def __dealloc__(self):
+        if self.linker != NULL:
+            wasmtime_linker_delete(self.linker)
+        if self.native != NULL:
+            wasm_engine_delete(self.native)
+        if self.memories != NULL:
+            gm_pool_release(<gm_pool *>self.memories)
+
+    cdef int _make(self) except -1:
+        """The native engine, once."""
+        with self.lock:
+            if self.native == NULL:
+                self.memories = _new_pool(self.slots)
+                self.native = _new_engine(<gm_pool *>self.memories)
+                self.linker = wasmtime_linker_new(self.native)
+                _link(self.linker, hostabi_table())
+                _link(self.linker, wasi_table())
+        return 0
+
+    def load(self, wasm not None, *, cache_dir=None):
+        """Compiles `wasm` (bytes), or takes it from `cache_dir`; see engine.pyi for the errors."""
+        wasm = bytes(wasm)
+        declared = wasmfile.scan(wasm)
+        check_imports(declared)
+        check_shape(declared)
+        self._make()
+        digest = aotcache.digest_of(wasm)
+        cdef Module module = _describe(declared, digest)
+        module.engine, module.native_engine = self, self.native
+        self._obtain(module, wasm, cache_dir)
+        cdef wasmtime_error_t *error = wasmtime_linker_instantiate_pre(
+            self.linker, module.native, &module.pre)
+        if error != NULL:
+            raise ModuleInvalid(f"the module does not link: {_take_error(error)}")
+        return module
+
+    cdef int _obtain(self, Module module, bytes wasm, cache_dir) except -1:
+        """Compiled code from the cache if it can be trusted, else compiled and stored there."""
+        module.source, module.warning = "compiled", ""
+        if cache_dir is None:
+            return self._compile(module, wasm)
+        name = aotcache.entry_name(module.digest, library()[0], SETTINGS)
+        path, module.warning = aotcache.find(cache_dir, name)
+        if path is not None and self._deserialize(module, path):
+            module.source = "cache"
+            return 0
+        self._compile(module, wasm)
+        if aotcache.is_usable(cache_dir):
+            module.warning = aotcache.store(cache_dir, name, _serialized(module)) or module.warning
+        return 0
+
+    cdef int _compile(self, Module module, bytes wasm) except -1:
+        cdef const uint8_t *data = wasm
+        cdef size_t size = len(wasm)
+        cdef wasmtime_error_t *error
+        with nogil:
+            error = wasmtime_module_new(self.native, data, size, &module.native)
+        if error != NULL:
+            raise ModuleInvalid(f"the module is not valid: {_take_error(error)}")
+        return 0
+
+    cdef bint _deserialize(self, Module module, path) except -1:
+        cdef bytes encoded = os.fsencode(path)
+        cdef wasmtime_error_t *error = wasmtime_module_deserialize_file(
+            self.native, encoded, &module.native)
+        if error != NULL:
+            module.warning = f"the cached code {path} was not taken: {_take_error(error)}"
+            return False
+        return True
+
+    def stats(self):
+        """Memories and stacks of guests: made, idle, resident bytes; how they are cleaned."""
+        if self.memories == NULL:
+            return {}
+        cdef gm_stats stats
+        gm_pool_stats(<gm_pool *>self.memories, &stats)
+        cleaning = {GM_CLEAN_SCAN: "scan", GM_CLEAN_READ: "pagemap", GM_CLEAN_DROP: "drop"}
+        return {
+            "memories_made": stats.memories_made, "memories_idle": stats.memories_idle,
+            "stacks_made": stats.stacks_made, "stacks_idle": stats.stacks_idle,
+            "idle_bytes": stats.idle_bytes, "cleaned": stats.zeroed, "dropped": stats.dropped,
+            "cleaning": cleaning[gm_pool_clean(<gm_pool *>self.memories)],
+        }
+
+    def trim(self):
+        """Gives the pages of idle guests' memories and stacks back to the system."""
+        if self.memories != NULL:
+            gm_pool_trim(<gm_pool *>self.memories)
+
+
+cdef bytes _serialized(Module module):
+    cdef wasm_byte_vec_t code
+    cdef wasmtime_error_t *error = wasmtime_module_serialize(module.native, &code)
+    if error != NULL:
+        raise AssertionError(_take_error(error))
+    data = code.data[:code.size]
+    wasm_byte_vec_delete(&code)
+    return data
+
+
+cdef gm_pool *_new_pool(int slots) except NULL:
+    cdef gm_options options
+    cdef char why[200]
+    cdef gm_pool *pool
+    memset(&options, 0, sizeof(options))
+    options.memories_max = options.stacks_max = slots
+    options.stack_bytes = FIBER_STACK_BYTES
+    why[0] = 0
+    pool = gm_pool_new(&options, why, sizeof(why))
+    if pool == NULL:
+        raise EngineUnavailable(f"no room for the memories of guests: {why.decode()}")
+    return pool
+
+
+cdef wasm_engine_t *_new_engine(gm_pool *memories) except NULL:
+    cdef wasm_config_t *config = wasm_config_new()
+    wasmtime_config_epoch_interruption_set(config, True)
+    wasmtime_config_max_wasm_stack_set(config, WASM_STACK_BYTES)
+    wasmtime_config_async_stack_size_set(config, FIBER_STACK_BYTES)
+    wasmtime_config_wasm_threads_set(config, False)
+    wasmtime_config_wasm_multi_memory_set(config, False)
+    wasmtime_config_wasm_memory64_set(config, False)
+    wasmtime_config_wasm_gc_set(config, False)
+    wasmtime_config_wasm_function_references_set(config, False)
+    wasmtime_config_wasm_exceptions_set(config, False)
+    wasmtime_config_memory_reservation_set(config, <uint64_t>4 << 30)
+    wasmtime_config_memory_may_move_set(config, False)
+    cdef gm_wasmtime api
+    api.error_new = <void *>wasmtime_error_new
+    api.host_memory_creator_set = <void *>wasmtime_config_host_memory_creator_set
+    api.host_stack_creator_set = <void *>wasmtime_config_host_stack_creator_set
+    api.memory_init_cow_set = <void *>wasmtime_config_memory_init_cow_set
+    gm_install(memories, config, &api)
+    cdef wasm_engine_t *engine = wasm_engine_new_with_config(config)
+    if engine == NULL:
+        raise EngineUnavailable("the engine refused its settings on this machine")
+    return engine

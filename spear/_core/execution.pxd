@@ -1,0 +1,10 @@
+"""One guest's way through the engine: begin, poll, end; see execution.pyx."""
+
+from spear._core.guest cimport guest_t
+
+# Makes the store and begins to instantiate. False: it could not, and the cause is set.
+cdef bint execution_begin(guest_t *guest) noexcept nogil
+# Runs the guest until it ends (True), waits or used its slice (False).
+cdef bint execution_poll(guest_t *guest) noexcept nogil
+# Frees all that the engine holds for it and settles how it ended.
+cdef void execution_end(guest_t *guest) noexcept nogil

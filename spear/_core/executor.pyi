@@ -1,0 +1,105 @@
+"""Runs guests on fibers over native worker threads; see executor.pyx for the rules."""
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+from spear._core.engine import Module
+
+STATUS_COMPLETED: str  # "completed"
+STATUS_FAILED: str  # "failed"
+STATUS_TERMINATED: str  # "terminated"
+STATUS_TIMEOUT: str  # "timeout"
+
+@final
+class LogLine:
+    """One line a guest logged: `seq` from 1, `time_ms` Unix, `level` 0-4, `stream`, `message`."""
+
+    seq: int
+    time_ms: int
+    level: int
+    stream: str  # "log", "stdout" or "stderr"
+    message: str
+
+@final
+class Frame:
+    """One frame of a backtrace, innermost first."""
+
+    function: str  # the guest's name for it, or "<function N>"
+    index: int
+    offset: int  # bytes into the module
+
+@final
+class Outcome:
+    """How an execution ended; every field is final."""
+
+    status: str  # completed, failed, terminated, timeout
+    cause: str  # exit, trap, deadline, cancelled, output_limit, instantiate, fuel
+    exit_code: int  # the guest's own; -1 where it never exited by itself
+    message: str  # one sentence, "" when completed
+    trap: str  # the trap's name as the engine has it, else ""
+    backtrace: tuple[Frame, ...]
+    started_ns: int  # Unix time
+    duration_ns: int
+    memory_bytes: int  # linear memory at the end
+    log_lines: int
+    log_lost: int  # lines that left the ring unread
+    log_truncated: bool
+    output_bytes: int
+
+@final
+class Run:
+    """One run of a module; made by `Executor.start`, waited for once or often, from any thread."""
+
+    @property
+    def done(self) -> bool: ...
+    def wait(self, timeout_s: float | None = None, *, events: bool = False) -> bool:
+        """True once ended. Releases the GIL. With `events`, also returns (False) as soon as new
+        output or log lines can be read. KeyboardInterrupt passes through."""
+
+    def cancel(self, reason: str = "") -> bool:
+        """Ends the guest wherever it is; False if it had ended already."""
+
+    def read_logs(self, count_max: int = 2048) -> list[LogLine]:
+        """Takes the lines logged since the last call, oldest first."""
+
+    def read_output(self) -> bytes:
+        """Takes what the guest wrote to stdout since the last call."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Valid once done; RuntimeError before."""
+
+    @property
+    def output(self) -> bytes:
+        """All of stdout, whether or not it was read before. Valid once done."""
+
+    def __await__(self): ...  # type: ignore[no-untyped-def]
+
+@final
+class Executor:
+    """`workers` native threads (0: one per core); at most `guests_max` live guests."""
+
+    def __init__(
+        self, *, workers: int = 0, guests_max: int = 1000, epoch_tick_ms: int = 10
+    ) -> None: ...
+    def start(
+        self,
+        module: Module,
+        *,
+        entry: str = "_start",
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout_ns: int = 60_000_000_000,
+        memory_bytes_max: int = 64 << 20,
+        output_bytes_max: int = 16 << 20,
+        log_bytes_max: int = 10 << 20,
+        log_stdout: bool = True,
+        inline: bool = False,
+    ) -> Run:
+        """Starts one fresh instance of `module`. With `inline` its first slice runs on this
+        thread, with the GIL released. Raises NodeBusy at `guests_max`, NodeClosed after close."""
+
+    def stats(self) -> dict[str, int]: ...
+    def close(self, grace_s: float = 0.0) -> None:
+        """Takes no more; waits up to `grace_s`, then ends what still runs. Idempotent."""

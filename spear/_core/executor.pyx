@@ -1,0 +1,522 @@
+"""Runs guests on fibers over native worker threads: the Python face of the scheduler.
+
+Rule: decides nothing; it fills guest records, waits with the GIL released, and reads results. A Run
+that nobody holds any more is cancelled. In a coroutine a Run is awaited on the thread's event loop;
+where none runs the Run yields itself, and who drives the coroutine calls `wait`.
+"""
+
+import sys
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+
+from spear._core.engine cimport Module
+from spear._core.guest cimport *
+from spear._core.scheduler cimport *
+from spear._core.sync cimport *
+
+from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit, NodeBusy, NodeClosed
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t read(int fd, void *data, size_t size)
+
+cdef enum:
+    WAIT_SLICE_NS = 50000000       # how long a wait may go without looking for signals
+    DRAIN_MAX = 256                # ends told to an event loop in one turn
+    LOG_BATCH = 256
+
+STATUS_COMPLETED = "completed"
+STATUS_FAILED = "failed"
+STATUS_TERMINATED = "terminated"
+STATUS_TIMEOUT = "timeout"
+
+TIMEOUT_NS_MAX = 365 * 24 * 3600 * 1_000_000_000
+MEMORY_BYTES_MAX = 4 << 30
+TABLE_ELEMENTS_MAX = 100_000
+
+cdef tuple _STREAMS = ("log", "stdout", "stderr")
+cdef dict _CAUSES = {
+    CAUSE_EXIT: "exit", CAUSE_TRAP: "trap", CAUSE_DEADLINE: "deadline",
+    CAUSE_CANCELLED: "cancelled", CAUSE_OUTPUT: "output_limit",
+    CAUSE_INSTANTIATE: "instantiate", CAUSE_MEMORY: "no_memory",
+}
+# Trap codes of the engine that core modules can meet.
+cdef dict _TRAPS = {
+    0: "call stack exhausted",
+    1: "out of bounds memory access",
+    2: "misaligned memory access",
+    3: "out of bounds table access",
+    4: "call of a null table entry",
+    5: "call with a wrong signature",
+    6: "integer overflow",
+    7: "integer division by zero",
+    8: "invalid conversion to integer",
+    9: "unreachable code reached",
+    10: "interrupted",
+    11: "out of fuel",
+    12: "atomic wait on unshared memory",
+    13: "null reference",
+}
+
+
+class LogLine:
+    """One line a guest logged; see executor.pyi."""
+
+    __slots__ = ("level", "message", "seq", "stream", "time_ms")
+
+    def __init__(self, seq, time_ms, level, stream, message):
+        self.seq, self.time_ms, self.level = seq, time_ms, level
+        self.stream, self.message = stream, message
+
+    def __repr__(self):
+        return f"LogLine({self.seq}, {self.stream}, {self.level}, {self.message!r})"
+
+
+class Frame:
+    """One frame of a backtrace; see executor.pyi."""
+
+    __slots__ = ("function", "index", "offset")
+
+    def __init__(self, function, index, offset):
+        self.function, self.index, self.offset = function, index, offset
+
+    def __repr__(self):
+        return f"{self.function} (function {self.index}, offset {self.offset:#x})"
+
+
+class Outcome:
+    """How a run ended; see executor.pyi."""
+
+    __slots__ = (
+        "backtrace", "cause", "duration_ns", "exit_code", "log_lines", "log_lost",
+        "log_truncated", "memory_bytes", "message", "output_bytes", "started_ns", "status", "trap",
+    )
+
+    def __repr__(self):
+        return f"<Outcome {self.status} {self.cause} exit_code={self.exit_code} {self.message!r}>"
+
+
+cdef str _text(const char *data, size_t size):
+    return data[:size].decode("utf-8", "replace")
+
+
+cdef object _line(const log_entry *entry):
+    return LogLine(entry.seq, entry.time_ms, entry.level, _STREAMS[entry.stream],
+                   _text(entry.text, entry.size))
+
+
+cdef object _frame(const trace_frame *frame):
+    if frame.name == NULL:
+        return Frame(f"<function {frame.index}>", frame.index, frame.offset)
+    name = frame.name.decode("utf-8", "replace")
+    return Frame(name, frame.index, frame.offset)
+
+
+cdef str _status(guest_t *guest):
+    if guest.cause == CAUSE_EXIT:
+        return STATUS_COMPLETED if guest.exit_code == 0 else STATUS_FAILED
+    if guest.cause == CAUSE_DEADLINE:
+        return STATUS_TIMEOUT
+    return STATUS_TERMINATED if guest.cause == CAUSE_CANCELLED else STATUS_FAILED
+
+
+cdef str _engine_message(guest_t *guest):
+    """The last cause the engine gives, without its own backtrace."""
+    if guest.message == NULL:
+        return ""
+    lines = guest.message.decode("utf-8", "replace").strip().splitlines()
+    return lines[len(lines) - 1].strip() if lines else ""
+
+
+cdef str _message(guest_t *guest, str trap, str reason, limits):
+    timeout_ns, output_bytes = limits
+    if guest.cause == CAUSE_EXIT:
+        return "" if guest.exit_code == 0 else f"the guest exited with code {guest.exit_code}"
+    if guest.cause == CAUSE_TRAP:
+        return f"the guest trapped: {trap or _engine_message(guest)}"
+    if guest.cause == CAUSE_DEADLINE:
+        return f"the guest was stopped at its deadline of {timeout_ns / 1e9:g} s"
+    if guest.cause == CAUSE_CANCELLED:
+        return f"the guest was cancelled{': ' + reason if reason else ''}"
+    if guest.cause == CAUSE_OUTPUT:
+        return f"the guest wrote more than its output limit of {output_bytes} bytes"
+    if guest.cause == CAUSE_INSTANTIATE:
+        return f"the module could not be instantiated: {_engine_message(guest) or trap}"
+    return "the host had no memory left for the guest"
+
+
+cdef object _outcome(guest_t *guest, str reason, limits):
+    trap = ""
+    if guest.cause == CAUSE_TRAP or guest.cause == CAUSE_INSTANTIATE:
+        trap = _TRAPS.get(guest.trap_code, "") if guest.trap_code >= 0 else _engine_message(guest)
+    outcome = Outcome()
+    outcome.status, outcome.cause = _status(guest), _CAUSES[guest.cause]
+    outcome.exit_code = guest.exit_code if guest.cause == CAUSE_EXIT else -1
+    outcome.trap = trap if guest.cause == CAUSE_TRAP else ""
+    outcome.message = _message(guest, trap, reason, limits)
+    outcome.backtrace = tuple(_frame(&guest.frames[i]) for i in range(guest.frame_count))
+    outcome.started_ns, outcome.duration_ns = guest.started_ns, guest.ended_ns - guest.began_ns
+    outcome.memory_bytes, outcome.output_bytes = guest.memory_bytes, guest.output.size
+    outcome.log_lines, outcome.log_lost = guest.log_lines, guest.log_lost
+    outcome.log_truncated = bool(guest.log_truncated)
+    return outcome
+
+
+cdef class Run:
+    """One run of a module; made by `Executor.start`; waited for once or often, by any thread."""
+
+    cdef guest_t *guest
+    cdef Executor executor
+    cdef Module module
+    cdef tuple kept                # what the record borrows
+    cdef tuple limits
+    cdef str reason
+    cdef object __weakref__
+
+    def __init__(self):
+        raise TypeError("Run objects are made by Executor.start")
+
+    def __dealloc__(self):
+        if self.guest == NULL:
+            return
+        if self.guest.executor != NULL:
+            with nogil:
+                executor_doom(self.executor.native, self.guest, CAUSE_CANCELLED)
+                self.await_end(INT64_MAX, False)
+        guest_release(self.guest)
+
+    cdef bint ended(self) noexcept nogil:
+        return load32(&self.guest.state) == ENDED
+
+    cdef bint has_news(self) noexcept nogil:
+        """Whether output or log lines wait for a reader."""
+        cdef bint news
+        pthread_mutex_lock(&self.guest.lock)
+        news = (self.guest.output.size > self.guest.output_read
+                or self.guest.log_tail > self.guest.log_head)
+        pthread_mutex_unlock(&self.guest.lock)
+        return news
+
+    cdef bint await_end(self, int64_t until_ns, bint events) noexcept nogil:
+        """Until the end, news (with `events`) or `until_ns`, whichever is first."""
+        cdef int64_t left
+        cdef int32_t seen
+        cdef bint stop = False
+        add32(&self.guest.waiters, 1)
+        while not stop:
+            seen = load32(&self.guest.events)
+            left = INT64_MAX if until_ns == INT64_MAX else until_ns - monotonic_ns()
+            stop = self.ended() or left <= 0 or (events and self.has_news())
+            if not stop:
+                futex_wait(&self.guest.events, seen, -1 if until_ns == INT64_MAX else left)
+        add32(&self.guest.waiters, -1)
+        return self.ended()
+
+    @property
+    def done(self):
+        return bool(self.ended())
+
+    def wait(self, timeout_s=None, *, bint events=False):
+        """True once ended; False at the time limit or, with `events`, when something can be read."""
+        cdef int64_t until_ns = INT64_MAX, slice_ns, now
+        cdef bint ended = self.ended()
+        if timeout_s is not None:
+            until_ns = monotonic_ns() + <int64_t>(min(max(timeout_s, 0.0), 1e9) * 1e9)
+        while not ended and not (events and self.has_news()):
+            now = monotonic_ns()
+            if now >= until_ns:
+                return False
+            slice_ns = min(until_ns, now + WAIT_SLICE_NS)
+            with nogil:
+                ended = self.await_end(slice_ns, events)
+            PyErr_CheckSignals()
+        return bool(ended)
+
+    def cancel(self, reason=""):
+        """Ends the guest wherever it is; False if its end was settled already."""
+        cdef bint ours
+        if not self.ended():
+            self.reason = self.reason or str(reason)
+        with nogil:
+            ours = executor_doom(self.executor.native, self.guest, CAUSE_CANCELLED)
+        return bool(ours)
+
+    def read_logs(self, Py_ssize_t count_max=LOG_RING):
+        """Takes the lines logged since the last call, oldest first."""
+        cdef log_entry *entries[LOG_BATCH]
+        cdef Py_ssize_t taken, index
+        lines = []
+        while len(lines) < count_max:
+            taken = guest_take_logs(
+                self.guest, entries, min(count_max - <Py_ssize_t>len(lines), <Py_ssize_t>LOG_BATCH))
+            for index in range(taken):
+                lines.append(_line(entries[index]))
+                free(entries[index])
+            if taken < LOG_BATCH:
+                break
+        return lines
+
+    def read_output(self):
+        """Takes what was written to stdout since the last call."""
+        pthread_mutex_lock(&self.guest.lock)
+        cdef size_t begin = self.guest.output_read, end = self.guest.output.size
+        self.guest.output_read = end
+        data = self.guest.output.data[begin:end] if end > begin else b""
+        pthread_mutex_unlock(&self.guest.lock)
+        return data
+
+    cdef int check_ended(self) except -1:
+        if not self.ended():
+            raise RuntimeError("the run has not ended yet: wait for it first")
+        return 0
+
+    @property
+    def outcome(self):
+        """How it ended; RuntimeError before."""
+        self.check_ended()
+        return _outcome(self.guest, self.reason, self.limits)
+
+    @property
+    def output(self):
+        """All of stdout; RuntimeError before the end."""
+        self.check_ended()
+        return self.guest.output.data[:self.guest.output.size] if self.guest.output.size else b""
+
+    def __await__(self):
+        return _awaiting(self)
+
+
+def _awaiting(Run run):
+    """Waits on the thread's event loop; without one the driver of the coroutine waits."""
+    while not run.ended():
+        loop = _running_loop()
+        if loop is None:
+            yield run
+        else:
+            yield from run.executor.hub_of(loop).future_of(run)
+    return run.outcome
+
+
+cdef object _running_loop():
+    asyncio = sys.modules.get("asyncio.events")
+    return None if asyncio is None else asyncio._get_running_loop()
+
+
+cdef class Hub:
+    """Tells one event loop which runs have ended."""
+
+    cdef hub_t *native
+    cdef object loop
+    cdef dict waiting              # address of the record -> (run, futures)
+    cdef list backlog              # ended runs not told yet
+
+    def __cinit__(self, loop):
+        self.native = hub_new()
+        if self.native == NULL:
+            raise MemoryError("no eventfd for the event loop")
+        self.loop, self.waiting, self.backlog = loop, {}, []
+        loop.add_reader(self.native.fd, self.drain)
+
+    def __dealloc__(self):
+        if self.native != NULL:
+            hub_release(self.native)
+
+    def future_of(self, Run run):
+        """A future of this loop that is set when the run ends."""
+        future = self.loop.create_future()
+        key = <uint64_t>run.guest
+        entry = self.waiting.get(key)
+        if entry is None:
+            if not hub_watch(self.native, run.guest):
+                if not run.ended():
+                    raise RuntimeError("the run is awaited by another event loop already")
+                future.set_result(None)
+                return future
+            entry = self.waiting[key] = (run, [])
+        entry[1].append(future)
+        return future
+
+    def drain(self):
+        """A bounded number of ends a turn, then the loop's other work."""
+        cdef uint64_t count
+        read(self.native.fd, &count, 8)
+        self._collect()
+        for _ in range(min(DRAIN_MAX, len(self.backlog))):
+            _, futures = self.waiting.pop(self.backlog.pop(), (None, ()))
+            for future in futures:
+                if not future.done():
+                    future.set_result(None)
+        if self.backlog:
+            self.loop.call_soon(self.drain)
+
+    cdef _collect(self):
+        """The native list is newest first, and so the backlog is popped oldest first."""
+        cdef guest_t *guest = hub_take(self.native)
+        cdef guest_t *following
+        fresh = []
+        while guest != NULL:
+            following = guest.next_done
+            fresh.append(<uint64_t>guest)
+            guest_release(guest)
+            guest = following
+        self.backlog[:0] = fresh
+
+    def close(self):
+        if not self.loop.is_closed():
+            self.loop.remove_reader(self.native.fd)
+
+
+cdef bytes _strings(items, what):
+    """Strings one behind another, each with its NUL."""
+    parts = []
+    for item in items:
+        if "\0" in item:
+            raise InvalidArgument(f"{what} {item!r} has a NUL character")
+        parts.append(item.encode("utf-8", "surrogateescape"))
+    return b"\0".join(parts) + b"\0" if parts else b""
+
+
+cdef int _check_range(name, value, lowest, highest) except -1:
+    if not lowest <= value <= highest:
+        raise InvalidArgument(f"{name}={value}: expected {lowest} to {highest}")
+    return 0
+
+
+cdef int _check_entry(Module module, entry) except -1:
+    signature = module.signatures.get(entry)
+    if signature is None:
+        there = ", ".join(module.exports[:10]) or "none"
+        raise ModuleInvalid(f"the module exports no function {entry!r}; exported: {there}")
+    if signature != "() -> ()":
+        raise ModuleInvalid(f"function {entry!r} is {signature}; an entry is () -> ()")
+    return 0
+
+
+cdef int _check_limits(Module module, memory_bytes_max) except -1:
+    if module.memory_min_bytes > memory_bytes_max:
+        raise ModuleLimit(
+            f"the module's memory begins with {module.memory_min_bytes} bytes, "
+            f"the limit is {memory_bytes_max}")
+    return 0
+
+
+cdef class Executor:
+    """`workers` native threads (0: one a core); at most `guests_max` live guests."""
+
+    cdef executor_t *native
+    cdef dict hubs
+    cdef set engines               # keeps the engines alive whose epochs are advanced
+
+    def __cinit__(self, *, int workers=0, int guests_max=1000, int epoch_tick_ms=10):
+        import os
+
+        _check_range("workers", workers, 0, WORKERS_MAX)
+        _check_range("guests_max", guests_max, 1, 24_000)
+        _check_range("epoch_tick_ms", epoch_tick_ms, 1, 1000)
+        workers = workers or min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+        self.native = executor_new(workers, guests_max, <int64_t>epoch_tick_ms * 1000000)
+        if self.native == NULL:
+            raise MemoryError("no memory for the executor's queues")
+        self.hubs, self.engines = {}, set()
+
+    def __dealloc__(self):
+        if self.native == NULL:
+            return
+        with nogil:
+            executor_close(self.native, 0)
+        executor_release(self.native)
+
+    cpdef Hub hub_of(self, loop):
+        hub = self.hubs.get(loop)
+        if hub is None:
+            for old in [old for old in self.hubs if old.is_closed()]:
+                del self.hubs[old]
+            hub = self.hubs[loop] = Hub(loop)
+        return hub
+
+    cdef int _adopt(self, Module module) except -1:
+        if not executor_knows(self.native, module.native_engine):
+            raise InvalidArgument(f"an executor runs modules of at most {ENGINES_MAX} engines")
+        self.engines.add(module.engine)
+        return 0
+
+    cdef int _fill(self, Run run, args, env, bytes stdin) except -1:
+        """Input: the record borrows from objects that the run keeps."""
+        cdef guest_t *guest = run.guest
+        cdef bytes argv = _strings(args, "argument")
+        cdef bytes environ = _strings(
+            [f"{name}={value}" for name, value in env.items()] if env else (), "variable")
+        guest.args, guest.args_size, guest.argc = argv, len(argv), len(args)
+        guest.env, guest.env_size, guest.envc = environ, len(environ), len(env) if env else 0
+        guest.stdin_data, guest.stdin_size = stdin, len(stdin)
+        run.kept += (argv, environ, stdin)
+        return 0
+
+    def start(self, Module module not None, *, str entry="_start", args=(), env=None,
+              bytes stdin=b"", int64_t timeout_ns=60_000_000_000,
+              int64_t memory_bytes_max=64 << 20, int64_t output_bytes_max=16 << 20,
+              int64_t log_bytes_max=10 << 20, bint log_stdout=True, bint inline=False):
+        """Starts one fresh instance of `module`; see executor.pyi."""
+        _check_range("timeout_ns", timeout_ns, 1, TIMEOUT_NS_MAX)
+        _check_range("memory_bytes_max", memory_bytes_max, 65536, MEMORY_BYTES_MAX)
+        _check_range("output_bytes_max", output_bytes_max, 0, 1 << 40)
+        _check_range("log_bytes_max", log_bytes_max, 0, 1 << 40)
+        _check_entry(module, entry)
+        _check_limits(module, memory_bytes_max)
+        self._adopt(module)
+        cdef Run run = Run.__new__(Run)
+        cdef bytes name = entry.encode()
+        cdef guest_t *guest = guest_new()
+        if guest == NULL:
+            raise MemoryError("no memory for a guest record")
+        run.guest, run.executor, run.module = guest, self, module
+        run.reason, run.kept, run.limits = "", (name,), (timeout_ns, output_bytes_max)
+        guest.engine, guest.pre = module.native_engine, module.pre
+        guest.entry, guest.entry_size = name, len(name)
+        guest.memory_bytes_max, guest.table_elements_max = memory_bytes_max, TABLE_ELEMENTS_MAX
+        guest.output_bytes_max, guest.log_bytes_max = output_bytes_max, log_bytes_max
+        guest.log_stdout = log_stdout
+        self._fill(run, args, env, stdin)
+        guest.started_ns, guest.began_ns = realtime_ns(), monotonic_ns()
+        guest.deadline_ns = guest.began_ns + timeout_ns
+        if not module.exports_memory:
+            _warn_memory(guest)
+        cdef bint taken
+        with nogil:
+            taken = executor_start(self.native, guest, inline)
+        if not taken:
+            raise self._refusal()
+        return run
+
+    cdef object _refusal(self):
+        if load32(&self.native.closing) != 0:
+            return NodeClosed("the executor is closed and takes no more guests")
+        return NodeBusy(
+            f"{self.native.guests_max} guests live already, which is the limit "
+            "(executor.max_parked); try again when one has ended")
+
+    def stats(self):
+        """Counts since the start, and what is live, queued and due now."""
+        polls = sum(self.native.workers[i].polls for i in range(self.native.worker_count))
+        stolen = sum(self.native.workers[i].stolen for i in range(self.native.worker_count))
+        return {
+            "workers": self.native.worker_count, "guests_max": self.native.guests_max,
+            "live": load32(&self.native.live), "started": self.native.started,
+            "ended": self.native.ended, "woken": self.native.woken, "polls": polls,
+            "stolen": stolen, "idle_workers": load32(&self.native.idle),
+        }
+
+    def close(self, grace_s=0.0):
+        """Takes no more; waits up to `grace_s`, then ends what still runs. Idempotent."""
+        cdef int64_t grace_ns = <int64_t>(min(max(grace_s, 0.0), 1e6) * 1e9)
+        with nogil:
+            executor_close(self.native, grace_ns)
+        for hub in self.hubs.values():
+            hub.close()
+        self.hubs.clear()
+
+
+cdef void _warn_memory(guest_t *guest) noexcept:
+    text = b"the module exports no 'memory': hostcalls that pass pointers answer -EFAULT"
+    guest_log(guest, LEVEL_WARN, STREAM_LOG, text, len(text))

@@ -1,0 +1,184 @@
+"""The guest record: all that one run of a module needs natively, and its output and log.
+
+Shared by the import tables (hostabi, wasi) and the executor. A record is counted: whoever keeps a
+pointer holds a reference. Fields under "owner" belong to the thread that has the guest in state
+RUNNING; the rest are atomic, or guarded by `lock` as stated.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
+
+from spear._core.engineapi cimport *
+from spear._core.sync cimport pthread_mutex_t
+
+cdef enum:
+    LOG_RING = 2048            # entries kept for a reader
+    LINE_BYTES_MAX = 16384     # longer lines of stdout and stderr are logged in pieces
+    FRAMES_MAX = 64            # of a backtrace
+
+cdef enum GuestState:
+    QUEUED = 0                 # in a run queue, which holds a reference
+    RUNNING = 1                # one thread polls it
+    NOTIFIED = 2               # running, and a reply came meanwhile
+    PARKED = 3                 # waits inside a hostcall
+    ENDED = 4
+
+cdef enum Cause:
+    CAUSE_NONE = 0
+    CAUSE_EXIT = 1
+    CAUSE_TRAP = 2
+    CAUSE_DEADLINE = 3
+    CAUSE_CANCELLED = 4
+    CAUSE_OUTPUT = 5           # wrote more than its output limit
+    CAUSE_INSTANTIATE = 6      # could not be instantiated: no room, limits
+    CAUSE_MEMORY = 7           # the host had no memory for it
+
+cdef enum Stream:
+    STREAM_LOG = 0
+    STREAM_STDOUT = 1
+    STREAM_STDERR = 2
+
+cdef enum LogLevel:
+    LEVEL_INFO = 2
+    LEVEL_WARN = 3
+    LEVEL_ERROR = 4
+
+cdef struct log_entry:
+    uint64_t seq
+    int64_t time_ms
+    uint8_t level
+    uint8_t stream
+    uint32_t size
+    char text[1]               # `size` bytes, allocated behind
+
+cdef struct byte_buffer:
+    char *data
+    size_t size
+    size_t room
+
+cdef struct trace_frame:
+    uint32_t index
+    uint64_t offset
+    char *name                 # UTF-8, owned; NULL where the guest has none
+
+cdef struct guest_t:
+    # life: atomic
+    int64_t refs
+    int32_t state              # GuestState
+    int32_t kill               # Cause that ends it; 0: none
+    int32_t events             # futex: counts what a waiter may want to see
+    int32_t waiters
+    int32_t ready              # the reply of the pending hostcall is in
+    void *hub                  # completion hub that wants to know of the end, or NULL
+    guest_t *next_done         # link in the hub's list
+
+    # engine: owner
+    wasm_engine_t *engine
+    const wasmtime_instance_pre_t *pre
+    wasmtime_store_t *store
+    wasmtime_context_t *context
+    wasmtime_call_future_t *future
+    wasmtime_instance_t instance
+    wasmtime_func_t func
+    wasm_trap_t *trap
+    wasmtime_error_t *error
+    wasmtime_memory_t memory
+    bint instantiated
+    bint has_memory
+    bint calling               # past instantiation
+    const char *entry          # NUL-terminated, kept alive by the run
+    uint32_t entry_size
+    bint started
+
+    # park: owner
+    bint parking
+    bint yielded
+    int64_t wake_ns            # monotonic; INT64_MAX: only a reply wakes it
+    int64_t slice_until_ns     # monotonic: others may run from then on
+
+    uint32_t wait_at[4]        # its arguments
+    int64_t wait_began_ns      # monotonic
+    void *executor             # who runs it
+    int32_t home               # worker that ran it last
+    guest_t *previous          # list of live guests, under the executor's lock
+    guest_t *following
+
+    # limits
+    int64_t deadline_ns        # monotonic
+    int64_t memory_bytes_max
+    int64_t table_elements_max
+    size_t output_bytes_max
+    size_t log_bytes_max
+    bint log_stdout
+
+    # input: borrowed from the run
+    const char *args           # argc NUL-terminated strings, one behind another
+    size_t args_size
+    uint32_t argc
+    const char *env
+    size_t env_size
+    uint32_t envc
+    const char *stdin_data
+    size_t stdin_size
+    size_t stdin_at
+    uint8_t closed             # bit n: WASI descriptor n was closed by the guest
+    uint64_t warned            # bit n: a warning was given for unserved import n
+
+    # output and log: under lock
+    pthread_mutex_t lock
+    byte_buffer output
+    size_t output_read
+    byte_buffer partial[3]     # unfinished line of each stream
+    log_entry **ring
+    uint64_t log_head          # entries taken by the reader
+    uint64_t log_tail          # entries written
+    uint64_t log_lines
+    uint64_t log_lost
+    size_t log_bytes
+    bint log_truncated
+
+    # outcome: written before ENDED, then constant
+    int32_t cause
+    bint exited
+    int32_t exit_code
+    int32_t trap_code          # -1: none
+    char *message              # owned
+    trace_frame *frames        # innermost first, frame_count of them
+    uint32_t frame_count
+    int64_t started_ns         # Unix time
+    int64_t began_ns           # monotonic
+    int64_t ended_ns
+    uint64_t memory_bytes
+    uint64_t slices
+
+cdef guest_t *guest_new() noexcept nogil
+cdef void guest_retain(guest_t *guest) noexcept nogil
+cdef void guest_release(guest_t *guest) noexcept nogil
+
+# Leaves a hostcall waiting: until `wake_ns` at the latest, or until `ready` says so when polled.
+cdef void guest_park(
+    guest_t *guest, int64_t wake_ns, wasmtime_ready_t ready,
+    wasmtime_async_continuation_t *continuation) noexcept nogil
+# Leaves it at once.
+cdef void guest_go_on(wasmtime_async_continuation_t *continuation) noexcept nogil
+# The trap that ends a guest which asked for its end, or whose end was asked for.
+cdef wasm_trap_t *guest_stop() noexcept nogil
+
+# The guest behind a hostcall.
+cdef guest_t *guest_of(wasmtime_caller_t *caller) noexcept nogil
+# `size` bytes of the guest's memory at `at`, valid until the guest runs again; NULL if not inside.
+cdef uint8_t *guest_span(
+    guest_t *guest, wasmtime_caller_t *caller, uint32_t at, uint64_t size) noexcept nogil
+# Asks that the guest be ended with `cause`; the first cause stays. It ends at its next check.
+cdef bint guest_doom(guest_t *guest, int32_t cause) noexcept nogil
+
+# One log line; cut where the log's limit is reached.
+cdef void guest_log(
+    guest_t *guest, int level, int stream, const char *text, size_t size) noexcept nogil
+# Bytes for stdout or stderr: output, and log lines. False once the output limit is passed.
+cdef bint guest_write(guest_t *guest, int stream, const char *data, size_t size) noexcept nogil
+# Logs what stands in unfinished lines.
+cdef void guest_flush_lines(guest_t *guest) noexcept nogil
+# Tells waiters that there is something new.
+cdef void guest_signal(guest_t *guest) noexcept nogil
+# Takes up to `count` entries; the caller frees each.
+cdef size_t guest_take_logs(guest_t *guest, log_entry **out, size_t count) noexcept nogil

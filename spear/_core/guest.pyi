@@ -1,0 +1,1 @@
+"""The guest record, for native modules only; see guest.pxd."""

@@ -1,0 +1,229 @@
+"""The guest record: all that one run of a module needs natively, and its output and log.
+
+Rule: no Python object, no GIL. The record outlives the store, since a reader may come later; the
+store never outlives its run. Output and log have a byte limit each and the log a ring of
+LOG_RING entries: when a slow reader lets it overflow the oldest go and are counted.
+"""
+
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memchr, memcpy, memmove, strlen
+
+from spear._core cimport engineapi
+from spear._core.sync cimport *
+
+wasmtime_bind(engineapi.functions())
+
+cdef const char *_TRUNCATED = "the log limit is reached: what follows is not kept"
+
+
+cdef guest_t *guest_new() noexcept nogil:
+    cdef guest_t *guest = <guest_t *>calloc(1, sizeof(guest_t))
+    if guest == NULL:
+        return NULL
+    pthread_mutex_init(&guest.lock, NULL)
+    guest.refs = 1
+    guest.trap_code = -1
+    guest.exit_code = -1
+    return guest
+
+
+cdef void guest_retain(guest_t *guest) noexcept nogil:
+    add64(&guest.refs, 1)
+
+
+cdef void guest_release(guest_t *guest) noexcept nogil:
+    if add64(&guest.refs, -1) != 0:
+        return
+    cdef uint64_t at
+    if guest.ring != NULL:
+        for at in range(guest.log_head, guest.log_tail):
+            free(guest.ring[at % LOG_RING])
+        free(guest.ring)
+    free(guest.output.data)
+    cdef int stream
+    for stream in range(3):
+        free(guest.partial[stream].data)
+    cdef uint32_t index
+    for index in range(guest.frame_count):
+        free(guest.frames[index].name)
+    free(guest.frames)
+    free(guest.message)
+    pthread_mutex_destroy(&guest.lock)
+    free(guest)
+
+
+cdef bool_t _always(void *env) noexcept nogil:
+    return True
+
+
+cdef void guest_go_on(wasmtime_async_continuation_t *continuation) noexcept nogil:
+    continuation.callback, continuation.env, continuation.finalizer = _always, NULL, NULL
+
+
+cdef void guest_park(
+    guest_t *guest, int64_t wake_ns, wasmtime_ready_t ready,
+    wasmtime_async_continuation_t *continuation
+) noexcept nogil:
+    guest.wake_ns = wake_ns
+    continuation.callback, continuation.env, continuation.finalizer = ready, guest, NULL
+
+
+cdef wasm_trap_t *guest_stop() noexcept nogil:
+    return wasmtime_trap_new("ended by the host", 17)
+
+
+cdef guest_t *guest_of(wasmtime_caller_t *caller) noexcept nogil:
+    return <guest_t *>wasmtime_context_get_data(wasmtime_caller_context(caller))
+
+
+cdef uint8_t *guest_span(
+    guest_t *guest, wasmtime_caller_t *caller, uint32_t at, uint64_t size
+) noexcept nogil:
+    cdef wasmtime_context_t *context = wasmtime_caller_context(caller)
+    if not guest.has_memory and not _find_memory(guest, caller):
+        return NULL
+    cdef uint64_t have = wasmtime_memory_data_size(context, &guest.memory)
+    if <uint64_t>at + size > have:
+        return NULL
+    return wasmtime_memory_data(context, &guest.memory) + at
+
+
+cdef bint _find_memory(guest_t *guest, wasmtime_caller_t *caller) noexcept nogil:
+    cdef wasmtime_extern_t item
+    if not wasmtime_caller_export_get(caller, "memory", 6, &item):
+        return False
+    if item.kind != WASMTIME_EXTERN_KIND_MEMORY:
+        return False
+    guest.memory = item.of.memory
+    guest.has_memory = True
+    return True
+
+
+cdef bint guest_doom(guest_t *guest, int32_t cause) noexcept nogil:
+    return cas32(&guest.kill, CAUSE_NONE, cause)
+
+
+cdef void guest_signal(guest_t *guest) noexcept nogil:
+    add32(&guest.events, 1)
+    if load32(&guest.waiters) != 0:
+        futex_wake(&guest.events, 0x7FFFFFFF)
+
+
+cdef bint _reserve(byte_buffer *buffer, size_t more) noexcept nogil:
+    if buffer.room - buffer.size >= more:
+        return True
+    cdef size_t room = buffer.room * 2
+    if room < buffer.size + more:
+        room = buffer.size + more
+    if room < 256:
+        room = 256
+    cdef char *data = <char *>realloc(buffer.data, room)
+    if data == NULL:
+        return False
+    buffer.data, buffer.room = data, room
+    return True
+
+
+cdef bint _append(byte_buffer *buffer, const char *data, size_t size) noexcept nogil:
+    if not _reserve(buffer, size):
+        return False
+    memcpy(buffer.data + buffer.size, data, size)
+    buffer.size += size
+    return True
+
+
+cdef void _log_locked(
+    guest_t *guest, int level, int stream, const char *text, size_t size
+) noexcept nogil:
+    if guest.log_truncated:
+        return
+    if guest.log_bytes + size > guest.log_bytes_max:
+        guest.log_truncated = True
+        level, stream, text, size = LEVEL_WARN, STREAM_LOG, _TRUNCATED, strlen(_TRUNCATED)
+    if guest.ring == NULL:
+        guest.ring = <log_entry **>calloc(LOG_RING, sizeof(log_entry *))
+    cdef log_entry *entry = <log_entry *>malloc(sizeof(log_entry) + size)
+    if guest.ring == NULL or entry == NULL:
+        free(entry)
+        guest.log_lost += 1
+        return
+    guest.log_bytes += size
+    guest.log_lines += 1
+    entry.seq, entry.time_ms = guest.log_lines, realtime_ns() // 1000000
+    entry.level, entry.stream, entry.size = <uint8_t>level, <uint8_t>stream, <uint32_t>size
+    memcpy(entry.text, text, size)
+    if guest.log_tail - guest.log_head == LOG_RING:
+        free(guest.ring[guest.log_head % LOG_RING])
+        guest.log_head += 1
+        guest.log_lost += 1
+    guest.ring[guest.log_tail % LOG_RING] = entry
+    guest.log_tail += 1
+
+
+cdef void guest_log(
+    guest_t *guest, int level, int stream, const char *text, size_t size
+) noexcept nogil:
+    pthread_mutex_lock(&guest.lock)
+    _log_locked(guest, level, stream, text, size)
+    pthread_mutex_unlock(&guest.lock)
+    guest_signal(guest)
+
+
+cdef void _flush_line(guest_t *guest, int stream) noexcept nogil:
+    cdef byte_buffer *line = &guest.partial[stream]
+    _log_locked(
+        guest, LEVEL_ERROR if stream == STREAM_STDERR else LEVEL_INFO, stream, line.data, line.size)
+    line.size = 0
+
+
+cdef void _split_lines(guest_t *guest, int stream, const char *data, size_t size) noexcept nogil:
+    """Adds to the stream's unfinished line; each newline, or LINE_BYTES_MAX, ends one."""
+    cdef byte_buffer *line = &guest.partial[stream]
+    cdef const char *newline
+    cdef size_t part
+    cdef bint whole
+    while size > 0:
+        newline = <const char *>memchr(data, 10, size)
+        whole = newline != NULL
+        part = newline - data if whole else size
+        if part > LINE_BYTES_MAX - line.size:
+            part, whole = LINE_BYTES_MAX - line.size, False
+        if not _append(line, data, part):
+            guest.log_lost += 1
+            return
+        data, size = data + part + whole, size - part - whole
+        if whole or line.size == LINE_BYTES_MAX:
+            _flush_line(guest, stream)
+
+
+cdef bint guest_write(guest_t *guest, int stream, const char *data, size_t size) noexcept nogil:
+    cdef bint fits = True
+    pthread_mutex_lock(&guest.lock)
+    if stream == STREAM_STDOUT:
+        fits = guest.output.size + size <= guest.output_bytes_max
+        fits = fits and _append(&guest.output, data, size)
+    if fits and (stream == STREAM_STDERR or guest.log_stdout):
+        _split_lines(guest, stream, data, size)
+    pthread_mutex_unlock(&guest.lock)
+    guest_signal(guest)
+    return fits
+
+
+cdef void guest_flush_lines(guest_t *guest) noexcept nogil:
+    cdef int stream
+    pthread_mutex_lock(&guest.lock)
+    for stream in range(1, 3):
+        if guest.partial[stream].size > 0:
+            _flush_line(guest, stream)
+    pthread_mutex_unlock(&guest.lock)
+
+
+cdef size_t guest_take_logs(guest_t *guest, log_entry **out, size_t count) noexcept nogil:
+    cdef size_t taken = 0
+    pthread_mutex_lock(&guest.lock)
+    while taken < count and guest.log_head < guest.log_tail:
+        out[taken] = guest.ring[guest.log_head % LOG_RING]
+        guest.log_head += 1
+        taken += 1
+    pthread_mutex_unlock(&guest.lock)
+    return taken

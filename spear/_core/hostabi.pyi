@@ -1,0 +1,1 @@
+"""The import table of module `spear`, for native modules only; see hostabi.pyx."""

@@ -1,0 +1,182 @@
+"""The guest's import table of module `spear`: checks pointers, then answers in place or waits.
+
+Rule: no GIL, no Python object; lengths and pointers are checked as 64-bit sums against the memory's
+size at that call; every call looks first whether the guest's end was asked for. A call that this
+build does not serve links, answers -ENOSYS and warns once an execution.
+Source: the guest ABI, sections 1 to 3 and 12.
+"""
+
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport strlen
+
+from spear._core cimport engineapi
+from spear._core.engineapi cimport *
+from spear._core.guest cimport *
+from spear._core.imports cimport import_row, import_table
+from spear._core.sync cimport *
+
+wasmtime_bind(engineapi.functions())
+
+cdef enum:
+    EFAULT = 14
+    EINVAL = 22
+    ENOSYS = 38
+    LOG_BYTES_MAX = 16384
+    ROWS_MAX = 64
+
+cdef import_row _rows[ROWS_MAX]
+cdef uint32_t _count = 0
+
+
+cdef wasm_trap_t *_time_now_ms(
+    void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t count
+) noexcept nogil:
+    if load32(&guest_of(caller).kill) != 0:
+        return guest_stop()
+    values[0].i64 = realtime_ns() // 1000000
+    return NULL
+
+
+cdef wasm_trap_t *_wall_time_s(
+    void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t count
+) noexcept nogil:
+    if load32(&guest_of(caller).kill) != 0:
+        return guest_stop()
+    values[0].i64 = realtime_ns() // 1000000000
+    return NULL
+
+
+cdef wasm_trap_t *_random_i64(
+    void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t count
+) noexcept nogil:
+    if load32(&guest_of(caller).kill) != 0:
+        return guest_stop()
+    getrandom(&values[0].i64, 8, 0)
+    return NULL
+
+
+cdef wasm_trap_t *_log(
+    void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t count
+) noexcept nogil:
+    cdef guest_t *guest = guest_of(caller)
+    if load32(&guest.kill) != 0:
+        return guest_stop()
+    cdef int32_t level = values[0].i32, at = values[1].i32, size = values[2].i32
+    if size < 0 or size > LOG_BYTES_MAX:
+        values[0].i32 = -EINVAL
+        return NULL
+    cdef uint8_t *text = guest_span(guest, caller, <uint32_t>at, size) if at >= 0 else NULL
+    if text == NULL:
+        values[0].i32 = -EFAULT
+        return NULL
+    if level < 0 or level > LEVEL_ERROR:
+        level = LEVEL_INFO
+    guest_log(guest, level, STREAM_LOG, <const char *>text, size)
+    values[0].i32 = 0
+    return NULL
+
+
+cdef bool_t _slept(void *env) noexcept nogil:
+    cdef guest_t *guest = <guest_t *>env
+    if monotonic_ns() >= guest.wake_ns:
+        return True
+    guest.parking = True
+    return False
+
+
+cdef void _sleep_ms(
+    void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t nargs,
+    wasmtime_val_t *results, size_t nresults, wasm_trap_t **trap,
+    wasmtime_async_continuation_t *continuation
+) noexcept nogil:
+    cdef guest_t *guest = guest_of(caller)
+    cdef int32_t ms = args[0].of.i32
+    guest_go_on(continuation)
+    if load32(&guest.kill) != 0:
+        trap[0] = guest_stop()
+    elif ms != 0:
+        guest_park(
+            guest, monotonic_ns() + <int64_t>ms * 1000000 if ms > 0 else INT64_MAX,
+            _slept, continuation)
+
+
+cdef wasm_trap_t *_unserved(
+    void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t count
+) noexcept nogil:
+    cdef guest_t *guest = guest_of(caller)
+    if load32(&guest.kill) != 0:
+        return guest_stop()
+    cdef uint64_t number = <uint64_t>env
+    cdef char text[128]
+    if not guest.warned >> number & 1:
+        guest.warned |= <uint64_t>1 << number
+        snprintf(text, 128, "spear.%s is not served by this build: it answers -ENOSYS",
+                 _rows[number].name)
+        guest_log(guest, LEVEL_WARN, STREAM_LOG, text, strlen(text))
+    values[0].i32 = -ENOSYS
+    return NULL
+
+
+cdef import_table hostabi_table() noexcept nogil:
+    cdef import_table table
+    table.rows, table.count = _rows, _count
+    return table
+
+
+cdef void _row(
+    const char *name, const char *params, const char *results,
+    wasmtime_func_unchecked_callback_t call, wasmtime_func_async_callback_t park
+) noexcept:
+    global _count
+    cdef import_row *row = &_rows[_count]
+    row.module, row.name, row.params, row.results = b"spear", name, params, results
+    row.served = call != NULL or park != NULL
+    row.call = call if call != NULL or park != NULL else _unserved
+    row.park = park
+    row.env = <void *><uint64_t>_count
+    _count += 1
+
+
+# Sections 2 and 16 of the ABI, in its order; two NULLs: not served by this build.
+_row(b"time_now_ms", b"", b"I", _time_now_ms, NULL)
+_row(b"wall_time_s", b"", b"I", _wall_time_s, NULL)
+_row(b"random_i64", b"", b"I", _random_i64, NULL)
+_row(b"sleep_ms", b"i", b"", NULL, _sleep_ms)
+_row(b"log", b"iii", b"i", _log, NULL)
+_row(b"cchat_create", b"", b"i", NULL, NULL)
+_row(b"cchat_write_msg", b"iiiii", b"i", NULL, NULL)
+_row(b"cchat_write_fn", b"iiii", b"i", NULL, NULL)
+_row(b"cchat_ctl", b"iiii", b"i", NULL, NULL)
+_row(b"cchat_send", b"ii", b"i", NULL, NULL)
+_row(b"cchat_recv", b"iii", b"i", NULL, NULL)
+_row(b"cchat_close", b"i", b"i", NULL, NULL)
+_row(b"rtasr_create", b"", b"i", NULL, NULL)
+_row(b"rtasr_ctl", b"iiii", b"i", NULL, NULL)
+_row(b"rtasr_write", b"iii", b"i", NULL, NULL)
+_row(b"rtasr_read", b"iii", b"i", NULL, NULL)
+_row(b"rtasr_close", b"i", b"i", NULL, NULL)
+_row(b"mic_create", b"", b"i", NULL, NULL)
+_row(b"mic_ctl", b"iiii", b"i", NULL, NULL)
+_row(b"mic_read", b"iii", b"i", NULL, NULL)
+_row(b"mic_close", b"i", b"i", NULL, NULL)
+_row(b"user_stream_open", b"ii", b"i", NULL, NULL)
+_row(b"user_stream_read", b"iii", b"i", NULL, NULL)
+_row(b"user_stream_write", b"iii", b"i", NULL, NULL)
+_row(b"user_stream_close", b"i", b"i", NULL, NULL)
+_row(b"user_stream_ctl_open", b"", b"i", NULL, NULL)
+_row(b"user_stream_ctl_read", b"iii", b"i", NULL, NULL)
+_row(b"spear_epoll_create", b"", b"i", NULL, NULL)
+_row(b"spear_epoll_ctl", b"iiii", b"i", NULL, NULL)
+_row(b"spear_epoll_wait", b"iiii", b"i", NULL, NULL)
+_row(b"spear_epoll_close", b"i", b"i", NULL, NULL)
+_row(b"spear_fd_ctl", b"iiii", b"i", NULL, NULL)
+_row(b"object_put", b"iiiiIii", b"i", NULL, NULL)
+_row(b"object_get", b"iiiii", b"i", NULL, NULL)
+_row(b"object_stat", b"iiii", b"i", NULL, NULL)
+_row(b"object_list", b"iiiiiii", b"i", NULL, NULL)
+_row(b"object_delete", b"iiIi", b"i", NULL, NULL)
+_row(b"object_add_ref", b"iii", b"i", NULL, NULL)
+_row(b"object_remove_ref", b"iii", b"i", NULL, NULL)
+_row(b"object_pin", b"ii", b"i", NULL, NULL)
+_row(b"object_unpin", b"ii", b"i", NULL, NULL)

@@ -1,0 +1,1 @@
+# Native only: see keyindex.pxd. Nothing here is reachable from Python.

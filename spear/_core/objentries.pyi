@@ -1,0 +1,1 @@
+# Native only: see objentries.pxd. Nothing here is reachable from Python.

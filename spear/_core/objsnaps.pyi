@@ -1,0 +1,1 @@
+# Native only: see objsnaps.pxd. Nothing here is reachable from Python.

@@ -1,0 +1,1 @@
+# Native only: see objtable.pxd. Nothing here is reachable from Python.

@@ -1,0 +1,85 @@
+"""The native half of the executor: workers, the timekeeper, and the states of guests."""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+from spear._core.engineapi cimport *
+from spear._core.guest cimport guest_t
+from spear._core.queues cimport due_queue, run_queue
+from spear._core.sync cimport pthread_mutex_t, pthread_t
+
+cdef enum:
+    WORKERS_MAX = 64
+    ENGINES_MAX = 8
+    PRIORITY_NORMAL = 128
+
+
+cdef struct worker_t:
+    executor_t *executor
+    pthread_t thread
+    run_queue *queue
+    int32_t index
+    int32_t busy
+    uint64_t polls
+    uint64_t stolen
+
+
+cdef struct hub_t:                 # tells one event loop which runs have ended
+    int64_t refs
+    int fd                         # eventfd, written when the list was empty
+    void *head                     # guest_t list, newest first
+
+
+cdef struct executor_t:
+    int64_t refs                   # the face, and each live guest
+    int32_t worker_count
+    int32_t workers_running
+    int32_t guests_max
+    int64_t tick_ns
+    worker_t workers[WORKERS_MAX]
+    due_queue *due
+    pthread_t timekeeper
+    bint timekeeper_running
+
+    int32_t closing                # takes no more guests
+    int32_t stopping               # threads end
+    int32_t work                   # futex: counts pushes
+    int32_t idle                   # workers asleep on it
+    int32_t clock_word             # futex of the timekeeper
+    int32_t ticking                # whether the timekeeper advances epochs now
+    int64_t clock_until_ns         # until when it sleeps
+    int32_t inline_runs            # slices on callers' threads now
+    int32_t next_worker
+
+    wasm_engine_t *engines[ENGINES_MAX]
+    int32_t engine_count
+
+    pthread_mutex_t lock           # of the list of live guests
+    guest_t *first
+    int32_t live                   # futex: close waits for 0
+
+    int64_t started
+    int64_t ended
+    int64_t woken
+
+
+cdef executor_t *executor_new(int workers, int guests_max, int64_t tick_ns) noexcept nogil
+cdef void executor_retain(executor_t *executor) noexcept nogil
+cdef void executor_release(executor_t *executor) noexcept nogil
+
+# Takes a filled record over. False: no room, or closing. With `run_here` its first slice runs on
+# this thread.
+cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) noexcept nogil
+# Ends it wherever it is; False if its end was settled already.
+cdef bint executor_doom(executor_t *executor, guest_t *guest, int32_t cause) noexcept nogil
+# The reply is in: the guest may go on. Any thread.
+cdef void executor_wake(executor_t *executor, guest_t *guest) noexcept nogil
+# No more guests; waits until all ended, dooms the rest after `grace_ns`, ends the threads.
+cdef void executor_close(executor_t *executor, int64_t grace_ns) noexcept nogil
+cdef bint executor_knows(executor_t *executor, wasm_engine_t *engine) noexcept nogil
+
+cdef hub_t *hub_new() noexcept nogil
+cdef void hub_release(hub_t *hub) noexcept nogil
+# Asks that `guest` be put on the hub's list when it ends. False: it has ended, or has another hub.
+cdef bint hub_watch(hub_t *hub, guest_t *guest) noexcept nogil
+# Takes the whole list; each guest on it carries a reference for the taker.
+cdef guest_t *hub_take(hub_t *hub) noexcept nogil

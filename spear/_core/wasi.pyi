@@ -1,0 +1,1 @@
+"""The import table of module `wasi_snapshot_preview1`; see wasi.pyx."""

@@ -1,0 +1,122 @@
+"""Every error SPEAR raises on purpose, with its gRPC status and whether a retry can help.
+
+One tree; one sentence an error: what was asked, what was found, what to do. A broken invariant is
+not in this tree: it raises AssertionError or RuntimeError and ends the task that met it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SpearError(Exception):
+    """Base of all errors raised on purpose. `status` is a gRPC status name."""
+
+    status: ClassVar[str] = "INTERNAL"
+    retryable: ClassVar[bool] = False
+
+
+class InvalidArgument(SpearError, ValueError):
+    """What was asked cannot be done as asked; the sentence names what is accepted."""
+
+    status = "INVALID_ARGUMENT"
+
+
+class FrameError(InvalidArgument):
+    """A peer announced a frame longer than the limit; the stream cannot be trusted further."""
+
+
+class ObjectError(SpearError):
+    """Base of the object store's errors."""
+
+
+class ObjectNotFound(ObjectError, KeyError):
+    """No object lies under this key."""
+
+    status = "NOT_FOUND"
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # KeyError would show the repr
+
+
+class ObjectInUse(ObjectError):
+    """The object is referenced or pinned, so it is not deleted without force."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class VersionConflict(ObjectError):
+    """The object is at another version than asked: read again, then decide.
+
+    `key` is the key, `expected` the version asked for (0: must not exist), `actual` the one found
+    (0: there is none).
+    """
+
+    status = "ABORTED"
+    retryable = True
+
+    def __init__(self, key: bytes, expected: int, actual: int) -> None:
+        super().__init__(key, expected, actual)
+        self.key, self.expected, self.actual = key, expected, actual
+
+    def __str__(self) -> str:
+        wanted = "must not exist" if self.expected == 0 else f"was asked at version {self.expected}"
+        found = "does not exist" if self.actual == 0 else f"is at version {self.actual}"
+        return f"object {self.key!r} {wanted} but {found}"
+
+
+class StoreFull(ObjectError):
+    """The byte budget is used up by objects that are referenced, pinned or held; nothing was lost."""
+
+    status = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
+class SnapshotExpired(ObjectError):
+    """The snapshot outlived its maximum age and was released; take a new one."""
+
+    status = "FAILED_PRECONDITION"
+    retryable = True
+
+
+class QueueFull(SpearError):
+    """A bounded queue has no room; come back later."""
+
+    status = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
+class EngineUnavailable(SpearError, ImportError):
+    """The installed WASM engine is missing, refused or not the one this build knows."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class ModuleInvalid(InvalidArgument):
+    """The bytes are not a module SPEAR can run; the sentence says why."""
+
+
+class ModuleLimit(SpearError):
+    """The module asks for more than its limits allow."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+
+class NodeBusy(SpearError):
+    """The node has no room for another guest now."""
+
+    status = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
+class NodeClosed(SpearError):
+    """The node is closed or draining and takes no more work."""
+
+    status = "UNAVAILABLE"
+    retryable = True
+
+
+class NotFound(SpearError):
+    """What was named is not known here."""
+
+    status = "NOT_FOUND"

@@ -1,0 +1,133 @@
+"""How code is run: the one interface of every runtime.
+
+The rule: a runtime decides nothing about executions, retries or names; it loads bytes and runs
+them within the limits of an Invocation. Implementations: wasm/runtime.py and, for tests, stub.py;
+one contract suite runs over all. Only type checkers import this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol
+
+from spear.runtime.invocation import Invocation
+
+
+class LogLine(Protocol):
+    """One line a guest logged; `level` 0 (trace) to 4 (error), `stream` log, stdout or stderr."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def time_ms(self) -> int: ...
+    @property
+    def level(self) -> int: ...
+    @property
+    def stream(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+
+class Frame(Protocol):
+    """One frame of a backtrace; `offset` is in bytes into the module."""
+
+    @property
+    def function(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+
+
+class Outcome(Protocol):
+    """How a run ended. `status`: completed, failed, terminated or timeout; `cause`: exit, trap,
+    deadline, cancelled, output_limit, instantiate or fuel; `exit_code` is -1 where the guest did
+    not exit by itself."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def cause(self) -> str: ...
+    @property
+    def exit_code(self) -> int: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def trap(self) -> str: ...
+    @property
+    def backtrace(self) -> Sequence[Frame]: ...
+    @property
+    def started_ns(self) -> int: ...
+    @property
+    def duration_ns(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def log_lines(self) -> int: ...
+    @property
+    def log_lost(self) -> int: ...
+    @property
+    def log_truncated(self) -> bool: ...
+    @property
+    def output_bytes(self) -> int: ...
+
+
+class Run(Protocol):
+    """One run; may be waited for often, from any thread.
+
+    Awaited where a loop runs on the thread it waits on that loop; elsewhere it yields itself, and
+    whoever drives the coroutine calls `wait` (see waiting.drive).
+    """
+
+    @property
+    def done(self) -> bool: ...
+    def wait(self, timeout_s: float | None = None, *, events: bool = False) -> bool:
+        """True once ended; with `events` it returns also when logs or output can be read."""
+
+    def cancel(self, reason: str = "") -> bool:
+        """Ends the guest wherever it is; False if it had ended."""
+
+    def read_logs(self, count_max: int = 2048) -> Sequence[LogLine]:
+        """Takes the lines logged since the last call, oldest first."""
+
+    def read_output(self) -> bytes:
+        """Takes what was written to stdout since the last call."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Valid once done."""
+
+    @property
+    def output(self) -> bytes:
+        """All of stdout, whether or not it was read before. Valid once done."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+
+
+class Program(Protocol):
+    """Loaded code, immutable and shared by its runs. `warning` is "" or why the cache failed."""
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def shape(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def warning(self) -> str: ...
+    @property
+    def unserved(self) -> Sequence[str]: ...
+
+
+class Runtime(Protocol):
+    """Loads and runs programs of one kind."""
+
+    def load(self, wasm: bytes) -> Program:
+        """Releases the GIL where it is slow. Raises ModuleInvalid, ModuleLimit."""
+
+    def start(self, program: Any, invocation: Invocation) -> Run:
+        """Raises NodeBusy, NodeClosed, ModuleInvalid (no such entry), ModuleLimit."""
+
+    def stats(self) -> dict[str, int]: ...
+    def close(self, grace_s: float = 0.0) -> None:
+        """Takes no more, waits up to `grace_s`, then ends what still runs. Idempotent."""

@@ -1,0 +1,39 @@
+"""What a runtime is told to run: all values, no policy; defaults are the caller's business."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Invocation:
+    """One run of a program. `args` begins with the program's own name; sizes are in bytes.
+
+    With `log_stdout` each line of stdout is a log line too; with `inline` the first slice runs on
+    the calling thread.
+    """
+
+    __slots__ = (
+        "args", "entry", "env", "inline", "log_bytes_max", "log_stdout", "memory_bytes_max",
+        "output_bytes_max", "stdin", "timeout_ns",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        timeout_ns: int,
+        memory_bytes_max: int,
+        output_bytes_max: int,
+        log_bytes_max: int,
+        entry: str = "_start",
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        log_stdout: bool = True,
+        inline: bool = False,
+    ) -> None:
+        self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
+        self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max
+        self.entry, self.args, self.env = entry, args, env or {}
+        self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline

@@ -1,0 +1,171 @@
+"""A runtime without an engine: the guest is a Python function, or the test itself.
+
+The rule: it keeps the interface to the letter, and nothing happens by itself. `guest` is called
+at start with the run; what it does not finish there, the test finishes, from any thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from spear.errors import ModuleInvalid, NodeBusy, NodeClosed
+from spear.runtime.waiting import running_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from spear.runtime.invocation import Invocation
+
+MAGIC = b"stub"
+
+
+class StubProgram:
+    """Bytes that begin with `stub`."""
+
+    shape, source, warning = "small", "compiled", ""
+    unserved: tuple[str, ...] = ()
+
+    def __init__(self, wasm: bytes) -> None:
+        if not wasm.startswith(MAGIC):
+            raise ModuleInvalid(f"expected it to begin with {MAGIC!r}, found {wasm[:4]!r}")
+        self.digest = hashlib.sha256(wasm).hexdigest()
+
+
+class StubRun:
+    """One run; `write`, `log` and `finish` are the guest's side."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self.invocation = invocation
+        self.output = b""
+        self._unread_from = 0
+        self._lines: list[SimpleNamespace] = []
+        self._line_count = 0
+        self._outcome: SimpleNamespace | None = None
+        self._changed = threading.Condition()
+        self._wakers: list[Callable[[], object]] = []
+
+    def write(self, data: bytes) -> None:
+        with self._changed:
+            self.output += data
+            self._changed.notify_all()
+
+    def log(self, message: str, level: int = 2, stream: str = "log") -> None:
+        with self._changed:
+            self._line_count += 1
+            line = SimpleNamespace(seq=self._line_count, time_ms=0, level=level, stream=stream)
+            line.message = message
+            self._lines.append(line)
+            self._changed.notify_all()
+
+    def finish(self, status: str = "completed", cause: str = "exit", **fields: Any) -> bool:
+        """Ends the run; False if it had ended already."""
+        with self._changed:
+            if self._outcome is not None:
+                return False
+            known: dict[str, Any] = {
+                "status": status, "cause": cause, "exit_code": 0 if status == "completed" else -1,
+                "message": "", "trap": "", "backtrace": (), "started_ns": 1_000, "duration_ns": 500,
+                "memory_bytes": 65536, "log_lines": self._line_count, "log_lost": 0,
+                "log_truncated": False, "output_bytes": len(self.output),
+            }  # fmt: skip
+            self._outcome = SimpleNamespace(**known | fields)
+            self._changed.notify_all()
+            wakers, self._wakers = self._wakers, []
+        for wake in wakers:
+            wake()
+        return True
+
+    @property
+    def done(self) -> bool:
+        return self._outcome is not None
+
+    def wait(self, timeout_s: float | None = None, *, events: bool = False) -> bool:
+        def ready() -> bool:
+            unread = self._lines or self._unread_from < len(self.output)
+            return self.done or (events and bool(unread))
+
+        with self._changed:
+            self._changed.wait_for(ready, timeout_s)
+        return self.done
+
+    def cancel(self, reason: str = "") -> bool:
+        return self.finish("terminated", "cancelled", message=reason)
+
+    def read_logs(self, count_max: int = 2048) -> list[SimpleNamespace]:
+        with self._changed:
+            taken, self._lines = self._lines[:count_max], self._lines[count_max:]
+        return taken
+
+    def read_output(self) -> bytes:
+        with self._changed:
+            taken, self._unread_from = self.output[self._unread_from :], len(self.output)
+        return taken
+
+    @property
+    def outcome(self) -> SimpleNamespace:
+        if self._outcome is None:
+            raise RuntimeError("the run has not ended")
+        return self._outcome
+
+    def __await__(self) -> Generator[Any, Any, SimpleNamespace]:
+        while not self.done:
+            loop = running_loop()
+            if loop is None:
+                yield self
+                continue
+            future = loop.create_future()
+            waker = self._waker(loop, future)
+            with self._changed:
+                if self._outcome is not None:
+                    break
+                self._wakers.append(waker)
+            yield from future
+        return self.outcome
+
+    @staticmethod
+    def _waker(loop: Any, future: Any) -> Callable[[], object]:
+        def resolve() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        return lambda: loop.call_soon_threadsafe(resolve)
+
+
+class StubRuntime:
+    """At most `guests_max` live runs; all that were started are in `runs`."""
+
+    def __init__(
+        self, guest: Callable[[StubRun], object] | None = None, *, guests_max: int = 1000
+    ) -> None:
+        self.runs: list[StubRun] = []
+        self.loads = 0
+        self._guest = guest
+        self._guests_max = guests_max
+        self._closed = False
+
+    def load(self, wasm: bytes) -> StubProgram:
+        self.loads += 1
+        return StubProgram(wasm)
+
+    def start(self, program: StubProgram, invocation: Invocation) -> StubRun:
+        if self._closed:
+            raise NodeClosed("the node is closed")
+        if self.stats()["live"] >= self._guests_max:
+            raise NodeBusy(f"the node runs {self._guests_max} guests, its maximum")
+        run = StubRun(invocation)
+        self.runs.append(run)
+        if self._guest is not None:
+            self._guest(run)
+        return run
+
+    def stats(self) -> dict[str, int]:
+        return {"live": sum(not run.done for run in self.runs)}
+
+    def close(self, grace_s: float = 0.0) -> None:
+        self._closed = True
+        for run in self.runs:
+            run.wait(grace_s)
+            run.cancel("the node closes")

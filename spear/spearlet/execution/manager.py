@@ -1,0 +1,190 @@
+"""Carries an execution from its admission to its one terminal state, in memory.
+
+The rule: the manager alone changes records. A run that ended is *settled*: its outcome moves into
+the record and the record into the history, by whoever looks first (a waiter, a query, the sweep
+of a later start), so no task or thread has to watch. All public methods may be called from any
+thread.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+
+from spear.errors import NodeClosed, NotFound
+from spear.runtime.waiting import offload
+from spear.spearlet.execution.artifact import Artifact, Artifacts, digest_of
+from spear.spearlet.execution.execution import RUNNING, TRANSITIONS, Execution
+from spear.spearlet.execution.history import History
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from spear.clock import Clock, Ids
+    from spear.config import Config
+    from spear.runtime.interface import Run, Runtime
+    from spear.runtime.invocation import Invocation
+
+_SWEEP_MIN = 64  # live runs below which a start does not look for ended ones
+
+
+class Live:
+    """An accepted execution and its run."""
+
+    __slots__ = ("execution", "run")
+
+    def __init__(self, execution: Execution, run: Run) -> None:
+        self.execution, self.run = execution, run
+
+
+class Manager:
+    """The executions of one node."""
+
+    def __init__(self, runtime: Runtime, clock: Clock, ids: Ids, config: Config) -> None:
+        self._runtime, self._clock, self._ids = runtime, clock, ids
+        self._node_name = config.node_name
+        self._artifacts = Artifacts(config.artifact_bytes_max)
+        self._history = History(
+            count_max=config.history_count_max,
+            bytes_max=config.history_bytes_max,
+            age_ns_max=config.history_ns_max,
+        )
+        self._live: dict[str, Live] = {}
+        self._sweep_at = _SWEEP_MIN
+        self._totals = dict.fromkeys((s for s, onward in TRANSITIONS.items() if not onward), 0)
+        self._duration_ns = 0
+        self._lock = allocate_lock()
+        self._closed = False
+
+    async def load(self, wasm: bytes) -> Artifact:
+        """The artifact of these bytes, compiled at most once while it is kept. Raises
+        ModuleInvalid, ModuleLimit."""
+        digest = digest_of(wasm)
+        with self._lock:
+            known = self._artifacts.find(digest)
+        if known is not None:
+            return known
+        program = await offload(lambda: self._runtime.load(wasm))
+        with self._lock:
+            return self._artifacts.add(Artifact(digest, wasm, program))
+
+    def start(self, artifact: Artifact, task_name: str, invocation: Invocation) -> Live:
+        """Accepts and starts an execution. What cannot be started raises (NodeBusy, NodeClosed,
+        ModuleInvalid, ModuleLimit) and leaves no record."""
+        if self._closed:
+            raise NodeClosed("the node is closed and takes no more work")
+        execution = Execution(
+            self._ids.next(),
+            task_name=task_name,
+            node_name=self._node_name,
+            artifact=artifact.digest,
+            created_ns=self._clock.now_ns(),
+            invocation=invocation,
+        )
+        self._sweep()
+        live = Live(execution, self._runtime.start(artifact.program, invocation))
+        execution.advance(RUNNING)
+        with self._lock:
+            self._live[execution.id] = live
+        return live
+
+    async def wait(self, live: Live) -> Execution:
+        """The record once ended; giving up the wait leaves the guest alone."""
+        await live.run
+        return self._settle(live)
+
+    async def hold(self, live: Live) -> Execution:
+        """As `wait`, but when the wait is given up (cancelled, interrupted), so is the guest."""
+        try:
+            return await self.wait(live)
+        except GeneratorExit:
+            live.run.cancel("the caller went away")
+            raise
+        except BaseException:
+            live.run.cancel("the caller gave up waiting")
+            await self.wait(live)
+            raise
+
+    async def cancel(self, id: str, reason: str = "") -> Execution:
+        """Ends the execution if it has not ended, and gives its record. Raises NotFound."""
+        live = self._live.get(id)
+        if live is None:
+            return self.get(id)
+        live.run.cancel(reason)
+        return await self.wait(live)
+
+    def get(self, id: str) -> Execution:
+        """The record as it is now. Raises NotFound."""
+        live = self._live.get(id)
+        if live is not None:
+            return self._settle(live) if live.run.done else live.execution
+        found = self._history.get(id)
+        if found is None:
+            raise NotFound(f"no execution {id!r} is known here; ended ones are forgotten in time")
+        return found
+
+    def newest(self, status: str | None, count_max: int, before: str | None) -> list[Execution]:
+        """Records from the newest on, made before the one with the id `before`."""
+        self._settle_ended(list(self._live.values()))
+        with self._lock:
+            self._history.trim(self._clock.now_ns())
+            records = [*self._history, *(live.execution for live in self._live.values())]
+        found = [
+            record
+            for record in records
+            if (status is None or record.status == status) and (not before or record.id < before)
+        ]
+        found.sort(key=_by_id, reverse=True)
+        return found[:count_max]
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """Counts since the start, and what is kept now."""
+        self._settle_ended(list(self._live.values()))
+        with self._lock:
+            ended = sum(self._totals.values())
+            executions = {
+                "total": ended + len(self._live),
+                "live": len(self._live),
+                **self._totals,
+                "duration_ns_mean": self._duration_ns // ended if ended else 0,
+            }
+            return {
+                "executions": executions,
+                "history": self._history.stats(),
+                "artifacts": self._artifacts.stats(),
+                "runtime": self._runtime.stats(),
+            }
+
+    def close(self, grace_s: float) -> None:
+        """Takes no more; waits up to `grace_s` for what runs, then ends it. Idempotent."""
+        self._closed = True
+        self._runtime.close(grace_s)
+        self._settle_ended(list(self._live.values()))
+
+    def _sweep(self) -> None:
+        """Settles what ended unseen; looks each time as many more are live as were left."""
+        if len(self._live) < self._sweep_at:
+            return
+        self._settle_ended(list(self._live.values()))
+        self._sweep_at = max(_SWEEP_MIN, 2 * len(self._live))
+
+    def _settle_ended(self, lives: Iterable[Live]) -> None:
+        for live in lives:
+            if live.run.done:
+                self._settle(live)
+
+    def _settle(self, live: Live) -> Execution:
+        execution = live.execution
+        outcome, output = live.run.outcome, live.run.output
+        with self._lock:
+            if not execution.ended:
+                execution.finish(outcome, output)
+                self._totals[execution.status] += 1
+                self._duration_ns += execution.duration_ns
+                self._history.add(execution, self._clock.now_ns())
+                del self._live[execution.id]
+        return execution
+
+
+def _by_id(execution: Execution) -> str:
+    return execution.id

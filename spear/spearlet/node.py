@@ -1,0 +1,159 @@
+"""A SPEARlet as a library: a whole node in your own process, no server, nothing on disk but the
+cache of compiled modules.
+
+The rule: this is a composition root. It builds the parts, hands them to each other, and every
+method is one call of the services. There is one implementation, async; SyncSpearlet drives the
+same coroutines without an event loop.
+
+    async with spear.Spearlet() as node:
+        execution = await node.run("agent.wasm", input=b"hello", timeout="5s")
+
+    with spear.Spearlet.sync() as node:
+        execution = node.run("agent.wasm", input=b"hello", timeout="5s")
+"""
+
+from __future__ import annotations
+
+from spear import config as configuration
+from spear.clock import Clock, Ids
+from spear.runtime.waiting import drive
+from spear.runtime.wasm.runtime import WasmRuntime
+from spear.spearlet.execution.manager import Manager
+from spear.spearlet.handle import Handle, SyncHandle
+from spear.spearlet.services import Services
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self, Unpack
+
+    from spear.config import Config
+    from spear.runtime.interface import Runtime
+    from spear.spearlet.execution.artifact import Artifact
+    from spear.spearlet.execution.execution import Execution
+    from spear.spearlet.services import RunOptions, Source
+
+
+class _Node:
+    """What both faces share. `settings` are configuration keys, as strong as flags; a Config given
+    is taken as it is."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, object] | None = None,
+        *,
+        config: Config | None = None,
+        runtime: Runtime | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or Clock()
+        self.config = config or configuration.load(
+            flags={key: (key, value) for key, value in (settings or {}).items()},
+            defaults={"node_name": clock.host_name()},
+        )
+        runtime = runtime or WasmRuntime(
+            guests_max=self.config.guests_max,
+            workers=self.config.workers,
+            cache_dir=self.config.cache_dir,
+        )
+        self._services = Services(Manager(runtime, clock, Ids(clock), self.config), self.config)
+
+
+class Spearlet(_Node):
+    """The async face; its executions need no task or thread of yours to go on."""
+
+    @staticmethod
+    def sync(
+        settings: Mapping[str, object] | None = None,
+        *,
+        config: Config | None = None,
+        runtime: Runtime | None = None,
+        clock: Clock | None = None,
+    ) -> SyncSpearlet:
+        """The same node for callers without an event loop."""
+        return SyncSpearlet(settings, config=config, runtime=runtime, clock=clock)
+
+    async def load(self, source: Source) -> Artifact:
+        """Compiles a module once, to be run often. Raises ModuleInvalid, ModuleLimit."""
+        return await self._services.load(source)
+
+    async def run(self, source: Source, **options: Unpack[RunOptions]) -> Execution:
+        """Runs `source` (wasm bytes, a path, or what `load` gave) and gives its record; options
+        as of `Services.start`. Cancelling the call ends the guest."""
+        return await self._services.run(source, **options)
+
+    async def start(self, source: Source, **options: Unpack[RunOptions]) -> Handle:
+        """Starts `source` and gives a handle at once; options as of `run`."""
+        return Handle(self._services, await self._services.start(source, **options))
+
+    async def execution(self, id: str) -> Execution:
+        """Raises NotFound."""
+        return await self._services.execution(id)
+
+    async def executions(
+        self, *, status: str | None = None, limit: int = 100, before: str | None = None
+    ) -> list[Execution]:
+        """Records from the newest on; `before` is the id of the last one seen."""
+        return await self._services.executions(status=status, limit=limit, before=before)
+
+    async def cancel(self, id: str, reason: str = "") -> Execution:
+        """Ends the execution if it has not ended. Raises NotFound."""
+        return await self._services.cancel(id, reason)
+
+    async def stats(self) -> dict[str, dict[str, int]]:
+        return await self._services.stats()
+
+    async def close(self, grace: float | str = 0.0) -> None:
+        """Takes no more work; waits up to `grace` for what runs, then ends it."""
+        await self._services.close(grace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class SyncSpearlet(_Node):
+    """The sync face. A guest begins on the calling thread; only one that waits or works long goes
+    to a worker."""
+
+    def load(self, source: Source) -> Artifact:
+        """As Spearlet.load."""
+        return drive(self._services.load(source))
+
+    def run(self, source: Source, **options: Unpack[RunOptions]) -> Execution:
+        """As Spearlet.run; KeyboardInterrupt ends the guest."""
+        return drive(self._services.run(source, inline=True, **options))
+
+    def start(self, source: Source, **options: Unpack[RunOptions]) -> SyncHandle:
+        """As Spearlet.start."""
+        return SyncHandle(self._services, drive(self._services.start(source, **options)))
+
+    def execution(self, id: str) -> Execution:
+        """As Spearlet.execution."""
+        return drive(self._services.execution(id))
+
+    def executions(
+        self, *, status: str | None = None, limit: int = 100, before: str | None = None
+    ) -> list[Execution]:
+        """As Spearlet.executions."""
+        return drive(self._services.executions(status=status, limit=limit, before=before))
+
+    def cancel(self, id: str, reason: str = "") -> Execution:
+        """As Spearlet.cancel."""
+        return drive(self._services.cancel(id, reason))
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """As Spearlet.stats."""
+        return drive(self._services.stats())
+
+    def close(self, grace: float | str = 0.0) -> None:
+        """As Spearlet.close."""
+        drive(self._services.close(grace))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

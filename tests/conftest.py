@@ -1,0 +1,82 @@
+"""What all tests share: the guests, the command, a clock that stands still, a configuration that
+no file or variable of the machine reaches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from manual_clock import ManualClock
+
+from spear import config as configuration
+from spear.config import Config
+
+ROOT = Path(__file__).parent.parent
+GUEST_FOLDERS = (ROOT / "examples", ROOT / "tests" / "guests")
+Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def guest_path(name: str) -> Path:
+    """The committed .wasm of an example or test guest, by its stem or `folder/stem`."""
+    pattern = f"{name}.wasm" if "/" in name else f"*/{name}.wasm"
+    found = [path for folder in GUEST_FOLDERS for path in sorted(folder.glob(pattern))]
+    assert len(found) == 1, f"guest {name!r}: expected one file, found {found}"
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def guest() -> Callable[[str], Path]:
+    return guest_path
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Defaults, with a cache of its own."""
+    return make_config(tmp_path)
+
+
+def make_config(folder: Path, **settings: object) -> Config:
+    """`limits__timeout` stands for the key `limits.timeout`."""
+    flags = {key.replace("__", "."): (f"--{key}", value) for key, value in settings.items()}
+    environ = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
+    return configuration.load(flags=flags, environ=environ)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What a command started by a test sees: a home of its own."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_PRELOAD", "ASAN_OPTIONS")
+            if name in os.environ}  # fmt: skip
+    return kept | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+@pytest.fixture
+def command_line() -> list[str]:
+    """How `spear` is started: the installed script, else the module."""
+    script = Path(sys.executable).parent / "spear"
+    return [str(script)] if script.exists() else [sys.executable, "-m", "spear.cli.main"]
+
+
+@pytest.fixture
+def spear(command_line: list[str], environment: dict[str, str], tmp_path: Path) -> Command:
+    """Runs `spear ARGUMENTS...` to its end, away from the source tree."""
+
+    def run(
+        *arguments: str | Path, input: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        words: Sequence[str] = [*command_line, *map(str, arguments)]
+        return subprocess.run(
+            words, input=input, capture_output=True, timeout=60, cwd=tmp_path,
+            env=environment | dict(env or {}),
+        )  # fmt: skip
+
+    return run

@@ -1,0 +1,356 @@
+"""`spear run` as its users see it: the command, its streams, its exit codes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command
+
+pytest.importorskip("spear._core.executor")
+Guest = Callable[[str], Path]
+
+
+def record(result: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    assert result.stderr == b""
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_hello_greets_on_stdout_and_logs_on_stderr(spear: Command, guest: Guest) -> None:
+    result = spear("run", guest("hello"))
+    assert (result.returncode, result.stdout) == (0, b"Hello, SPEAR!\n")
+    first, second = result.stderr.decode().splitlines()
+    assert first == "[info] hello from a guest"
+    assert second.startswith("[info] the time is ")
+
+
+def test_stdin_is_the_payload_when_it_is_no_terminal(spear: Command, guest: Guest) -> None:
+    data = bytes(range(256)) * 1000
+    assert spear("run", guest("echo"), input=data).stdout == data
+    assert spear("run", guest("echo"), "--input", "-", input=data).stdout == data
+
+
+def test_input_comes_from_a_file(spear: Command, guest: Guest, tmp_path: Path) -> None:
+    (tmp_path / "payload").write_bytes(b"from a file")
+    result = spear("run", "--input", tmp_path / "payload", guest("echo"), input=b"not this")
+    assert result.stdout == b"from a file"
+
+
+def test_arguments_and_environment_reach_the_guest_and_nothing_else(
+    spear: Command, guest: Guest
+) -> None:
+    result = spear("run", "--env", "A=1", guest("environ"), "--env=B=x=y", "--", "one", "--two")
+    assert result.stdout.decode().splitlines() == [
+        "arg environ", "arg one", "arg --two", "env A=1", "env B=x=y",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 124, 125, 134])
+def test_the_exit_code_is_the_guest_s(spear: Command, guest: Guest, code: int) -> None:
+    result = spear("run", guest("exit_code"), "--", str(code))
+    assert (result.returncode, result.stderr) == (code, b"")
+
+
+def test_a_loop_is_ended_at_its_deadline(spear: Command, guest: Guest) -> None:
+    result = spear("run", guest("loop"), "--timeout", "200ms")
+    assert result.returncode == 124
+    assert b"hint: --timeout gives it more time" in result.stderr
+
+
+def test_a_sleeper_is_ended_at_its_deadline(spear: Command, guest: Guest) -> None:
+    assert spear("run", guest("sleeper"), "--timeout=0.1", "--", "-1").returncode == 124
+
+
+def test_a_trap_shows_where_by_the_guest_s_names(spear: Command, guest: Guest) -> None:
+    result = spear("run", guest("trap"))
+    assert result.returncode == 134
+    said = result.stderr.decode()
+    assert "error: " in said
+    places = [said.index(name) for name in ("read_price", "price_of", "sum_prices")]
+    assert places[0] < places[2]
+
+
+@pytest.mark.parametrize(
+    "name", ["traps/divide", "traps/out_of_bounds", "traps/recurse", "traps/unreachable"]
+)
+def test_every_trap_has_its_exit_code(spear: Command, guest: Guest, name: str) -> None:
+    result = spear("run", guest(name), "--output", "json")
+    found = record(result)
+    assert (result.returncode, found["status"], found["cause"]) == (134, "failed", "trap")
+    assert found["error"]["code"] == "TRAP"
+    assert found["backtrace"]
+    assert found["exit_code"] is None
+
+
+def test_the_output_limit_ends_the_guest(spear: Command, guest: Guest, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[spearlet]\nlimits.output = "64KiB"\n')
+    result = spear("run", guest("stdout_flood"), "--config", tmp_path / "c.toml")
+    assert result.returncode == 137
+    assert len(result.stdout) <= 65536
+    assert b"limits.output" in result.stderr
+
+
+def test_the_log_limit_cuts_the_log_and_says_so(
+    spear: Command, guest: Guest, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text('[spearlet]\nlimits.log = "1KiB"\n')
+    result = spear("run", guest("log_flood"), "--config", tmp_path / "c.toml")
+    assert result.returncode == 0
+    assert b"the log reached its limit" in result.stderr
+
+
+def test_the_memory_limit_holds(spear: Command, guest: Guest) -> None:
+    small, large = (
+        int(spear("run", guest("grow"), "--memory", size).stdout) for size in ("1MiB", "2MiB")
+    )
+    assert (small, large) == (16, 32)
+
+
+def test_json_tells_everything_once(spear: Command, guest: Guest) -> None:
+    found = record(spear("run", "--output", "json", guest("hello"), "--timeout", "5s"))
+    assert (found["status"], found["cause"], found["exit_code"]) == ("completed", "exit", 0)
+    assert found["output"] == "Hello, SPEAR!\n"
+    assert found["logs"][0]["message"] == "hello from a guest"
+    assert found["limits"]["timeout_ms"] == 5000
+    assert found["times"]["created_ms"] > 1.6e12
+    assert found["memory_bytes"] > 0
+    assert len(found["execution_id"]) == 36
+    assert found["task"] == "hello"
+    assert found["durability"] == "volatile"
+
+
+def test_json_marks_output_that_is_no_text(spear: Command, guest: Guest) -> None:
+    found = record(spear("run", "--output", "json", guest("echo"), input=b"\xff\xfe"))
+    assert found["output_encoding"] == "base64"
+    assert base64.b64decode(found["output"]) == b"\xff\xfe"
+
+
+def test_json_tells_a_guest_s_124_from_a_deadline(spear: Command, guest: Guest) -> None:
+    own = record(spear("run", "--output", "json", guest("exit_code"), "--", "124"))
+    ended = record(spear("run", "--output", "json", "--timeout", "50ms", guest("loop")))
+    assert (own["status"], own["exit_code"]) == ("failed", 124)
+    assert (ended["status"], ended["exit_code"]) == ("timeout", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("bad/component", "component"),
+        ("bad/unknown_imports", "import"),
+        ("bad/wrong_signature", "->"),
+        ("bad/no_start", "_start"),
+        ("bad/two_memories", "memor"),
+        ("bad/memory_over_limit", "memory"),
+        ("bad/imported_memory", "memory"),
+    ],
+)
+def test_a_bad_module_is_refused_with_the_reason(
+    spear: Command, guest: Guest, name: str, said: str
+) -> None:
+    result = spear("run", guest(name))
+    assert (result.returncode, result.stdout) == (125, b"")
+    assert result.stderr.startswith(b"error: ")
+    assert said in result.stderr.decode().splitlines()[0]
+    assert b"Traceback" not in result.stderr
+
+
+def test_a_module_without_a_memory_export_runs_with_a_warning(spear: Command, guest: Guest) -> None:
+    result = spear("run", guest("bad/no_memory"))
+    assert result.returncode == 0
+    assert b"memory" in result.stderr
+
+
+@pytest.mark.parametrize("size", [0, 3, 7, 100, 1000])
+def test_a_truncated_module_is_refused(
+    spear: Command, guest: Guest, size: int, tmp_path: Path
+) -> None:
+    (tmp_path / "cut.wasm").write_bytes(guest("hello").read_bytes()[:size])
+    result = spear("run", tmp_path / "cut.wasm")
+    assert result.returncode == 125
+    assert result.stderr.startswith(b"error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no module given"),
+        (["nothing.wasm"], "cannot read 'nothing.wasm'"),
+        (["HELLO", "extra"], "arguments of the guest come after --"),
+        (["HELLO", "--timeout", "0"], "expected 1ms to 365d, found 0"),
+        (["HELLO", "--timeout", "-5s"], "expected 1ms to 365d, found -5s"),
+        (["HELLO", "--timeout", "1000000h"], "expected 1ms to 365d, found 1000000h"),
+        (["HELLO", "--timeout", "soon"], "250ms, 5s, 2m or 1h"),
+        (["HELLO", "--timeout"], "--timeout needs a value"),
+        (["HELLO", "--memory", "1TiB"], "64KiB, 16MiB or 1GiB"),
+        (["HELLO", "--memory", "100GiB"], "expected 64KiB to 4GiB"),
+        (["HELLO", "--env", "NAME"], "NAME=VALUE"),
+        (["HELLO", "--input", "nothing"], "cannot read the input 'nothing'"),
+        (["HELLO", "--config", "nothing"], "no configuration file 'nothing'"),
+        (["HELLO", "--output", "xml"], "one of text, json"),
+        (["HELLO", "--tiemout", "5"], "did you mean --timeout?"),
+    ],
+)
+def test_a_bad_option_is_refused_with_what_is_accepted(
+    spear: Command, guest: Guest, arguments: list[str], said: str
+) -> None:
+    words = [str(guest("hello")) if word == "HELLO" else word for word in arguments]
+    result = spear("run", *words)
+    assert (result.returncode, result.stdout) == (125, b"")
+    assert said in result.stderr.decode()
+    assert b"Traceback" not in result.stderr
+
+
+def test_a_refusal_is_a_document_too(spear: Command) -> None:
+    result = spear("run", "--output", "json", "nothing.wasm")
+    found = json.loads(result.stdout)
+    assert (result.returncode, found["status"], found["execution_id"]) == (125, "refused", None)
+
+
+def test_compiled_code_is_kept_in_a_private_cache(
+    spear: Command, guest: Guest, tmp_path: Path
+) -> None:
+    sources = [
+        record(spear("run", "--output", "json", guest("hello")))["artifact"]["source"]
+        for _ in range(2)
+    ]
+    assert sources == ["compiled", "cache"]
+    assert (tmp_path / "cache" / "spear").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_cannot_be_used_is_a_warning(
+    spear: Command, guest: Guest, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    result = spear("run", guest("hello"), env={"SPEAR_CACHE_DIR": str(tmp_path / "file")})
+    assert (result.returncode, result.stdout) == (0, b"Hello, SPEAR!\n")
+    assert result.stderr.count(b"warning: ") == 1
+
+
+def test_a_cache_open_to_others_is_a_warning(spear: Command, guest: Guest, tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    result = spear("run", guest("hello"), env={"SPEAR_CACHE_DIR": str(tmp_path / "open")})
+    assert result.returncode == 0
+    assert b"warning: " in result.stderr
+
+
+class Started:
+    """A command that still runs."""
+
+    def __init__(self, words: list[str], environment: dict[str, str], **streams: Any) -> None:
+        known = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(words, env=environment, **known | streams)
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        return self.process
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def test_log_lines_come_while_the_guest_still_runs(
+    command_line: list[str], environment: dict[str, str], guest: Guest
+) -> None:
+    words = [*command_line, "run", str(guest("sleeper")), "--", "60000"]
+    with Started(words, environment) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"[info] going to sleep for 60000 ms\n"
+        assert process.poll() is None
+
+
+def test_an_interrupt_ends_the_guest_with_130(
+    command_line: list[str], environment: dict[str, str], guest: Guest
+) -> None:
+    words = [*command_line, "run", str(guest("sleeper")), "--", "60000"]
+    with Started(words, environment) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(30) == 130
+        assert b"Traceback" not in rest
+
+
+def test_an_interrupt_ends_a_busy_guest(
+    command_line: list[str], environment: dict[str, str], guest: Guest
+) -> None:
+    words = [*command_line, "run", str(guest("loop"))]
+    with Started(words, environment) as process:
+        time.sleep(0.5)  # it says nothing by which to know that it runs
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+
+
+def test_a_closed_pipe_is_quiet(
+    command_line: list[str], environment: dict[str, str], guest: Guest
+) -> None:
+    words = [*command_line, "run", str(guest("stdout_flood")), "--", "8000000"]
+    with Started(words, environment) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) in (0, 137)
+
+
+def test_a_full_disk_is_said(
+    command_line: list[str], environment: dict[str, str], guest: Guest
+) -> None:
+    words = [*command_line, "run", str(guest("hello"))]
+    with (
+        open("/dev/full", "wb") as full,
+        Started(words, environment, stdout=full) as process,
+    ):
+        assert process.stderr is not None
+        assert b"No space left on device" in process.stderr.read()
+        assert process.wait(30) == 125
+
+
+def test_a_closed_stdin_is_empty(
+    command_line: list[str], environment: dict[str, str], guest: Guest
+) -> None:
+    words = ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command_line, "run", str(guest("echo"))]
+    with Started(words, environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+        assert process.wait(30) == 0
+
+
+def test_a_closed_stdout_is_said(
+    command_line: list[str], environment: dict[str, str], guest: Guest
+) -> None:
+    words = ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command_line, "run", str(guest("hello"))]
+    with Started(words, environment) as process:
+        assert process.stderr is not None
+        assert b"error: cannot write the guest's output" in process.stderr.read()
+        assert process.wait(30) == 125
+
+
+def test_on_a_terminal_there_is_no_payload_and_no_control_character(
+    command_line: list[str], environment: dict[str, str], guest: Guest
+) -> None:
+    main, side = pty.openpty()
+    words = [*command_line, "run", str(guest("echo"))]
+    try:
+        with Started(words, environment, stdin=side, stderr=side) as process:
+            assert process.stdout is not None
+            assert process.stdout.read() == b""
+            assert process.wait(30) == 0
+    finally:
+        os.close(main)
+        os.close(side)

@@ -1,0 +1,55 @@
+// build: -nostdlib -fno-builtin
+/* Calls every import of the ABI beyond time, randomness, sleep and log: 27. Prints a line
+ * "name answer" for each; the exit code is the number of answers that are not -ENOSYS.
+ */
+#define SPEAR_NO_STDIO
+#include <spear.h>
+#include "../raw.h"
+
+static char out[64];
+static uint32_t len;
+static int served;
+
+static void report(const char *name, int32_t answer)
+{
+    print(name);
+    print(" ");
+    print_number(answer);
+    print("\n");
+    served += answer != -SPEAR_ENOSYS;
+}
+
+#define CALL(name, ...) (len = 0, report(#name, sp_##name(__VA_ARGS__)))
+#define CALL_SPEAR(name, ...) (len = 0, report("spear_" #name, sp_##name(__VA_ARGS__)))
+
+START
+{
+    CALL(cchat_create);
+    CALL(cchat_write_msg, 1000, "user", 4, "hi", 2);
+    CALL(cchat_write_fn, 1000, 0, "{}", 2);
+    CALL(cchat_ctl, 1000, SPEAR_CHAT_GET_METRICS, out, &len);
+    CALL(cchat_send, 1000, 0);
+    CALL(cchat_recv, 1000, out, &len);
+    CALL(cchat_close, 1000);
+    CALL(rtasr_create);
+    CALL(rtasr_ctl, 1000, SPEAR_RTASR_CONNECT, out, &len);
+    CALL(rtasr_write, 1000, out, 2);
+    CALL(rtasr_read, 1000, out, &len);
+    CALL(rtasr_close, 1000);
+    CALL(mic_create);
+    CALL(mic_ctl, 1000, SPEAR_MIC_GET_STATUS, out, &len);
+    CALL(mic_read, 1000, out, &len);
+    CALL(mic_close, 1000);
+    CALL(user_stream_open, 1, SPEAR_STREAM_BOTH);
+    CALL(user_stream_read, 1000, out, &len);
+    CALL(user_stream_write, 1000, out, 32);
+    CALL(user_stream_close, 1000);
+    CALL(user_stream_ctl_open);
+    CALL(user_stream_ctl_read, 1000, (sp_stream_event *)out, &len);
+    CALL_SPEAR(epoll_create);
+    CALL_SPEAR(epoll_ctl, 1000, SPEAR_EPOLL_ADD, 1001, SPEAR_EPOLLIN);
+    CALL_SPEAR(epoll_wait, 1000, (sp_epoll_event *)out, &len, 0);
+    CALL_SPEAR(epoll_close, 1000);
+    CALL_SPEAR(fd_ctl, 1000, SPEAR_FD_GET_KIND, out, &len);
+    wasi_proc_exit(served);
+}

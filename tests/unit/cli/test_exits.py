@@ -1,0 +1,30 @@
+"""Exit codes are those of the contract."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from spear.cli import exits
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "guest", "code"),
+    [
+        ("completed", "exit", 0, 0),
+        ("failed", "exit", 3, 3),
+        ("failed", "exit", 124, 124),
+        ("failed", "exit", 256, 1),
+        ("failed", "exit", 0xFFFFFFFF, 255),
+        ("timeout", "deadline", None, 124),
+        ("failed", "trap", None, 134),
+        ("failed", "output_limit", None, 137),
+        ("failed", "fuel", None, 137),
+        ("terminated", "cancelled", None, 137),
+        ("failed", "instantiate", None, 125),
+    ],
+)
+def test_every_end_has_its_code(status: str, cause: str, guest: int | None, code: int) -> None:
+    execution = SimpleNamespace(status=status, cause=cause, exit_code=guest)
+    assert exits.of_execution(execution) == code

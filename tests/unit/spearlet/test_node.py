@@ -1,0 +1,215 @@
+"""The node as a library: the async and the sync face give the same, from plain values."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import make_config
+
+import spear
+from spear.errors import InvalidArgument, ModuleInvalid, NodeClosed, NotFound
+from spear.runtime.stub import StubRun, StubRuntime
+
+WASM = b"stub guest"
+
+
+def echo(run: StubRun) -> None:
+    run.log("begun")
+    run.write(run.invocation.stdin)
+    run.finish()
+
+
+def park(run: StubRun) -> None:
+    run.log("waiting")
+
+
+def parts(folder: Path, guest: Any = echo, **settings: object) -> dict[str, Any]:
+    return {"config": make_config(folder, **settings), "runtime": StubRuntime(guest)}
+
+
+async def test_a_module_is_run_and_its_record_given(tmp_path: Path) -> None:
+    async with spear.Spearlet(**parts(tmp_path)) as node:
+        execution = await node.run(WASM, input=b"payload", name="agent")
+        assert (execution.status, execution.output) == ("completed", b"payload")
+        assert execution.task_name == "agent"
+        assert await node.execution(execution.id) is execution
+        assert await node.executions(status="completed") == [execution]
+        assert (await node.stats())["executions"]["completed"] == 1
+
+
+def test_the_sync_face_gives_the_same(tmp_path: Path) -> None:
+    with spear.Spearlet.sync(**parts(tmp_path)) as node:
+        execution = node.run(WASM, input="payload", name="agent")
+        assert (execution.status, execution.output) == ("completed", b"payload")
+        assert node.execution(execution.id) is execution
+        assert node.executions(limit=1) == [execution]
+        assert node.stats()["executions"]["completed"] == 1
+        assert node.cancel(execution.id) is execution
+
+
+def test_both_faces_have_the_same_methods() -> None:
+    names = {name for name in dir(spear.Spearlet) if not name.startswith("_")} - {"sync"}
+    assert names == {name for name in dir(spear.SyncSpearlet) if not name.startswith("_")}
+
+
+def test_sync_runs_begin_on_the_caller_s_thread_and_async_ones_do_not(tmp_path: Path) -> None:
+    seen: list[bool] = []
+    known = parts(tmp_path, lambda run: (seen.append(run.invocation.inline), run.finish()))
+    with spear.Spearlet.sync(**known) as node:
+        node.run(WASM)
+
+    async def later() -> None:
+        async with spear.Spearlet(**known | {"runtime": StubRuntime(known["runtime"]._guest)}) as n:
+            await n.run(WASM)
+
+    asyncio.run(later())
+    assert seen == [True, False]
+
+
+def test_a_path_names_the_task_and_what_the_guest_is_called(tmp_path: Path) -> None:
+    known = parts(tmp_path)
+    path = tmp_path / "agent.wasm"
+    path.write_bytes(WASM)
+    with spear.Spearlet.sync(**known) as node:
+        assert node.run(path, args=["a", "b"], env={"K": "v"}).task_name == "agent"
+        assert node.run(str(path)).task_name == "agent"
+    invocation = known["runtime"].runs[0].invocation
+    assert (invocation.args, invocation.env) == (("agent", "a", "b"), {"K": "v"})
+    assert invocation.entry == "_start"
+
+
+def test_a_loaded_artifact_is_run_again_without_loading(tmp_path: Path) -> None:
+    known = parts(tmp_path)
+    with spear.Spearlet.sync(**known) as node:
+        artifact = node.load(WASM)
+        for _ in range(3):
+            assert node.run(artifact, entry="__spear_default_entry__").completed
+    assert known["runtime"].loads == 1
+
+
+def test_limits_come_from_the_call_else_the_configuration(tmp_path: Path) -> None:
+    known = parts(tmp_path, limits__timeout="7s", limits__async_timeout="9m")
+    with spear.Spearlet.sync(**known) as node:
+        node.run(WASM)
+        node.start(WASM)
+        node.run(WASM, timeout=0.25, memory="1MiB", output=5, log="1KiB")
+    waited, started, own = (run.invocation for run in known["runtime"].runs)
+    assert waited.timeout_ns == 7 * 10**9
+    assert started.timeout_ns == 540 * 10**9
+    assert (own.timeout_ns, own.memory_bytes_max) == (250_000_000, 1 << 20)
+    assert (own.output_bytes_max, own.log_bytes_max) == (5, 1024)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"timeout": 0}, "timeout: expected 1ms to 365d, found 0"),
+        ({"timeout": -1.5}, "timeout: expected 1ms to 365d, found -1.5"),
+        ({"timeout": "400d"}, "timeout: expected 1ms to 365d"),
+        ({"timeout": float("nan")}, "timeout: expected a duration"),
+        ({"memory": "1KiB"}, "memory: expected 64KiB to 4GiB"),
+        ({"args": ["a\0b"]}, "without a NUL"),
+        ({"args": ["\udcff"]}, "UTF-8"),
+        ({"args": [5]}, "texts"),
+        ({"env": {"A=B": "c"}}, "'A=B' cannot name"),
+        ({"env": {"": "c"}}, "cannot name"),
+        ({"args": ["x" * (1 << 21)]}, "args and env take"),
+        ({"input": b"12345678"}, "the input is longer than limits.input, 4"),
+    ],
+)
+def test_what_cannot_be_done_is_said(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with (
+        spear.Spearlet.sync(**parts(tmp_path, limits__input=4)) as node,
+        pytest.raises(InvalidArgument) as caught,
+    ):
+        node.run(WASM, **options)
+    assert said in str(caught.value)
+
+
+def test_a_bad_source_is_said(tmp_path: Path) -> None:
+    with spear.Spearlet.sync(**parts(tmp_path, limits__module=12)) as node:
+        with pytest.raises(InvalidArgument, match=r"cannot read .*nothing"):
+            node.run(tmp_path / "nothing.wasm")
+        with pytest.raises(InvalidArgument, match="Is a directory"):
+            node.run(tmp_path)
+        with pytest.raises(InvalidArgument, match="cannot read"):
+            node.load("a\0b")
+        with pytest.raises(InvalidArgument, match=r"longer than limits\.module, 12"):
+            node.run(b"stub" * 4)
+        with pytest.raises(ModuleInvalid):
+            node.run(b"neither")
+
+
+def test_questions_are_checked(tmp_path: Path) -> None:
+    with spear.Spearlet.sync(**parts(tmp_path)) as node:
+        with pytest.raises(InvalidArgument, match="expected one of pending, running"):
+            node.executions(status="done")
+        with pytest.raises(InvalidArgument, match="a limit of 1 to 10000"):
+            node.executions(limit=0)
+        with pytest.raises(NotFound):
+            node.execution("x")
+
+
+async def test_a_handle_follows_waits_and_cancels(tmp_path: Path) -> None:
+    known = parts(tmp_path, park)
+    async with spear.Spearlet(**known) as node:
+        handle = await node.start(WASM)
+        assert handle.execution.status == "running"
+        seen = []
+        async for progress in handle.follow():
+            seen += [line.message for line in progress.logs]
+            seen.append(progress.output)
+            if b"more" in progress.output:
+                assert (await handle.cancel("enough")).status == "terminated"
+            elif not progress.ended:
+                known["runtime"].runs[0].write(b"more")
+        assert seen == ["waiting", b"", b"more", b""]
+        assert (await handle).status == "terminated"
+        assert handle.ended
+
+
+def test_a_sync_handle_follows_and_waits(tmp_path: Path) -> None:
+    known = parts(tmp_path, park)
+    with spear.Spearlet.sync(**known) as node:
+        handle = node.start(WASM)
+        with pytest.raises(TimeoutError, match="still runs after 0 s"):
+            handle.wait(0)
+        run = known["runtime"].runs[0]
+        thread = threading.Thread(target=lambda: (run.write(b"out"), run.finish()))
+        thread.start()
+        output = b"".join(progress.output for progress in handle.follow())
+        thread.join()
+        assert output == b"out"
+        assert handle.wait().output == b"out"
+        assert node.cancel(handle.id).status == "completed"
+
+
+async def test_cancelling_a_run_ends_its_guest(tmp_path: Path) -> None:
+    known = parts(tmp_path, park)
+    async with spear.Spearlet(**known) as node:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(node.run(WASM), 0.05)
+        assert known["runtime"].runs[0].outcome.status == "terminated"
+        assert (await node.executions())[0].status == "terminated"
+
+
+def test_a_closed_node_takes_no_more(tmp_path: Path) -> None:
+    node = spear.Spearlet.sync(**parts(tmp_path))
+    node.close()
+    node.close("1s")
+    with pytest.raises(NodeClosed):
+        node.run(WASM)
+
+
+def test_settings_are_as_strong_as_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SPEARLET_NODE_NAME", "from-environment")
+    with spear.Spearlet.sync({"limits.timeout": "3s"}, runtime=StubRuntime()) as node:
+        assert node.config.timeout_ns == 3 * 10**9
+        assert node.config.node_name == "from-environment"
+    with pytest.raises(InvalidArgument, match=r"nearest known one is 'limits\.timeout'"):
+        spear.Spearlet.sync({"limits.timout": "3s"})

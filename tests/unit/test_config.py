@@ -1,0 +1,212 @@
+"""Settings: units, limits, precedence, where each came from, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spear import config as configuration
+from spear.config import (
+    SETTINGS,
+    UNSERVED,
+    Config,
+    format_duration,
+    format_size,
+    parse_duration_ns,
+    parse_size,
+)  # fmt: skip
+from spear.errors import InvalidArgument
+
+S = 10**9
+
+
+def load(text: str = "", tmp_path: Path | None = None, **environ: str) -> Config:
+    path = None
+    if tmp_path is not None:
+        path = str(tmp_path / "config.toml")
+        Path(path).write_text(text)
+    return configuration.load(path, environ={"HOME": "/nowhere", **environ})
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("250ms", S // 4), ("5s", 5 * S), ("2m", 120 * S), ("1h", 3600 * S), ("1d", 86400 * S),
+        ("1.5s", 3 * S // 2), ("7", 7 * S), (7, 7 * S), (0.25, S // 4), (" 5s ", 5 * S),
+        ("-5s", -5 * S), ("0", 0),
+    ],
+)  # fmt: skip
+def test_durations_are_read_in_every_unit(text: object, ns: int) -> None:
+    assert parse_duration_ns(text) == ns
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("64KiB", 65536), ("16MiB", 1 << 24), ("1GiB", 1 << 30), ("7", 7),
+                        (7, 7), ("0.5MiB", 1 << 19), ("16mib", 1 << 24)],
+)  # fmt: skip
+def test_sizes_are_read_in_every_unit(text: object, count: int) -> None:
+    assert parse_size(text) == count
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "s", "5x", "5 parsecs", "1e9", "inf", "nan", "--5", "5..0", "\u0665s", True, None, [],
+        "5s5", "0x10", "9" * 400,
+    ],
+)  # fmt: skip
+def test_what_is_no_quantity_is_refused_with_examples(text: object) -> None:
+    with pytest.raises(InvalidArgument, match="250ms, 5s, 2m or 1h"):
+        parse_duration_ns(text)
+    with pytest.raises(InvalidArgument, match="64KiB, 16MiB or 1GiB"):
+        parse_size(text)
+
+
+@given(st.integers(0, 400 * 86400 * S))
+def test_a_shown_duration_reads_back(ns: int) -> None:
+    assert parse_duration_ns(format_duration(ns)) == ns
+
+
+@given(st.integers(0, 1 << 45))
+def test_a_shown_size_reads_back(count: int) -> None:
+    assert parse_size(format_size(count)) == count
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_quantity_or_refused(text: str) -> None:
+    for parse in (parse_duration_ns, parse_size):
+        with contextlib.suppress(InvalidArgument):
+            assert isinstance(parse(text), int)
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    config = load()
+    assert config.timeout_ns == 60 * S
+    assert config.async_timeout_ns == 600 * S
+    assert config.memory_bytes_max == 64 << 20
+    assert (config.output_bytes_max, config.log_bytes_max) == (16 << 20, 10 << 20)
+    assert config.guests_max == 1000
+    assert set(config.sources.values()) == {"default"}
+
+
+def test_every_setting_has_its_attribute_and_lies_within_its_limits() -> None:
+    config = load()
+    for setting in SETTINGS:
+        assert hasattr(config, setting.attribute)
+        if setting.default:
+            setting.parse(setting.default)
+    assert {setting.attribute for setting in SETTINGS} == set(Config.__annotations__) - {"sources"}
+    assert not {setting.key for setting in SETTINGS} & set(UNSERVED)
+
+
+def test_each_source_is_stronger_than_the_one_before_key_by_key(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[spearlet]\nnode_name = "file"\nlimits = {timeout = "1s", memory = "1MiB"}\n')
+    config = configuration.load(
+        str(path),
+        flags={"limits.timeout": ("--timeout", "3s")},
+        environ={"HOME": "/nowhere", "SPEARLET_LIMITS_TIMEOUT": "2s", "SPEARLET_NODE_NAME": "env"},
+    )
+    assert config.timeout_ns == 3 * S
+    assert config.node_name == "env"
+    assert config.memory_bytes_max == 1 << 20
+    assert config.sources["limits.timeout"] == "flag --timeout"
+    assert config.sources["node_name"] == "environment SPEARLET_NODE_NAME"
+    assert config.sources["limits.memory"] == f"file {path}"
+    assert config.sources["limits.output"] == "default"
+
+
+def test_the_file_is_found_by_home(tmp_path: Path) -> None:
+    (tmp_path / ".spear").mkdir()
+    (tmp_path / ".spear" / "config.toml").write_text('[spearlet]\nnode_name = "home"\n')
+    assert configuration.load(environ={"HOME": str(tmp_path)}).node_name == "home"
+
+
+def test_spear_home_stands_in_for_the_home_s_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[spearlet]\nnode_name = "own"\n')
+    environ = {"HOME": "/nowhere", "SPEAR_HOME": str(tmp_path)}
+    assert configuration.load(environ=environ).node_name == "own"
+
+
+def test_an_empty_file_or_table_is_all_defaults(tmp_path: Path) -> None:
+    assert load("", tmp_path).timeout_ns == 60 * S
+    assert load("[spearlet]\n", tmp_path).timeout_ns == 60 * S
+
+
+def test_a_file_asked_for_must_be_there() -> None:
+    with pytest.raises(InvalidArgument, match="no configuration file '/nowhere/at-all'"):
+        configuration.load("/nowhere/at-all", environ={})
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="cannot read"):
+        configuration.load(str(tmp_path), environ={})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[spearlet]\nlimits.tiemout = 5\n", "nearest known one is 'limits.timeout'"),
+        ("[spearlet]\nnode_nam = 'a'\n", "nearest known one is 'node_name'"),
+        ("[spearlet.limits]\nxyz = 5\n", "unknown key 'limits.xyz'"),
+        ("[spearelt]\n", "expected a table [spearlet]"),
+        ("spearlet = 5\n", "expected a table, found 5"),
+        ("[spearlet\n", "is not TOML"),
+        ("[spearlet]\nlimits.timeout = true\n", "expected a duration"),
+        ("[spearlet]\nlimits.timeout = '0s'\n", "expected 1ms to 365d, found 0s"),
+        ("[spearlet]\nlimits.timeout = '400d'\n", "expected 1ms to 365d, found 400d"),
+        ("[spearlet]\nlimits.timeout = -1\n", "expected 1ms to 365d, found -1"),
+        ("[spearlet]\nlimits.memory = '1TiB'\n", "expected a size"),
+        ("[spearlet]\nlimits.memory = '5GiB'\n", "expected 64KiB to 4GiB, found 5GiB"),
+        ("[spearlet]\nlimits = 5\n", "unknown key 'limits'"),
+        ("[spearlet]\nexecutor.workers = 1.5\n", "expected a whole number, found 1.5"),
+        ("[spearlet]\nnode_name = ''\n", "expected a text that is not empty"),
+        ("[spearlet]\ngrpc.addr = '127.0.0.1:1'\n", "grpc.addr (file"),
+        ("[spearlet]\nlogging.level = 'debug'\n", "is not served: only guests log"),
+        ("[spearlet.llm]\nbackends = []\n", "llm"),
+        ("[[spearlet.llm.backends]]\nname = 'a'\n", "is not served: there are no model backends"),
+        ("[spearlet.llm.discovery.ollama]\nenabled = true\n", "is not served"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_reason(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        load(text, tmp_path)
+    assert said in str(caught.value)
+
+
+def test_the_environment_is_checked_like_the_file() -> None:
+    with pytest.raises(InvalidArgument, match="environment SPEARLET_LIMITS_TIMEOUT"):
+        load(SPEARLET_LIMITS_TIMEOUT="soon")
+    with pytest.raises(InvalidArgument, match=r"grpc.addr \(environment SPEARLET_GRPC_ADDR\)"):
+        load(SPEARLET_GRPC_ADDR="127.0.0.1:1")
+
+
+def test_an_orchestrator_s_variables_and_empty_ones_are_no_settings() -> None:
+    config = load(SPEARLET_SERVICE_HOST="10.0.0.1", SPEARLET_GRPC_ADDR="", SPEARLET_NODE_NAME="")
+    assert config.sources["node_name"] == "default"
+
+
+def test_the_cache_lies_where_the_platform_says() -> None:
+    assert load(XDG_CACHE_HOME="/x").cache_dir == "/x/spear"
+    assert load(XDG_CACHE_HOME="relative").cache_dir == "/nowhere/.cache/spear"
+    assert load(SPEAR_CACHE_DIR="/own").cache_dir == "/own"
+    assert load(SPEAR_CACHE_DIR="off").cache_dir is None
+
+
+def test_a_value_for_one_call_has_the_same_limits() -> None:
+    config = load()
+    assert config.number("limits.timeout", "2s") == 2 * S
+    assert config.number("limits.timeout") == 60 * S
+    with pytest.raises(InvalidArgument, match="timeout: expected 1ms to 365d, found 0"):
+        config.number("limits.timeout", 0)
+
+
+def test_rows_show_every_setting_with_its_source() -> None:
+    rows = {key: (value, source) for key, value, source, _ in load(SPEAR_CACHE_DIR="off").rows()}
+    assert rows["limits.memory"] == ("64MiB", "default")
+    assert rows["cache_dir"] == ("off", "environment SPEAR_CACHE_DIR")
+    assert len(rows) == len(SETTINGS)
