@@ -1,7 +1,9 @@
 """Builds the native modules: every `spear/_core/*.pyx` becomes one extension module.
 
-`SPEAR_BUILD` chooses the build: `release` (default), `debug` (bounds checks and assertions on)
-or `asan` (AddressSanitizer and UBSan; run with the matching LD_PRELOAD, see scripts/asan.sh).
+`SPEAR_BUILD` chooses the build: `release` (default), `debug` (bounds checks and assertions on),
+`asan` (AddressSanitizer and UBSan; run with the matching LD_PRELOAD, see scripts/asan.sh), or
+`none`: no native module, for scripts/environment.sh, which builds them in place afterwards.
+`SPEAR_JOBS` says how many compilers run at once (default: one a processor this may use).
 """
 
 import os
@@ -13,20 +15,29 @@ from setuptools import Extension, setup
 C_SOURCES = {"engine": ["spear/_core/guestmem.c"]}
 
 MODE = os.environ.get("SPEAR_BUILD", "release")
+JOBS = int(os.environ.get("SPEAR_JOBS") or len(os.sched_getaffinity(0)))
 ROOT = Path(__file__).parent
 
 COMPILE_ARGS = {
     "release": ["-O3", "-g1", "-fno-semantic-interposition", "-DCYTHON_CLINE_IN_TRACEBACK=0"],
     "debug": ["-O1", "-g", "-UNDEBUG", "-DSPEAR_DEBUG=1"],
-    "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined",
-             "-fno-sanitize=alignment", "-DSPEAR_DEBUG=1"],
+    "asan": [
+        "-O1",
+        "-g",
+        "-fno-omit-frame-pointer",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize=alignment",
+        "-DSPEAR_DEBUG=1",
+    ],
 }
 LINK_ARGS = {"release": [], "debug": [], "asan": ["-fsanitize=address,undefined"]}
 
 
 def extensions() -> list[Extension]:
+    if MODE == "none":
+        return []
     if MODE not in COMPILE_ARGS:
-        raise SystemExit(f"SPEAR_BUILD={MODE!r}: expected one of {', '.join(COMPILE_ARGS)}")
+        raise SystemExit(f"SPEAR_BUILD={MODE!r}: expected one of {', '.join(COMPILE_ARGS)}, none")
     from Cython.Build import cythonize
 
     checked = MODE != "release"
@@ -35,8 +46,13 @@ def extensions() -> list[Extension]:
             f"spear._core.{path.stem}",
             [str(path.relative_to(ROOT)), *C_SOURCES.get(path.stem, [])],
             include_dirs=["spear/_core"],
-            extra_compile_args=["-std=gnu11", "-Wall", "-Wno-unused-function", "-pthread",
-                                *COMPILE_ARGS[MODE]],
+            extra_compile_args=[
+                "-std=gnu11",
+                "-Wall",
+                "-Wno-unused-function",
+                "-pthread",
+                *COMPILE_ARGS[MODE],
+            ],
             extra_link_args=["-pthread", *LINK_ARGS[MODE]],
             depends=[str(p.relative_to(ROOT)) for p in sorted((ROOT / "spear/_core").glob("*.h"))],
         )
@@ -45,6 +61,7 @@ def extensions() -> list[Extension]:
     return cythonize(
         modules,
         build_dir=f"build/cython-{MODE}",
+        nthreads=JOBS,
         compiler_directives={
             "language_level": 3,
             "boundscheck": checked,
@@ -58,10 +75,19 @@ def extensions() -> list[Extension]:
 
 setup(
     packages=[
-        "spear", "spear._core", "spear.hostcalls", "spear.runtime", "spear.runtime.wasm",
-        "spear.spearlet", "spear.spearlet.execution", "spear.cli",
+        "spear",
+        "spear._core",
+        "spear.hostcalls",
+        "spear.runtime",
+        "spear.runtime.wasm",
+        "spear.spearlet",
+        "spear.spearlet.execution",
+        "spear.cli",
     ],
-    package_dir={"spear": "spear", "spear.cli": "cli"},
+    # One folder, no mapping: then an editable install is one line in a .pth file (ADR 0003).
+    package_dir={"": "."},
     package_data={"spear": ["py.typed"], "spear._core": ["*.pyi", "*.pxd", "*.h"]},
+    include_package_data=False,
     ext_modules=extensions(),
+    options={"build_ext": {"parallel": JOBS}},
 )

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from spear.runtime.interface import Frame, LogLine, Program
     from spear.spearlet.execution.execution import Execution
 
-OFFSET_MAX = 0xFFFFFFFF  # beyond it the engine does not know where in the module a frame is
 LEVELS = ("trace", "debug", "info", "warn", "error")
 
 
@@ -32,7 +31,7 @@ def of_execution(
         "exit_code": execution.exit_code,
         "error": error and {"code": error.code, "message": error.message, "trap": error.trap},
         "backtrace": [
-            {"function": frame.function, "index": frame.index, "offset": _offset(frame)}
+            {"function": frame.function, "index": frame.index, "offset": frame.offset}
             for frame in (error.backtrace if error else ())
         ],
         "output": text,
@@ -92,10 +91,6 @@ def _text(data: bytes) -> tuple[str, str]:
         import base64
 
         return base64.b64encode(data).decode(), "base64"
-
-
-def _offset(frame: Frame) -> int | None:
-    return frame.offset if frame.offset <= OFFSET_MAX else None
 
 
 def _log(line: LogLine) -> dict[str, Any]:

@@ -228,9 +228,9 @@ def _places(backtrace: Sequence[Frame]) -> str:
     """A line a frame, innermost first; frames that repeat are shown once with their number."""
     lines: list[tuple[str, int]] = []
     for frame in backtrace:
-        place = f"{frame.function} (module offset 0x{frame.offset:x})"
-        if frame.offset > document.OFFSET_MAX:
-            place = frame.function
+        place = frame.function
+        if frame.offset is not None:
+            place = f"{place} (module offset 0x{frame.offset:x})"
         again = lines.pop()[1] if lines and lines[-1][0] == place else 0
         lines.append((place, again + 1))
     return "".join(

@@ -6,7 +6,9 @@ not in this tree: it raises AssertionError or RuntimeError and ends the task tha
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class SpearError(Exception):
@@ -66,7 +68,7 @@ class VersionConflict(ObjectError):
 
 
 class StoreFull(ObjectError):
-    """The byte budget is used up by objects that are referenced, pinned or held; nothing was lost."""
+    """The byte budget is used up by objects referenced, pinned or held; nothing was lost."""
 
     status = "RESOURCE_EXHAUSTED"
     retryable = True
@@ -100,6 +102,19 @@ class ModuleLimit(SpearError):
     """The module asks for more than its limits allow."""
 
     status = "RESOURCE_EXHAUSTED"
+
+
+class GuestTrap(SpearError):
+    """A call into a warm instance did not return; `outcome` says how it ended and where."""
+
+    status = "ABORTED"
+
+    def __init__(self, outcome: object) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        return getattr(self.outcome, "message", "") or "the guest exited during a call"
 
 
 class NodeBusy(SpearError):

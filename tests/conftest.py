@@ -17,6 +17,7 @@ from spear.config import Config
 
 ROOT = Path(__file__).parent.parent
 GUEST_FOLDERS = (ROOT / "examples", ROOT / "tests" / "guests")
+SCRIPT = Path(sys.executable).parent / "spear"  # of an installed package, plain or editable
 Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
@@ -56,14 +57,15 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """What a command started by a test sees: a home of its own."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_PRELOAD", "ASAN_OPTIONS")
             if name in os.environ}  # fmt: skip
+    if not SCRIPT.exists():
+        kept["PYTHONPATH"] = str(Path(configuration.__file__).parents[1])
     return kept | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
 
 
 @pytest.fixture
 def command_line() -> list[str]:
     """How `spear` is started: the installed script, else the module."""
-    script = Path(sys.executable).parent / "spear"
-    return [str(script)] if script.exists() else [sys.executable, "-m", "spear.cli.main"]
+    return [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-m", "spear.cli.main"]
 
 
 @pytest.fixture

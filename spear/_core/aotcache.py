@@ -66,19 +66,27 @@ def find(folder: str, name: str) -> tuple[str | None, str]:
         return None, reason
     path = os.path.join(folder, name)
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None, ""
     except OSError as error:
         return None, f"the cached code {path} cannot be read: {error.strerror}"
-    with open(handle, "rb") as file:
+    try:
         reason = _untrusted(path, os.fstat(handle))
-        if reason:
-            return None, f"the cached code is not used: {reason}"
-        data = file.read()
+        reason = reason or ("" if stat.S_ISREG(os.fstat(handle).st_mode) else f"{path} is no file")
+        data = b"" if reason else _read_all(handle)
+    finally:
+        os.close(handle)
+    if reason:
+        return None, f"the cached code is not used: {reason}"
     if len(data) <= _SUM_BYTES or _sha256(data[:-_SUM_BYTES]) != data[-_SUM_BYTES:]:
         return None, f"the cached code {path} is damaged; the module was compiled again"
     return path, ""
+
+
+def _read_all(handle: int) -> bytes:
+    with open(handle, "rb", closefd=False) as file:
+        return file.read()
 
 
 def store(folder: str, name: str, code: bytes) -> str:

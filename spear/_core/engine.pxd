@@ -11,6 +11,7 @@ cdef class Module:
     cdef object engine                  # keeps the native engine alive
     cdef object signatures              # exported functions: name -> signature
     cdef bint exports_memory
+    cdef int generation
     cdef readonly str digest
     cdef readonly str shape
     cdef readonly object memory_min_bytes
@@ -18,6 +19,7 @@ cdef class Module:
     cdef readonly object table_min_elements
     cdef readonly tuple exports
     cdef readonly tuple unserved
+    cdef readonly tuple waiting
     cdef readonly str source
     cdef readonly str warning
 
@@ -26,6 +28,7 @@ cdef class Engine:
     cdef wasmtime_linker_t *linker
     cdef void *memories                 # gm_pool
     cdef object lock
+    cdef int generation
     cdef readonly int slots
 
     cdef int _make(self) except -1

@@ -8,12 +8,8 @@ VERSION_CEILING: tuple[int, int, int]  # first release not tried
 def library() -> tuple[str, str]:
     """Version and path of the engine's library. Raises EngineUnavailable with what to install."""
 
-@final
-class Import:
-    module: str
-    name: str
-    kind: str  # func, memory, table, global
-    signature: str  # "(i32, i64) -> i32"
+def host_imports() -> dict[tuple[str, str], tuple[str, bool]]:
+    """What guests may import: {(module, name): (signature, served)}."""
 
 @final
 class Module:
@@ -25,14 +21,21 @@ class Module:
     memory_max_bytes: int | None
     exports: tuple[str, ...]  # exported functions
     unserved: tuple[str, ...]  # imports of the ABI that answer -ENOSYS in this build
+    waiting: tuple[str, ...]  # imports that may leave the guest waiting
     source: str  # "compiled" or "cache"
     warning: str  # why the cache was not used although asked for, else ""
 
 @final
 class Engine:
-    """The four settings of the engine are made when first needed and shared by all modules."""
+    """One engine, made at the first load; `slots` guests may live at once."""
 
     def __init__(self, *, slots: int = 1000) -> None: ...
     def load(self, wasm: bytes, *, cache_dir: str | None = None) -> Module:
         """Compiles or loads from the cache. Raises ModuleInvalid (not wasm, truncated, component,
         unknown imports with all names, wrong signatures, more than one memory), ModuleLimit."""
+
+    def stats(self) -> dict[str, int | str]:
+        """Memories and stacks of guests: made, idle, resident bytes; how they are cleaned."""
+
+    def trim(self) -> None:
+        """Gives the pages of idle guests' memories and stacks back to the system."""

@@ -9,6 +9,7 @@ trusted only in a folder and file that nobody else can write, with its checksum 
 import os
 from _thread import allocate_lock
 
+cimport cython
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
@@ -94,7 +95,20 @@ def host_imports():
     return found
 
 
+def _waiting_imports():
+    found = set()
+    cdef import_table table
+    cdef uint32_t index
+    for number in range(2):
+        table = hostabi_table() if number == 0 else wasi_table()
+        for index in range(table.count):
+            if table.rows[index].park != NULL:
+                found.add((table.rows[index].module.decode(), table.rows[index].name.decode()))
+    return found
+
+
 _HOST_IMPORTS = host_imports()
+_WAITING = _waiting_imports()
 
 
 cdef wasm_functype_t *_functype(const import_row *row):
@@ -165,6 +179,7 @@ def check_shape(declared):
                 f"the limit is {TABLE_ELEMENTS_MAX}")
 
 
+@cython.no_gc_clear
 cdef class Module:
     """A compiled and linked module; immutable, made by `Engine.load`, safe to share."""
 
@@ -172,6 +187,8 @@ cdef class Module:
         raise TypeError("Module objects are made by Engine.load")
 
     def __dealloc__(self):
+        if self.generation != engineapi.generation():
+            return                 # a forked child leaves all to its parent
         if self.pre != NULL:
             wasmtime_instance_pre_delete(self.pre)
         if self.native != NULL:
@@ -183,6 +200,7 @@ cdef class Module:
 
 cdef Module _describe(declared, digest):
     cdef Module module = Module.__new__(Module)
+    module.generation = engineapi.generation()
     module.digest, module.shape = digest, declared.shape
     module.memory_min_bytes, module.memory_max_bytes = 0, None
     for minimum, maximum, _ in declared.memories:
@@ -196,6 +214,8 @@ cdef Module _describe(declared, digest):
         kind == "memory" and name == "memory" for name, kind, _ in declared.exports)
     module.unserved = tuple(
         item.name for item in declared.imports if not _HOST_IMPORTS[item.module, item.name][1])
+    module.waiting = tuple(
+        item.name for item in declared.imports if (item.module, item.name) in _WAITING)
     return module
 
 
@@ -208,10 +228,12 @@ cdef class Engine:
     def __cinit__(self, *, int slots=1000):
         if not 1 <= slots <= 24_000:
             raise ValueError(f"slots={slots}: 1 to 24000, so that 4 GiB for each can be reserved")
-        self.slots = slots
+        self.slots, self.generation = slots, engineapi.generation()
         self.lock = allocate_lock()
 
     def __dealloc__(self):
+        if self.generation != engineapi.generation():
+            return
         if self.linker != NULL:
             wasmtime_linker_delete(self.linker)
         if self.native != NULL:
@@ -232,6 +254,8 @@ cdef class Engine:
 
     def load(self, wasm not None, *, cache_dir=None):
         """Compiles `wasm` (bytes), or takes it from `cache_dir`; see engine.pyi for the errors."""
+        if self.generation != engineapi.generation():
+            raise EngineUnavailable("this engine was made before a fork: make one in the child")
         wasm = bytes(wasm)
         declared = wasmfile.scan(wasm)
         check_imports(declared)

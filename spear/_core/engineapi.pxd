@@ -215,3 +215,6 @@ cdef extern from "wasmtime_load.h" nogil:
 
 # The resolved table; raises EngineUnavailable where there is no library this build accepts.
 cdef const wasmtime_functions *functions() except NULL
+
+# How many forks lie between this process and the first: what was made in another one is not used.
+cdef int generation() noexcept nogil

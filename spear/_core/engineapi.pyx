@@ -42,7 +42,9 @@ def _package_version(package_dir):
 def check_version(version):
     """Raises EngineUnavailable unless `version` ("50.0.1") is one this build accepts."""
     try:
-        number = tuple(int(part) for part in version.split(".")[:3])
+        number = tuple(int(part) for part in version.split("."))
+        if len(number) > 3:
+            raise ValueError(version)
     except ValueError:
         raise EngineUnavailable(f"wasmtime has version {version!r}, not a release; {_REMEDY}")
     if number in REFUSED:
@@ -86,3 +88,18 @@ cdef const wasmtime_functions *functions() except NULL:
             raise EngineUnavailable(f"the library of wasmtime {version} {what}; {_REMEDY}")
         _loaded = True
     return &_table
+
+
+cdef int _generation = 0
+
+
+cdef int generation() noexcept nogil:
+    return _generation
+
+
+def _count_fork():
+    global _generation
+    _generation += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)

@@ -39,7 +39,7 @@ cdef wasmtime_error_t *_on_epoch(
     return NULL
 
 
-cdef bint execution_begin(guest_t *guest) noexcept nogil:
+cdef void _begin(guest_t *guest) noexcept nogil:
     guest.started = True
     guest.store = wasmtime_store_new(guest.engine, guest, NULL)
     guest.context = wasmtime_store_context(guest.store)
@@ -49,7 +49,6 @@ cdef bint execution_begin(guest_t *guest) noexcept nogil:
     wasmtime_context_set_epoch_deadline(guest.context, 1)
     guest.future = wasmtime_instance_pre_instantiate_async(
         guest.pre, guest.context, &guest.instance, &guest.trap, &guest.error)
-    return True
 
 
 cdef void _drop_future(guest_t *guest) noexcept nogil:
@@ -58,14 +57,19 @@ cdef void _drop_future(guest_t *guest) noexcept nogil:
         guest.future = NULL
 
 
-cdef bint _call(guest_t *guest) noexcept nogil:
-    """From instantiated to the call of its entry; False if there is no such function."""
+cdef void _find_memory(guest_t *guest) noexcept nogil:
     cdef wasmtime_extern_t item
-    guest.instantiated = True
     if not guest.has_memory and wasmtime_instance_export_get(
             guest.context, &guest.instance, "memory", 6, &item):
         if item.kind == WASMTIME_EXTERN_KIND_MEMORY:
             guest.memory, guest.has_memory = item.of.memory, True
+
+
+cdef bint _call(guest_t *guest) noexcept nogil:
+    """From instantiated to the call of its entry; False if there is no such function."""
+    cdef wasmtime_extern_t item
+    guest.instantiated = True
+    _find_memory(guest)
     if not wasmtime_instance_export_get(
             guest.context, &guest.instance, guest.entry, guest.entry_size, &item):
         return False
@@ -77,14 +81,25 @@ cdef bint _call(guest_t *guest) noexcept nogil:
 
 
 cdef bint execution_poll(guest_t *guest) noexcept nogil:
-    if not guest.started and not execution_begin(guest):
-        return True
+    if not guest.started:
+        _begin(guest)
     while True:
         if not wasmtime_call_future_poll(guest.future):
             return False
         _drop_future(guest)
         if guest.calling or guest.trap != NULL or guest.error != NULL or not _call(guest):
             return True
+
+
+cdef bint execution_prepare(guest_t *guest) noexcept nogil:
+    _begin(guest)
+    while not wasmtime_call_future_poll(guest.future):
+        pass
+    _drop_future(guest)
+    guest.instantiated = guest.trap == NULL and guest.error == NULL
+    if guest.instantiated:
+        _find_memory(guest)
+    return guest.instantiated
 
 
 # ---- the end
@@ -150,6 +165,8 @@ cdef int32_t _settled_cause(guest_t *guest) noexcept nogil:
 
 
 cdef void execution_end(guest_t *guest) noexcept nogil:
+    if guest.ended_ns != 0:
+        return                     # settled already
     guest.cause = _settled_cause(guest)
     if guest.cause == CAUSE_EXIT and not guest.exited:
         guest.exit_code = 0
@@ -164,7 +181,7 @@ cdef void execution_end(guest_t *guest) noexcept nogil:
     guest.trap, guest.error = NULL, NULL
     if guest.future != NULL:
         _drop_future(guest)
-    if guest.has_memory:
+    if guest.store != NULL and guest.has_memory:
         guest.memory_bytes = wasmtime_memory_data_size(guest.context, &guest.memory)
     if guest.store != NULL:
         wasmtime_store_delete(guest.store)

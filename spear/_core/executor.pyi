@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import final
 
 from spear._core.engine import Module
+from spear._core.instance import Instance
 
 STATUS_COMPLETED: str  # "completed"
 STATUS_FAILED: str  # "failed"
@@ -26,7 +27,7 @@ class Frame:
 
     function: str  # the guest's name for it, or "<function N>"
     index: int
-    offset: int  # bytes into the module
+    offset: int | None  # bytes into the module, where the engine knows it
 
 @final
 class Outcome:
@@ -76,6 +77,24 @@ class Run:
     def __await__(self): ...  # type: ignore[no-untyped-def]
 
 @final
+class Batch:
+    """What became of `Executor.run_many`."""
+
+    duration_ns: int  # of the whole batch
+    def __len__(self) -> int: ...
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many runs ended by each cause."""
+    @property
+    def completed(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def exit_codes(self) -> list[int]: ...
+    @property
+    def durations_ns(self) -> list[int]: ...
+
+@final
 class Executor:
     """`workers` native threads (0: one per core); at most `guests_max` live guests."""
 
@@ -99,6 +118,37 @@ class Executor:
     ) -> Run:
         """Starts one fresh instance of `module`. With `inline` its first slice runs on this
         thread, with the GIL released. Raises NodeBusy at `guests_max`, NodeClosed after close."""
+
+    def run_many(
+        self,
+        module: Module,
+        count: int,
+        *,
+        entry: str = "_start",
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout_ns: int = 60_000_000_000,
+        memory_bytes_max: int = 64 << 20,
+        output_bytes_max: int = 16 << 20,
+        log_bytes_max: int = 10 << 20,
+    ) -> Batch:
+        """Runs `count` fresh instances with the same input, one lane a worker, and waits for all.
+
+        No Python runs between them; a guest that waits makes room for the next, up to
+        `guests_max`. `timeout_ns` counts from each run's own start. Output counts against its
+        limit but is not kept, nor is the log. KeyboardInterrupt ends what has not ended."""
+
+    def instantiate(
+        self,
+        module: Module,
+        *,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        timeout_ns: int = 60_000_000_000,
+        memory_bytes_max: int = 64 << 20,
+    ) -> Instance:
+        """A warm instance: made once, its functions called often; see Instance."""
 
     def stats(self) -> dict[str, int]: ...
     def close(self, grace_s: float = 0.0) -> None:

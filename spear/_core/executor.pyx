@@ -5,12 +5,15 @@ that nobody holds any more is cancelled. In a coroutine a Run is awaited on the 
 where none runs the Run yields itself, and who drives the coroutine calls `wait`.
 """
 
+import contextlib
 import sys
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
+from spear._core cimport engineapi
 from spear._core.engine cimport Module
 from spear._core.guest cimport *
 from spear._core.scheduler cimport *
@@ -34,6 +37,7 @@ STATUS_TIMEOUT = "timeout"
 TIMEOUT_NS_MAX = 365 * 24 * 3600 * 1_000_000_000
 MEMORY_BYTES_MAX = 4 << 30
 TABLE_ELEMENTS_MAX = 100_000
+BATCH_MAX = 100_000_000
 
 cdef tuple _STREAMS = ("log", "stdout", "stderr")
 cdef dict _CAUSES = {
@@ -82,7 +86,8 @@ class Frame:
         self.function, self.index, self.offset = function, index, offset
 
     def __repr__(self):
-        return f"{self.function} (function {self.index}, offset {self.offset:#x})"
+        where = "" if self.offset is None else f", offset {self.offset:#x}"
+        return f"{self.function} (function {self.index}{where})"
 
 
 class Outcome:
@@ -107,10 +112,10 @@ cdef object _line(const log_entry *entry):
 
 
 cdef object _frame(const trace_frame *frame):
+    offset = None if frame.offset == <uint64_t>-1 else frame.offset
     if frame.name == NULL:
-        return Frame(f"<function {frame.index}>", frame.index, frame.offset)
-    name = frame.name.decode("utf-8", "replace")
-    return Frame(name, frame.index, frame.offset)
+        return Frame(f"<function {frame.index}>", frame.index, offset)
+    return Frame(frame.name.decode("utf-8", "replace"), frame.index, offset)
 
 
 cdef str _status(guest_t *guest):
@@ -146,7 +151,7 @@ cdef str _message(guest_t *guest, str trap, str reason, limits):
     return "the host had no memory left for the guest"
 
 
-cdef object _outcome(guest_t *guest, str reason, limits):
+cdef object outcome_of(guest_t *guest, str reason, limits):
     trap = ""
     if guest.cause == CAUSE_TRAP or guest.cause == CAUSE_INSTANTIATE:
         trap = _TRAPS.get(guest.trap_code, "") if guest.trap_code >= 0 else _engine_message(guest)
@@ -163,23 +168,16 @@ cdef object _outcome(guest_t *guest, str reason, limits):
     return outcome
 
 
+@cython.no_gc_clear
 cdef class Run:
     """One run of a module; made by `Executor.start`; waited for once or often, by any thread."""
-
-    cdef guest_t *guest
-    cdef Executor executor
-    cdef Module module
-    cdef tuple kept                # what the record borrows
-    cdef tuple limits
-    cdef str reason
-    cdef object __weakref__
 
     def __init__(self):
         raise TypeError("Run objects are made by Executor.start")
 
     def __dealloc__(self):
-        if self.guest == NULL:
-            return
+        if self.guest == NULL or self.executor.native.generation != engineapi.generation():
+            return                 # a forked child leaves all to its parent
         if self.guest.executor != NULL:
             with nogil:
                 executor_doom(self.executor.native, self.guest, CAUSE_CANCELLED)
@@ -219,6 +217,8 @@ cdef class Run:
 
     def wait(self, timeout_s=None, *, bint events=False):
         """True once ended; False at the time limit or, with `events`, when something can be read."""
+        if timeout_s is not None and timeout_s != timeout_s:
+            raise InvalidArgument("timeout_s is not a number")
         cdef int64_t until_ns = INT64_MAX, slice_ns, now
         cdef bint ended = self.ended()
         if timeout_s is not None:
@@ -275,7 +275,7 @@ cdef class Run:
     def outcome(self):
         """How it ended; RuntimeError before."""
         self.check_ended()
-        return _outcome(self.guest, self.reason, self.limits)
+        return outcome_of(self.guest, self.reason, self.limits)
 
     @property
     def output(self):
@@ -294,7 +294,7 @@ def _awaiting(Run run):
         if loop is None:
             yield run
         else:
-            yield from run.executor.hub_of(loop).future_of(run)
+            yield from run.executor.hub_of(loop).wait_for(run)
     return run.outcome
 
 
@@ -306,11 +306,6 @@ cdef object _running_loop():
 cdef class Hub:
     """Tells one event loop which runs have ended."""
 
-    cdef hub_t *native
-    cdef object loop
-    cdef dict waiting              # address of the record -> (run, futures)
-    cdef list backlog              # ended runs not told yet
-
     def __cinit__(self, loop):
         self.native = hub_new()
         if self.native == NULL:
@@ -321,6 +316,16 @@ cdef class Hub:
     def __dealloc__(self):
         if self.native != NULL:
             hub_release(self.native)
+
+    def wait_for(self, Run run):
+        """Waits on this loop; a run that nobody awaits any more is let go."""
+        future = self.future_of(run)
+        try:
+            yield from future
+        finally:
+            entry = self.waiting.get(<uint64_t>run.guest)
+            if entry is not None and all(other.done() for other in entry[1]):
+                del self.waiting[<uint64_t>run.guest]
 
     def future_of(self, Run run):
         """A future of this loop that is set when the run ends."""
@@ -362,9 +367,20 @@ cdef class Hub:
             guest = following
         self.backlog[:0] = fresh
 
+    def drain_all(self):
+        """The last turn: every end is told, then the loop forgets the hub."""
+        self.drain()
+        while self.backlog:
+            self.drain()
+        self.loop.remove_reader(self.native.fd)
+
     def close(self):
-        if not self.loop.is_closed():
-            self.loop.remove_reader(self.native.fd)
+        """From any thread, once all runs have ended."""
+        if self.loop is _running_loop():
+            self.drain_all()
+        elif not self.loop.is_closed():
+            with contextlib.suppress(RuntimeError):    # the loop was closed just now
+                self.loop.call_soon_threadsafe(self.drain_all)
 
 
 cdef bytes _strings(items, what):
@@ -377,7 +393,19 @@ cdef bytes _strings(items, what):
     return b"\0".join(parts) + b"\0" if parts else b""
 
 
+cdef int _check_options(
+    timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max
+) except -1:
+    _check_range("timeout_ns", timeout_ns, 1, TIMEOUT_NS_MAX)
+    _check_range("memory_bytes_max", memory_bytes_max, 65536, MEMORY_BYTES_MAX)
+    _check_range("output_bytes_max", output_bytes_max, 0, 1 << 40)
+    _check_range("log_bytes_max", log_bytes_max, 0, 1 << 40)
+    return 0
+
+
 cdef int _check_range(name, value, lowest, highest) except -1:
+    if not isinstance(value, int):
+        raise InvalidArgument(f"{name}={value!r}: expected an integer")
     if not lowest <= value <= highest:
         raise InvalidArgument(f"{name}={value}: expected {lowest} to {highest}")
     return 0
@@ -393,7 +421,7 @@ cdef int _check_entry(Module module, entry) except -1:
     return 0
 
 
-cdef int _check_limits(Module module, memory_bytes_max) except -1:
+cdef int check_limits(Module module, memory_bytes_max) except -1:
     if module.memory_min_bytes > memory_bytes_max:
         raise ModuleLimit(
             f"the module's memory begins with {module.memory_min_bytes} bytes, "
@@ -401,27 +429,121 @@ cdef int _check_limits(Module module, memory_bytes_max) except -1:
     return 0
 
 
+cdef tuple fill_input(guest_t *guest, Module module, str entry, args, env, bytes stdin):
+    """Module and input of a record; gives what the record borrows and must be kept."""
+    cdef bytes name = entry.encode()
+    cdef bytes argv = _strings(args, "argument")
+    for key in env or ():
+        if not key or "=" in key:
+            raise InvalidArgument(f"variable name {key!r}: expected one or more characters, no '='")
+    cdef bytes environ = _strings(
+        [f"{key}={value}" for key, value in env.items()] if env else (), "variable")
+    guest.engine, guest.pre = module.native_engine, module.pre
+    guest.entry, guest.entry_size = name, len(name)
+    guest.args, guest.args_size, guest.argc = argv, len(argv), len(args)
+    guest.env, guest.env_size, guest.envc = environ, len(environ), len(env) if env else 0
+    guest.stdin_data, guest.stdin_size = stdin, len(stdin)
+    return name, argv, environ, stdin
+
+
+cdef void fill_limits(
+    guest_t *guest, int64_t memory_bytes_max, int64_t output_bytes_max, int64_t log_bytes_max,
+    bint log_stdout
+) noexcept:
+    guest.memory_bytes_max, guest.table_elements_max = memory_bytes_max, TABLE_ELEMENTS_MAX
+    guest.output_bytes_max, guest.log_bytes_max = output_bytes_max, log_bytes_max
+    guest.log_stdout = log_stdout
+
+
+cdef class Batch:
+    """What became of `Executor.run_many`: counts, and each run's cause, exit code and time."""
+
+    def __init__(self):
+        raise TypeError("Batch objects are made by Executor.run_many")
+
+    def __dealloc__(self):
+        if self.native != NULL:
+            batch_release(self.native)
+
+    cdef int run_all(self, Executor executor) except -1:
+        """Waits until all have ended; a signal's exception ends them first."""
+        cdef int64_t began_ns = monotonic_ns()
+        if not batch_start(self.native):
+            raise executor.refusal()
+        try:
+            while load64(&self.native.ended) < self.native.count:
+                with nogil:
+                    self.await_events()
+                PyErr_CheckSignals()
+        except BaseException:
+            with nogil:
+                batch_doom(self.native, CAUSE_CANCELLED)
+                while load64(&self.native.ended) < self.native.count:
+                    self.await_events()
+            raise
+        self.duration_ns = monotonic_ns() - began_ns
+        return 0
+
+    cdef void await_events(self) noexcept nogil:
+        cdef int32_t seen = load32(&self.native.events)
+        if load64(&self.native.ended) < self.native.count:
+            futex_wait(&self.native.events, seen, WAIT_SLICE_NS)
+
+    def __len__(self):
+        return self.native.count
+
+    @property
+    def counts(self):
+        """How many runs ended by each cause: {"exit": 998, "trap": 2}."""
+        found = {}
+        cdef int64_t number
+        for number in range(self.native.count):
+            cause = _CAUSES[self.native.causes[number]]
+            found[cause] = found.get(cause, 0) + 1
+        return found
+
+    @property
+    def completed(self):
+        """How many exited with code 0."""
+        cdef int64_t number, completed = 0
+        for number in range(self.native.count):
+            completed += (self.native.causes[number] == CAUSE_EXIT
+                          and self.native.exit_codes[number] == 0)
+        return completed
+
+    @property
+    def failed(self):
+        """How many did not complete."""
+        return self.native.count - self.completed
+
+    @property
+    def exit_codes(self):
+        """Each run's exit code; -1 where it did not exit by itself."""
+        return [self.native.exit_codes[number] for number in range(self.native.count)]
+
+    @property
+    def durations_ns(self):
+        """Each run's time from its start to its end."""
+        return [self.native.durations_ns[number] for number in range(self.native.count)]
+
+
 cdef class Executor:
     """`workers` native threads (0: one a core); at most `guests_max` live guests."""
 
-    cdef executor_t *native
-    cdef dict hubs
-    cdef set engines               # keeps the engines alive whose epochs are advanced
-
-    def __cinit__(self, *, int workers=0, int guests_max=1000, int epoch_tick_ms=10):
+    def __cinit__(self, *, workers=0, guests_max=1000, epoch_tick_ms=10):
         import os
 
         _check_range("workers", workers, 0, WORKERS_MAX)
         _check_range("guests_max", guests_max, 1, 24_000)
         _check_range("epoch_tick_ms", epoch_tick_ms, 1, 1000)
         workers = workers or min(len(os.sched_getaffinity(0)), WORKERS_MAX)
-        self.native = executor_new(workers, guests_max, <int64_t>epoch_tick_ms * 1000000)
+        self.native = executor_new(workers, guests_max, epoch_tick_ms * 1000000)
         if self.native == NULL:
             raise MemoryError("no memory for the executor's queues")
         self.hubs, self.engines = {}, set()
 
     def __dealloc__(self):
-        if self.native == NULL:
+        if self.native == NULL or self.native.generation != engineapi.generation():
             return
         with nogil:
             executor_close(self.native, 0)
@@ -435,86 +557,102 @@ cdef class Executor:
             hub = self.hubs[loop] = Hub(loop)
         return hub
 
-    cdef int _adopt(self, Module module) except -1:
+    cdef int adopt(self, Module module) except -1:
+        if self.native.generation != engineapi.generation():
+            raise NodeClosed("this executor was made before a fork: make one in the child")
         if not executor_knows(self.native, module.native_engine):
             raise InvalidArgument(f"an executor runs modules of at most {ENGINES_MAX} engines")
         self.engines.add(module.engine)
         return 0
 
-    cdef int _fill(self, Run run, args, env, bytes stdin) except -1:
-        """Input: the record borrows from objects that the run keeps."""
-        cdef guest_t *guest = run.guest
-        cdef bytes argv = _strings(args, "argument")
-        cdef bytes environ = _strings(
-            [f"{name}={value}" for name, value in env.items()] if env else (), "variable")
-        guest.args, guest.args_size, guest.argc = argv, len(argv), len(args)
-        guest.env, guest.env_size, guest.envc = environ, len(environ), len(env) if env else 0
-        guest.stdin_data, guest.stdin_size = stdin, len(stdin)
-        run.kept += (argv, environ, stdin)
-        return 0
-
     def start(self, Module module not None, *, str entry="_start", args=(), env=None,
-              bytes stdin=b"", int64_t timeout_ns=60_000_000_000,
-              int64_t memory_bytes_max=64 << 20, int64_t output_bytes_max=16 << 20,
-              int64_t log_bytes_max=10 << 20, bint log_stdout=True, bint inline=False):
+              bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
+              output_bytes_max=16 << 20, log_bytes_max=10 << 20, bint log_stdout=True,
+              bint inline=False):
         """Starts one fresh instance of `module`; see executor.pyi."""
-        _check_range("timeout_ns", timeout_ns, 1, TIMEOUT_NS_MAX)
-        _check_range("memory_bytes_max", memory_bytes_max, 65536, MEMORY_BYTES_MAX)
-        _check_range("output_bytes_max", output_bytes_max, 0, 1 << 40)
-        _check_range("log_bytes_max", log_bytes_max, 0, 1 << 40)
+        _check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
         _check_entry(module, entry)
-        _check_limits(module, memory_bytes_max)
-        self._adopt(module)
+        check_limits(module, memory_bytes_max)
+        self.adopt(module)
         cdef Run run = Run.__new__(Run)
-        cdef bytes name = entry.encode()
-        cdef guest_t *guest = guest_new()
-        if guest == NULL:
+        run.guest = guest_new()
+        if run.guest == NULL:
             raise MemoryError("no memory for a guest record")
-        run.guest, run.executor, run.module = guest, self, module
-        run.reason, run.kept, run.limits = "", (name,), (timeout_ns, output_bytes_max)
-        guest.engine, guest.pre = module.native_engine, module.pre
-        guest.entry, guest.entry_size = name, len(name)
-        guest.memory_bytes_max, guest.table_elements_max = memory_bytes_max, TABLE_ELEMENTS_MAX
-        guest.output_bytes_max, guest.log_bytes_max = output_bytes_max, log_bytes_max
-        guest.log_stdout = log_stdout
-        self._fill(run, args, env, stdin)
-        guest.started_ns, guest.began_ns = realtime_ns(), monotonic_ns()
-        guest.deadline_ns = guest.began_ns + timeout_ns
+        run.executor, run.module, run.reason = self, module, ""
+        run.limits = (timeout_ns, output_bytes_max)
+        run.kept = fill_input(run.guest, module, entry, args, env, stdin)
+        fill_limits(run.guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
+        run.guest.started_ns, run.guest.began_ns = realtime_ns(), monotonic_ns()
+        run.guest.deadline_ns = run.guest.began_ns + timeout_ns
         if not module.exports_memory:
-            _warn_memory(guest)
+            _warn_memory(run.guest)
         cdef bint taken
         with nogil:
-            taken = executor_start(self.native, guest, inline)
+            taken = executor_start(self.native, run.guest, inline)
         if not taken:
-            raise self._refusal()
+            raise self.refusal()
         return run
 
-    cdef object _refusal(self):
+    def run_many(self, Module module not None, count, *, str entry="_start", args=(), env=None,
+                 bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
+                 output_bytes_max=16 << 20, log_bytes_max=10 << 20):
+        """Runs `count` fresh instances natively and waits for all; see executor.pyi."""
+        _check_range("count", count, 1, BATCH_MAX)
+        _check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
+        _check_entry(module, entry)
+        check_limits(module, memory_bytes_max)
+        self.adopt(module)
+        cdef guest_t *model = guest_new()
+        if model == NULL:
+            raise MemoryError("no memory for a guest record")
+        kept = fill_input(model, module, entry, args, env, stdin)
+        fill_limits(model, memory_bytes_max, output_bytes_max, log_bytes_max, False)
+        model.deadline_ns = timeout_ns             # from each run's own start
+        cdef Batch batch = Batch.__new__(Batch)
+        batch.native = batch_new(self.native, model, count)
+        guest_release(model)
+        if batch.native == NULL:
+            raise MemoryError(f"no memory for the results of {count} runs")
+        batch.run_all(self)
+        del kept
+        return batch
+
+    cdef object refusal(self):
         if load32(&self.native.closing) != 0:
             return NodeClosed("the executor is closed and takes no more guests")
+        if load32(&self.native.timekeeper_running) == 0:
+            return NodeBusy("the system gives no more threads")
         return NodeBusy(
             f"{self.native.guests_max} guests live already, which is the limit "
             "(executor.max_parked); try again when one has ended")
+
+    def instantiate(self, module, **options):
+        """A warm instance of `module`; see instance.pyi for the options."""
+        from spear._core.instance import Instance
+
+        return Instance(self, module, **options)
 
     def stats(self):
         """Counts since the start, and what is live, queued and due now."""
         polls = sum(self.native.workers[i].polls for i in range(self.native.worker_count))
         stolen = sum(self.native.workers[i].stolen for i in range(self.native.worker_count))
+        started = sum(self.native.workers[i].started for i in range(self.native.worker_count))
+        ended = sum(self.native.workers[i].ended for i in range(self.native.worker_count))
         return {
             "workers": self.native.worker_count, "guests_max": self.native.guests_max,
-            "live": load32(&self.native.live), "started": self.native.started,
-            "ended": self.native.ended, "woken": self.native.woken, "polls": polls,
-            "stolen": stolen, "idle_workers": load32(&self.native.idle),
+            "live": load32(&self.native.live), "started": started, "ended": ended,
+            "woken": self.native.woken, "polls": polls, "stolen": stolen, "idle_workers": load32(&self.native.idle),
         }
 
     def close(self, grace_s=0.0):
         """Takes no more; waits up to `grace_s`, then ends what still runs. Idempotent."""
         cdef int64_t grace_ns = <int64_t>(min(max(grace_s, 0.0), 1e6) * 1e9)
+        if self.native.generation != engineapi.generation():
+            return
         with nogil:
             executor_close(self.native, grace_ns)
-        for hub in self.hubs.values():
-            hub.close()
-        self.hubs.clear()
+        while self.hubs:
+            self.hubs.popitem()[1].close()
 
 
 cdef void _warn_memory(guest_t *guest) noexcept:

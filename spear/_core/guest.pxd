@@ -99,8 +99,12 @@ cdef struct guest_t:
     int64_t wait_began_ns      # monotonic
     void *executor             # who runs it
     int32_t home               # worker that ran it last
-    guest_t *previous          # list of live guests, under the executor's lock
+    int32_t shelf              # which list of live guests it stands in
+    guest_t *previous          # in that list, under its lock
     guest_t *following
+    bint due                   # had an entry in the due queue at some time
+    void *batch                # what it is one of, or NULL
+    int64_t batch_number
 
     # limits
     int64_t deadline_ns        # monotonic
@@ -151,6 +155,8 @@ cdef struct guest_t:
     uint64_t slices
 
 cdef guest_t *guest_new() noexcept nogil
+# A fresh record with the model's module, limits and input, which the model's owner keeps.
+cdef guest_t *guest_like(const guest_t *model) noexcept nogil
 cdef void guest_retain(guest_t *guest) noexcept nogil
 cdef void guest_release(guest_t *guest) noexcept nogil
 

@@ -27,6 +27,22 @@ cdef guest_t *guest_new() noexcept nogil:
     return guest
 
 
+cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
+    cdef guest_t *guest = guest_new()
+    if guest == NULL:
+        return NULL
+    guest.engine, guest.pre = model.engine, model.pre
+    guest.entry, guest.entry_size = model.entry, model.entry_size
+    guest.memory_bytes_max, guest.table_elements_max = (
+        model.memory_bytes_max, model.table_elements_max)
+    guest.output_bytes_max, guest.log_bytes_max = model.output_bytes_max, model.log_bytes_max
+    guest.log_stdout = model.log_stdout
+    guest.args, guest.args_size, guest.argc = model.args, model.args_size, model.argc
+    guest.env, guest.env_size, guest.envc = model.env, model.env_size, model.envc
+    guest.stdin_data, guest.stdin_size = model.stdin_data, model.stdin_size
+    return guest
+
+
 cdef void guest_retain(guest_t *guest) noexcept nogil:
     add64(&guest.refs, 1)
 
@@ -182,18 +198,20 @@ cdef void _split_lines(guest_t *guest, int stream, const char *data, size_t size
     cdef const char *newline
     cdef size_t part
     cdef bint whole
-    while size > 0:
+    while size > 0 and not guest.log_truncated:
         newline = <const char *>memchr(data, 10, size)
-        whole = newline != NULL
-        part = newline - data if whole else size
+        part = newline - data if newline != NULL else size
+        whole = newline != NULL or part > LINE_BYTES_MAX - line.size
         if part > LINE_BYTES_MAX - line.size:
-            part, whole = LINE_BYTES_MAX - line.size, False
+            part, newline = LINE_BYTES_MAX - line.size, NULL
         if not _append(line, data, part):
             guest.log_lost += 1
             return
-        data, size = data + part + whole, size - part - whole
-        if whole or line.size == LINE_BYTES_MAX:
+        data, size = data + part, size - part
+        if whole:
             _flush_line(guest, stream)
+        if newline != NULL:
+            data, size = data + 1, size - 1
 
 
 cdef bint guest_write(guest_t *guest, int stream, const char *data, size_t size) noexcept nogil:

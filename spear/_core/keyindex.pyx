@@ -33,7 +33,9 @@ cdef inline IndexNode *node_of(IndexNode *link) noexcept nogil:
     return <IndexNode *>(<size_t>link & ~<size_t>1)
 
 
-cdef inline uint32_t side(const unsigned char *key, uint32_t key_bytes, uint32_t bit) noexcept nogil:
+cdef inline uint32_t side(
+    const unsigned char *key, uint32_t key_bytes, uint32_t bit
+) noexcept nogil:
     """On which side of a branch at `bit` the key lies."""
     cdef uint32_t at = bit >> 4
     cdef uint32_t n = bit & 15
@@ -56,7 +58,9 @@ cdef uint32_t first_difference(
     return NO_BIT if a_bytes == b_bytes else at << 4
 
 
-cdef inline IndexNode *nearest(KeyIndex *index, const unsigned char *key, uint32_t key_bytes) noexcept nogil:
+cdef inline IndexNode *nearest(
+    KeyIndex *index, const unsigned char *key, uint32_t key_bytes
+) noexcept nogil:
     """A node that shares with the key at least as many leading bits as any other."""
     cdef IndexNode *link = index.root
     while not is_leaf(link):
@@ -80,7 +84,9 @@ cdef inline IndexNode *outermost(IndexNode *link, int which) noexcept nogil:
     return node_of(link)
 
 
-cdef void thread_between(KeyIndex *index, IndexNode *node, IndexNode *prev, IndexNode *next) noexcept nogil:
+cdef void thread_between(
+    KeyIndex *index, IndexNode *node, IndexNode *prev, IndexNode *next
+) noexcept nogil:
     node.prev = prev
     node.next = next
     if prev != NULL:

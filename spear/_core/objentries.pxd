@@ -74,7 +74,7 @@ cdef struct Blob:
     # One version of an object, immutable: this head, the value, the metadata.
     int64_t holders
     uint64_t version
-    uint64_t ended             # first version at which it is no longer the object's (0: it still is)
+    uint64_t ended             # first version at which it was no longer current; 0: it is
     uint64_t value_bytes
     int64_t created_ms         # of the object
     int64_t updated_ms         # of this version
@@ -234,9 +234,9 @@ cdef void unpark_all(Table *table) noexcept nogil
 
 
 cdef inline bint lock(Table *table, bint wait) noexcept nogil:
-    cdef int spins
+    cdef int _spin
     if pthread_mutex_trylock(&table.lock) != 0:
-        for spins in range(SPINS):
+        for _spin in range(SPINS):
             spear_relax()
             if pthread_mutex_trylock(&table.lock) == 0:
                 break

@@ -8,7 +8,7 @@ lock; whoever takes the lock next frees what lies there, so the budget is exact 
 Slots are open addressing, linear, with the full hash beside the pointer.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from spear._core.blockpool cimport pool_give, pool_take
@@ -28,21 +28,21 @@ cdef Blob *blob_new(Table *table, const Change *change) noexcept nogil:
     return blob
 
 
-cdef inline void blob_fill(Blob *blob, const Change *change) noexcept nogil:
+cdef void blob_fill(Blob *blob, const Change *change) noexcept nogil:
     if change.value_bytes:
         memcpy(<void *>blob_value(blob), change.value, change.value_bytes)
     if change.metadata_bytes:
         memcpy(<void *>blob_metadata(blob), change.metadata, change.metadata_bytes)
 
 
-cdef inline void blob_free(Table *table, Blob *blob) noexcept nogil:
+cdef void blob_free(Table *table, Blob *blob) noexcept nogil:
     table.bytes_used -= blob_bytes(blob)
     if blob.value_bytes >= COPY_UNLOCKED_MIN:
         table.pool.recycled_max = recycled_max(table)
     pool_give(&table.pool, blob, blob_size(blob))
 
 
-cdef inline void blob_drop(Table *table, Blob *blob) noexcept nogil:
+cdef void blob_drop(Table *table, Blob *blob) noexcept nogil:
     """Lets go of the table's own hold."""
     if __atomic_fetch_sub(&blob.holders, 1, __ATOMIC_ACQ_REL) == 1:
         blob_free(table, blob)

@@ -15,8 +15,8 @@ cdef Outcome table_snapshot(
 ) noexcept nogil
 cdef void table_close_snapshot(Table *table, Snap *snap) noexcept nogil
 cdef Outcome table_get_at(
-    Table *table, Snap *snap, const unsigned char *key, uint32_t key_bytes, int64_t age_ms, bint wait,
-    Blob **found
+    Table *table, Snap *snap, const unsigned char *key, uint32_t key_bytes, int64_t age_ms,
+    bint wait, Blob **found
 ) noexcept nogil
 cdef Outcome table_list(
     Table *table, Snap *snap, Listing *listing, int64_t age_ms, bint wait

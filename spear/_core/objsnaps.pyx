@@ -103,7 +103,7 @@ cdef inline bint still_open(Table *table, Snap *snap, int64_t age_ms) noexcept n
     return snap.open
 
 
-cdef inline void row_fill(Row *row, Entry *entry, Blob *blob) noexcept nogil:
+cdef void row_fill(Row *row, Entry *entry, Blob *blob) noexcept nogil:
     __atomic_fetch_add(&blob.holders, 1, __ATOMIC_RELAXED)
     row.blob = blob
     row.key_bytes = entry.node.key_bytes
@@ -145,8 +145,8 @@ cdef void table_close_snapshot(Table *table, Snap *snap) noexcept nogil:
 
 
 cdef Outcome table_get_at(
-    Table *table, Snap *snap, const unsigned char *key, uint32_t key_bytes, int64_t age_ms, bint wait,
-    Blob **found
+    Table *table, Snap *snap, const unsigned char *key, uint32_t key_bytes, int64_t age_ms,
+    bint wait, Blob **found
 ) noexcept nogil:
     """The version the snapshot sees, held for the caller; not a use."""
     cdef uint64_t hash = key_hash(key, key_bytes, table.secret)

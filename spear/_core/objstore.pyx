@@ -28,8 +28,8 @@ from spear._core.objtable cimport (
     table_stat,
 )
 from spear._core.objviews cimport (
-    ROWS, ObjectView as View, TableOwner, age_of, bytes_at, check_key, check_limit, listed, snapshot_of,
-    stat_of,
+    ROWS, ObjectView as View, TableOwner, age_of, bytes_at, check_key, check_limit, listed,
+    snapshot_of, stat_of,
 )
 
 from spear._core.objviews import LIST_LIMIT_MAX, ObjectStat, ObjectView, Snapshot
@@ -143,15 +143,16 @@ cdef int refuse(ObjectStore store, Outcome outcome, bytes key, const Change *cha
 cdef class ObjectStore(TableOwner):
     """Objects by key, in memory, within `bytes_max` bytes; safe from many threads, linearizable.
 
-    The budget counts value, packed metadata, key and OBJECT_BYTES_OVERHEAD for each object (of that,
-    128 for each version kept). When a put does not fit, the least recently used objects that are
-    neither referenced, pinned, nor shown by a view or snapshot go; a use is a get, a put, and the
-    remove_ref or unpin that makes an object reclaimable. While a value of 64 KiB or more is written
-    over an old one, both lie in memory; the budget counts the outcome.
+    The budget counts value, packed metadata, key and OBJECT_BYTES_OVERHEAD for each object (of
+    that, 128 for each version kept). When a put does not fit, the least recently used objects that
+    are neither referenced, pinned, nor shown by a view or snapshot go; a use is a get, a put, and
+    the remove_ref or unpin that makes an object reclaimable. While a value of 64 KiB or more is
+    written over an old one, both lie in memory; the budget counts the outcome.
 
     Args: bytes_max: 1 to 2**42. epoch: 0 to 2**23 - 1, the upper bits of every version; a restart
-    takes a larger one. clock_ms: milliseconds for stamps and the ages of snapshots, must not use the
-    store; default: the machine's wall and monotonic clocks, to 4 ms. Raises InvalidArgument.
+    takes a larger one. clock_ms: milliseconds for stamps and the ages of snapshots, must not use
+    the store; default: the machine's wall and monotonic clocks, to 4 ms.
+    Raises InvalidArgument.
     """
 
     def __cinit__(self, bytes_max, *, epoch=1, clock_ms=None):
@@ -183,10 +184,11 @@ cdef class ObjectStore(TableOwner):
     def put(self, bytes key not None, value, *, if_version=None, metadata=None):
         """Stores a copy of `value`, gives the object's new version; references and pin stay.
 
-        Args: key: 1 to 1024 bytes. value: any contiguous buffer. if_version: the version the object must
-        be at, 0: it must not exist. metadata: str to str, up to 64 KiB packed; replaces what was there.
-        Raises VersionConflict, StoreFull (nothing is lost), InvalidArgument, OverflowError after 2**40
-        versions of an epoch.
+        Args: key: 1 to 1024 bytes. value: any contiguous buffer. if_version: the version the object
+        must be at, 0: it must not exist. metadata: str to str, up to 64 KiB packed; replaces what
+        was there.
+        Raises VersionConflict, StoreFull (nothing is lost), InvalidArgument, OverflowError after
+        2**40 versions of an epoch.
         """
         cdef Change change
         cdef Moment now
@@ -261,8 +263,8 @@ cdef class ObjectStore(TableOwner):
     def list(self, bytes prefix not None=b"", limit=1000, bytes start_after=None):
         """The stats of up to `limit` (1 to 1,000,000) objects under `prefix`, in key order.
 
-        All rows are of one moment. `start_after`: only keys above it. The lock is held for 64 rows at a
-        time, the rest is read from a snapshot.
+        All rows are of one moment. `start_after`: only keys above it. The lock is held for 64 rows
+        at a time, the rest is read from a snapshot.
         """
         check_limit(limit)
         if limit <= ROWS:
@@ -273,7 +275,8 @@ cdef class ObjectStore(TableOwner):
     def delete(self, bytes key not None, *, if_version=None, force=False):
         """Deletes the object; views and snapshots keep showing it.
 
-        Raises ObjectNotFound, VersionConflict, ObjectInUse when it is referenced or pinned and not `force`.
+        Raises ObjectNotFound, VersionConflict, ObjectInUse when it is referenced or pinned and not
+        `force`.
         """
         cdef Change change
         cdef Outcome outcome
@@ -301,7 +304,8 @@ cdef class ObjectStore(TableOwner):
         return counted(self, key, -ref_count(count))
 
     def pin(self, bytes key not None):
-        """Keeps the object from being reclaimed; pinning twice is pinning. Raises ObjectNotFound."""
+        """Keeps the object from being reclaimed; pinning twice is pinning. Raises ObjectNotFound.
+        """
         pin_set(self, key, True)
 
     def unpin(self, bytes key not None):
@@ -311,8 +315,8 @@ cdef class ObjectStore(TableOwner):
     def snapshot(self, *, age_ms_max=60_000):
         """A consistent view of the whole store at this moment, in constant time.
 
-        Versions it alone shows count in the budget until it is closed or `age_ms_max` old (1 to 2**40).
-        Raises StoreFull when 1024 are open.
+        Versions it alone shows count in the budget until it is closed or `age_ms_max` old (1 to
+        2**40). Raises StoreFull when 1024 are open.
         """
         if not 1 <= age_ms_max <= 1 << 40:
             raise InvalidArgument(f"a snapshot's age lies between 1 and 2**40 ms, not {age_ms_max}")
@@ -321,10 +325,11 @@ cdef class ObjectStore(TableOwner):
     def transact(self, reads=None, writes=None):
         """Makes all the writes at one moment if every read version still holds, else none.
 
-        Args: reads: key to version (0: must not exist). writes: key to value or DELETE; metadata of what
-        is written becomes empty. Gives key to new version, 0 for a deleted one. At most 65,536 keys.
-        Raises VersionConflict (naming the key and both versions), ObjectNotFound and ObjectInUse for a
-        DELETE, StoreFull.
+        Args: reads: key to version (0: must not exist). writes: key to value or DELETE; metadata of
+        what is written becomes empty. Gives key to new version, 0 for a deleted one. At most 65,536
+        keys.
+        Raises VersionConflict (naming the key and both versions), ObjectNotFound and ObjectInUse
+        for a DELETE, StoreFull.
         """
         cdef _Batch batch = _Batch(reads or {}, writes or {})
         return batch.run(self)

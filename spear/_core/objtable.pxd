@@ -41,7 +41,8 @@ cdef Outcome table_stat(
     Table *table, const unsigned char *key, uint32_t key_bytes, bint wait, Row *found
 ) noexcept nogil
 cdef Outcome table_refs(
-    Table *table, const unsigned char *key, uint32_t key_bytes, int64_t add, bint wait, int32_t *refs
+    Table *table, const unsigned char *key, uint32_t key_bytes, int64_t add, bint wait,
+    int32_t *refs
 ) noexcept nogil
 cdef Outcome table_pin(
     Table *table, const unsigned char *key, uint32_t key_bytes, bint pinned, bint wait

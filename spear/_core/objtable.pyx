@@ -363,7 +363,8 @@ cdef Outcome table_stat(
 
 
 cdef Outcome table_refs(
-    Table *table, const unsigned char *key, uint32_t key_bytes, int64_t add, bint wait, int32_t *refs
+    Table *table, const unsigned char *key, uint32_t key_bytes, int64_t add, bint wait,
+    int32_t *refs
 ) noexcept nogil:
     """Adds to the count of references; at 0 the object is reclaimable, as recently used."""
     cdef Outcome outcome

@@ -32,9 +32,9 @@ LIST_LIMIT_MAX = 1_000_000
 class ObjectStat(NamedTuple):
     """What the store knows of an object beside its value.
 
-    Times are milliseconds of wall time (created: the object, updated: this version). A snapshot's list
-    tells size, version, times and metadata as they were then, refs and pinned as they are now, and 0
-    and False for a version that is no longer current.
+    Times are milliseconds of wall time (created: the object, updated: this version). A snapshot's
+    list tells size, version, times and metadata as they were then, refs and pinned as they are now,
+    and 0 and False for a version that is no longer current.
     """
 
     key: bytes
@@ -95,8 +95,8 @@ cdef stat_of(bytes key, const Row *row):
 cdef class ObjectView:
     """A version's value: a read-only buffer, without a copy (`memoryview(view)`, `bytes(view)`).
 
-    Valid as long as it or a buffer of it is held, whatever happens to the key; its bytes count in the
-    store's budget until then.
+    Valid as long as it or a buffer of it is held, whatever happens to the key; its bytes count in
+    the store's budget until then.
     """
 
     def __init__(self):
@@ -244,7 +244,6 @@ cdef bytes listed_rows(TableOwner store, Snap *snap, Listing *listing, bytes aft
     cdef Outcome outcome
     cdef Row *row
     cdef uint32_t i
-    cdef uint32_t done = 0
     cdef int64_t age_ms = age_of(store)
     listing.after = NULL
     listing.after_bytes = 0

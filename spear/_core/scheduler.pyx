@@ -29,6 +29,10 @@ wasmtime_bind(engineapi.functions())
 
 cdef enum:
     DUE_BATCH = 64
+    LANE = 1
+    STALE_SLACK = 256          # entries of ended guests in the queues, beyond guests_max
+    CLOSE_ROUND_NS = 20000000
+    LANE_RUNS = 64             # a lane looks at the clock after so many runs
     LINGER_TICKS = 20          # the timekeeper ticks on for so long after the last guest ran
 
 
@@ -61,6 +65,8 @@ cdef void hub_release(hub_t *hub) noexcept nogil:
 
 
 cdef bint hub_watch(hub_t *hub, guest_t *guest) noexcept nogil:
+    if load_ptr(&guest.hub) == hub:
+        return True                # watched already, and not told yet
     add64(&hub.refs, 1)
     if cas_ptr(&guest.hub, NULL, hub):
         if load32(&guest.state) != ENDED:
@@ -102,12 +108,15 @@ cdef executor_t *executor_new(int workers, int guests_max, int64_t tick_ns) noex
     if executor == NULL:
         return NULL
     executor.refs, executor.worker_count = 1, workers
+    executor.generation = engineapi.generation()
     executor.guests_max, executor.tick_ns = guests_max, tick_ns
     pthread_mutex_init(&executor.lock, NULL)
     executor.due = due_queue_new(<size_t>guests_max + WORKERS_MAX)
-    made = executor.due != NULL
+    executor.starving = run_queue_new(4096)
+    made = executor.due != NULL and executor.starving != NULL
     for index in range(workers):
         executor.workers[index].executor, executor.workers[index].index = executor, index
+        pthread_mutex_init(&executor.workers[index].lock, NULL)
         executor.workers[index].queue = run_queue_new(4 * <size_t>guests_max + 1024)
         made = made and executor.workers[index].queue != NULL
     if not made:
@@ -128,8 +137,11 @@ cdef void executor_release(executor_t *executor) noexcept nogil:
     for index in range(executor.worker_count):
         if executor.workers[index].queue != NULL:
             while run_queue_pop(executor.workers[index].queue, &handle, 1) == 1:
-                guest_release(<guest_t *>handle)
+                _drop_entry(handle)
             run_queue_free(executor.workers[index].queue)
+        pthread_mutex_destroy(&executor.workers[index].lock)
+    if executor.starving != NULL:
+        run_queue_free(executor.starving)
     if executor.due != NULL:
         while due_queue_pop(executor.due, INT64_MAX, &handle, 1) == 1:
             guest_release(<guest_t *>handle)
@@ -156,65 +168,80 @@ cdef bint executor_knows(executor_t *executor, wasm_engine_t *engine) noexcept n
 # ---- the list of live guests
 
 cdef void _enlist(executor_t *executor, guest_t *guest) noexcept nogil:
-    pthread_mutex_lock(&executor.lock)
-    guest.following = executor.first
-    if executor.first != NULL:
-        executor.first.previous = guest
-    executor.first = guest
-    executor.started += 1
-    pthread_mutex_unlock(&executor.lock)
+    """Each worker's guests stand in a list of their own, so that starts do not meet in one lock."""
+    cdef worker_t *shelf = &executor.workers[guest.home]
+    guest.shelf = guest.home
+    pthread_mutex_lock(&shelf.lock)
+    guest.following = shelf.first
+    if shelf.first != NULL:
+        shelf.first.previous = guest
+    shelf.first = guest
+    shelf.started += 1
+    pthread_mutex_unlock(&shelf.lock)
 
 
 cdef void _delist(executor_t *executor, guest_t *guest) noexcept nogil:
-    pthread_mutex_lock(&executor.lock)
+    cdef worker_t *shelf = &executor.workers[guest.shelf]
+    pthread_mutex_lock(&shelf.lock)
     if guest.previous != NULL:
         guest.previous.following = guest.following
     else:
-        executor.first = guest.following
+        shelf.first = guest.following
     if guest.following != NULL:
         guest.following.previous = guest.previous
-    executor.ended += 1
-    pthread_mutex_unlock(&executor.lock)
+    shelf.ended += 1
+    pthread_mutex_unlock(&shelf.lock)
 
 
-# ---- queues
+# ---- queues: an entry is a guest or, with its lowest bit set, a lane of a batch
 
-cdef void _push(executor_t *executor, guest_t *guest) noexcept nogil:
-    """Into the queue of the worker that ran it last; the caller made it QUEUED."""
-    cdef uint64_t handle = <uint64_t>guest
-    guest_retain(guest)
-    _start_workers(executor)
-    if run_queue_push(
-            executor.workers[guest.home].queue, &handle, 1, PRIORITY_NORMAL) != PUSHED:
-        guest_doom(guest, CAUSE_MEMORY)
-        _claim_and_finish(executor, guest)
-        guest_release(guest)
-        return
+cdef void _drop_entry(uint64_t entry) noexcept nogil:
+    if entry & LANE:
+        batch_release(<batch_t *>(entry - LANE))
+    else:
+        guest_release(<guest_t *>entry)
+
+
+cdef void _announce_work(executor_t *executor) noexcept nogil:
     add32(&executor.work, 1)
     if load32(&executor.idle) != 0:
         futex_wake(&executor.work, 1)
 
 
-cdef guest_t *_pop(worker_t *worker) noexcept nogil:
-    """Own queue first, then the others'."""
-    cdef uint64_t handle
+cdef void _push(executor_t *executor, guest_t *guest) noexcept nogil:
+    """Into the queue of the worker that ran it last; the caller made it QUEUED."""
+    cdef uint64_t handle = <uint64_t>guest
+    guest_retain(guest)
+    if not _start_workers(executor) or run_queue_push(
+            executor.workers[guest.home].queue, &handle, 1, PRIORITY_NORMAL) != PUSHED:
+        guest_doom(guest, CAUSE_MEMORY)
+        _claim_and_finish(executor, guest)
+        guest_release(guest)
+        return
+    _announce_work(executor)
+
+
+cdef uint64_t _pop(worker_t *worker) noexcept nogil:
+    """Own queue first, then the others'; 0 if all are empty."""
+    cdef uint64_t entry
     cdef executor_t *executor = worker.executor
     cdef int step
     for step in range(executor.worker_count):
         if run_queue_pop(
                 executor.workers[(worker.index + step) % executor.worker_count].queue,
-                &handle, 1) == 1:
+                &entry, 1) == 1:
             worker.stolen += step != 0
-            return <guest_t *>handle
-    return NULL
+            return entry
+    return 0
 
 
 cdef void _set_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcept nogil:
     """Has the timekeeper look at the guest at `due_ns`, instead of what was set before."""
     cdef uint64_t handle = <uint64_t>guest
     cdef size_t fault
-    if not due_queue_cancel(executor.due, handle):
+    if not guest.due or not due_queue_cancel(executor.due, handle):
         guest_retain(guest)
+    guest.due = True
     if due_queue_push(executor.due, &handle, &due_ns, 1, &fault) != PUSHED:
         guest_doom(guest, CAUSE_MEMORY)
         guest_release(guest)
@@ -224,8 +251,29 @@ cdef void _set_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcep
 
 
 cdef void _clear_due(executor_t *executor, guest_t *guest) noexcept nogil:
-    if due_queue_cancel(executor.due, <uint64_t>guest):
+    if guest.due and due_queue_cancel(executor.due, <uint64_t>guest):
         guest_release(guest)
+
+
+cdef void _sweep(executor_t *executor) noexcept nogil:
+    """Drops the entries of guests that ended in their queue, before they fill it."""
+    cdef int index
+    for index in range(executor.worker_count):
+        _sweep_queue(executor, executor.workers[index].queue)
+    _announce_work(executor)
+
+
+cdef void _sweep_queue(executor_t *executor, run_queue *queue) noexcept nogil:
+    """Each entry that is there now is taken out once; what still counts goes in again."""
+    cdef size_t left = run_queue_size(queue)
+    cdef uint64_t entry
+    while left > 0 and run_queue_pop(queue, &entry, 1) == 1:
+        left -= 1
+        if entry & LANE or load32(&(<guest_t *>entry).state) == QUEUED:
+            run_queue_push(queue, &entry, 1, PRIORITY_NORMAL)
+        else:
+            add32(&executor.stale, -1)
+            _drop_entry(entry)
 
 
 # ---- states
@@ -235,20 +283,40 @@ cdef void _finish(executor_t *executor, guest_t *guest) noexcept nogil:
     execution_end(guest)
     _clear_due(executor, guest)
     _delist(executor, guest)
+    _leave_room(executor)
     store32(&guest.state, ENDED)
     guest_signal(guest)
     _tell_hub(guest)
+    if guest.batch != NULL:
+        _settle(<batch_t *>guest.batch, guest)
     guest_release(guest)
+    executor_release(executor)
+
+
+cdef bint _take_room(executor_t *executor) noexcept nogil:
+    if add32(&executor.live, 1) <= executor.guests_max and load32(&executor.closing) == 0:
+        return True
+    _leave_room(executor)
+    return False
+
+
+cdef void _leave_room(executor_t *executor) noexcept nogil:
     if add32(&executor.live, -1) == 0 and load32(&executor.closing) != 0:
         futex_wake(&executor.live, 0x7FFFFFFF)
-    executor_release(executor)
+    if load32(&executor.starved) > 0:
+        _recall(executor)
 
 
 cdef bint _claim_and_finish(executor_t *executor, guest_t *guest) noexcept nogil:
     """Ends a doomed guest that no thread runs; one that runs looks again before it parks."""
     while True:
-        if cas32(&guest.state, PARKED, RUNNING) or cas32(&guest.state, QUEUED, RUNNING):
+        if cas32(&guest.state, PARKED, RUNNING):
             _finish(executor, guest)
+            return True
+        if cas32(&guest.state, QUEUED, RUNNING):
+            _finish(executor, guest)
+            if add32(&executor.stale, 1) > executor.guests_max + STALE_SLACK:
+                _sweep(executor)
             return True
         if cas32(&guest.state, RUNNING, NOTIFIED):
             return False
@@ -308,26 +376,213 @@ cdef void _requeue(executor_t *executor, guest_t *guest) noexcept nogil:
 
 
 cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) noexcept nogil:
-    if add32(&executor.live, 1) > executor.guests_max or load32(&executor.closing) != 0:
-        if add32(&executor.live, -1) == 0 and load32(&executor.closing) != 0:
-            futex_wake(&executor.live, 0x7FFFFFFF)
+    if not _start_timekeeper(executor) or not _take_room(executor):
         return False
     guest_retain(guest)            # as long as it lives
     executor_retain(executor)
     guest.executor = executor
     guest.home = <int32_t>(
         <uint32_t>add32(&executor.next_worker, 1) % <uint32_t>executor.worker_count)
-    _enlist(executor, guest)
+    guest.state = RUNNING if run_here else QUEUED
+    _enlist(executor, guest)               # from here on others may end it
     if not run_here:
-        store32(&guest.state, QUEUED)
         _push(executor, guest)
         return True
-    store32(&guest.state, RUNNING)
+    executor_enter(executor)
+    _run_slice(executor, guest)
+    executor_leave(executor)
+    return True
+
+
+cdef bint executor_enter(executor_t *executor) noexcept nogil:
+    if not _start_timekeeper(executor):
+        return False
     add32(&executor.inline_runs, 1)
     _keep_ticking(executor)
-    _run_slice(executor, guest)
-    add32(&executor.inline_runs, -1)
     return True
+
+
+cdef void executor_leave(executor_t *executor) noexcept nogil:
+    add32(&executor.inline_runs, -1)
+
+
+# ---- batches
+
+cdef batch_t *batch_new(executor_t *executor, guest_t *model, int64_t count) noexcept nogil:
+    cdef batch_t *batch = <batch_t *>calloc(1, sizeof(batch_t))
+    if batch == NULL:
+        return NULL
+    batch.refs, batch.executor, batch.model, batch.count = 1, executor, model, count
+    executor_retain(executor)
+    guest_retain(model)
+    batch.causes = <uint8_t *>calloc(count, 1)
+    batch.exit_codes = <int32_t *>calloc(count, sizeof(int32_t))
+    batch.durations_ns = <int64_t *>calloc(count, sizeof(int64_t))
+    if batch.causes == NULL or batch.exit_codes == NULL or batch.durations_ns == NULL:
+        batch_release(batch)
+        return NULL
+    return batch
+
+
+cdef void batch_release(batch_t *batch) noexcept nogil:
+    if add64(&batch.refs, -1) != 0:
+        return
+    free(batch.causes)
+    free(batch.exit_codes)
+    free(batch.durations_ns)
+    guest_release(batch.model)
+    executor_release(batch.executor)
+    free(batch)
+
+
+cdef void _push_lane(batch_t *batch, int home) noexcept nogil:
+    """A lane begins runs one after another on whichever worker takes it."""
+    cdef executor_t *executor = batch.executor
+    cdef uint64_t entry = <uint64_t>batch + LANE
+    add64(&batch.refs, 1)
+    if _start_workers(executor) and run_queue_push(
+            executor.workers[home].queue, &entry, 1, PRIORITY_NORMAL) == PUSHED:
+        _announce_work(executor)
+    else:
+        batch_release(batch)
+        _cancel_rest(batch)
+
+
+cdef bint batch_start(batch_t *batch) noexcept nogil:
+    cdef int index
+    if load32(&batch.executor.closing) != 0 or not _start_timekeeper(batch.executor):
+        return False
+    for index in range(batch.executor.worker_count):
+        _push_lane(batch, index)
+    return True
+
+
+cdef void batch_doom(batch_t *batch, int32_t cause) noexcept nogil:
+    """Ends the runs that are under way; those not begun end as they begin."""
+    cas32(&batch.kill, CAUSE_NONE, cause)
+    cdef guest_t *guest = _live_of(batch)
+    while guest != NULL:
+        executor_doom(batch.executor, guest, cause)
+        guest_release(guest)
+        guest = _live_of(batch)
+
+
+cdef guest_t *_live_of(batch_t *batch) noexcept nogil:
+    """A live guest of the batch whose end nobody asked for yet, with a reference."""
+    cdef guest_t *guest = NULL
+    cdef worker_t *shelf
+    cdef int index
+    for index in range(batch.executor.worker_count):
+        shelf = &batch.executor.workers[index]
+        pthread_mutex_lock(&shelf.lock)
+        guest = shelf.first
+        while guest != NULL and (guest.batch != batch or load32(&guest.kill) != 0):
+            guest = guest.following
+        if guest != NULL:
+            guest_retain(guest)
+        pthread_mutex_unlock(&shelf.lock)
+        if guest != NULL:
+            break
+    return guest
+
+
+cdef guest_t *_next_of(batch_t *batch) noexcept nogil:
+    """The record of the next run; NULL if all have begun. The caller has taken room."""
+    cdef int64_t number = add64(&batch.next, 1) - 1
+    cdef guest_t *guest
+    if number >= batch.count:
+        return NULL
+    guest = guest_like(batch.model)
+    if guest == NULL:
+        batch.causes[number] = CAUSE_MEMORY
+        _count_end(batch)
+        return NULL
+    guest.batch, guest.batch_number = batch, number
+    guest.began_ns = monotonic_ns()
+    guest.deadline_ns = guest.began_ns + batch.model.deadline_ns
+    guest.kill = load32(&batch.kill)
+    return guest
+
+
+cdef bint _begin_next(worker_t *worker, batch_t *batch) noexcept nogil:
+    """Begins one run and gives it its first slice; False if the lane has nothing to begin."""
+    cdef executor_t *executor = batch.executor
+    cdef guest_t *guest
+    if load64(&batch.next) >= batch.count:
+        return False
+    if load32(&executor.closing) != 0:
+        _cancel_rest(batch)
+        return False
+    if not _take_room(executor):
+        _starve(executor, batch)
+        return False
+    guest = _next_of(batch)
+    if guest == NULL:
+        _leave_room(executor)
+        return load64(&batch.next) < batch.count
+    executor_retain(executor)
+    add64(&batch.refs, 1)
+    guest.executor, guest.home = executor, worker.index
+    guest.state = RUNNING
+    _enlist(executor, guest)
+    _run_slice(executor, guest)
+    return True
+
+
+cdef void _run_lane(worker_t *worker, batch_t *batch) noexcept nogil:
+    """Begins runs for about a slice, then lets other work have the worker."""
+    cdef int64_t until_ns = monotonic_ns() + batch.executor.tick_ns // 2
+    cdef int runs = 0
+    while _begin_next(worker, batch):
+        runs += 1
+        if runs % LANE_RUNS == 0 and monotonic_ns() >= until_ns:
+            _push_lane(batch, worker.index)
+            return
+
+
+cdef void _cancel_rest(batch_t *batch) noexcept nogil:
+    """What has not begun never will."""
+    cdef int64_t number = add64(&batch.next, 1) - 1
+    while number < batch.count:
+        batch.causes[number] = CAUSE_CANCELLED
+        _count_end(batch)
+        number = add64(&batch.next, 1) - 1
+
+
+cdef void _starve(executor_t *executor, batch_t *batch) noexcept nogil:
+    """The lane waits until some guest ends; one may have ended just now."""
+    cdef uint64_t entry = <uint64_t>batch + LANE
+    add64(&batch.refs, 1)
+    if run_queue_push(executor.starving, &entry, 1, PRIORITY_NORMAL) != PUSHED:
+        batch_release(batch)
+        _cancel_rest(batch)
+        return
+    add32(&executor.starved, 1)
+    if load32(&executor.live) < executor.guests_max:
+        _recall(executor)
+
+
+cdef void _recall(executor_t *executor) noexcept nogil:
+    """There is room again: one lane that waits for it goes on."""
+    cdef uint64_t entry
+    if run_queue_pop(executor.starving, &entry, 1) == 1:
+        add32(&executor.starved, -1)
+        _push_lane(<batch_t *>(entry - LANE), 0)
+        _drop_entry(entry)
+
+
+cdef void _count_end(batch_t *batch) noexcept nogil:
+    if add64(&batch.ended, 1) == batch.count:
+        add32(&batch.events, 1)
+        futex_wake(&batch.events, 0x7FFFFFFF)
+
+
+cdef void _settle(batch_t *batch, guest_t *guest) noexcept nogil:
+    batch.causes[guest.batch_number] = <uint8_t>guest.cause
+    batch.exit_codes[guest.batch_number] = guest.exit_code
+    batch.durations_ns[guest.batch_number] = guest.ended_ns - guest.began_ns
+    _count_end(batch)
+    batch_release(batch)
 
 
 # ---- workers
@@ -335,12 +590,12 @@ cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) no
 cdef void *_work(void *argument) noexcept nogil:
     cdef worker_t *worker = <worker_t *>argument
     cdef executor_t *executor = worker.executor
-    cdef guest_t *guest
+    cdef uint64_t entry
     cdef int32_t seen
     while load32(&executor.stopping) == 0:
         seen = load32(&executor.work)
-        guest = _pop(worker)
-        if guest == NULL:
+        entry = _pop(worker)
+        if entry == 0:
             store32(&worker.busy, 0)
             add32(&executor.idle, 1)
             if load32(&executor.work) == seen and load32(&executor.stopping) == 0:
@@ -350,27 +605,41 @@ cdef void *_work(void *argument) noexcept nogil:
         if worker.busy == 0:
             swap32(&worker.busy, 1)
         _keep_ticking(executor)
-        if cas32(&guest.state, QUEUED, RUNNING):
-            guest.home = worker.index
-            worker.polls += 1
-            _run_slice(executor, guest)
-        guest_release(guest)
+        worker.polls += 1
+        _serve(worker, entry)
+        _drop_entry(entry)
     return NULL
 
 
-cdef void _start_workers(executor_t *executor) noexcept nogil:
-    cdef sigset_t before
-    cdef int index
-    if load32(&executor.workers_running) != 0:
+cdef void _serve(worker_t *worker, uint64_t entry) noexcept nogil:
+    cdef guest_t *guest
+    if entry & LANE:
+        _run_lane(worker, <batch_t *>(entry - LANE))
         return
+    guest = <guest_t *>entry
+    if cas32(&guest.state, QUEUED, RUNNING):
+        guest.home = worker.index
+        _run_slice(worker.executor, guest)
+    else:
+        add32(&worker.executor.stale, -1)
+
+
+cdef bint _start_workers(executor_t *executor) noexcept nogil:
+    """At the first push; False if the system gives not one thread."""
+    cdef sigset_t before
+    if load32(&executor.threads) != 0:
+        return True
     pthread_mutex_lock(&executor.lock)
-    if executor.workers_running == 0:
+    cdef int made = executor.threads
+    if made == 0:
         block_signals(&before)
-        for index in range(executor.worker_count):
-            pthread_create(&executor.workers[index].thread, NULL, _work, &executor.workers[index])
+        while made < executor.worker_count and pthread_create(
+                &executor.workers[made].thread, NULL, _work, &executor.workers[made]) == 0:
+            made += 1
         restore_signals(&before)
-        store32(&executor.workers_running, 1)
+        store32(&executor.threads, made)
     pthread_mutex_unlock(&executor.lock)
+    return made > 0
 
 
 # ---- the timekeeper
@@ -388,18 +657,25 @@ cdef void _wake_timekeeper(executor_t *executor) noexcept nogil:
 
 cdef void _keep_ticking(executor_t *executor) noexcept nogil:
     """Before a guest runs: epochs must advance meanwhile."""
+    if load32(&executor.ticking) == 0:
+        store32(&executor.ticking, 1)
+        _wake_timekeeper(executor)
+
+
+cdef bint _start_timekeeper(executor_t *executor) noexcept nogil:
+    """At the first start; False if the system gives no thread."""
     cdef sigset_t before
-    if load32(&executor.ticking) != 0:
-        return
+    if load32(&executor.timekeeper_running) != 0:
+        return True
     pthread_mutex_lock(&executor.lock)
-    if not executor.timekeeper_running:
-        executor.timekeeper_running = True
+    cdef bint made = executor.timekeeper_running != 0
+    if not made:
         block_signals(&before)
-        pthread_create(&executor.timekeeper, NULL, _keep_time, executor)
+        made = pthread_create(&executor.timekeeper, NULL, _keep_time, executor) == 0
         restore_signals(&before)
+        store32(&executor.timekeeper_running, made)
     pthread_mutex_unlock(&executor.lock)
-    store32(&executor.ticking, 1)
-    _wake_timekeeper(executor)
+    return made
 
 
 cdef bint _any_running(executor_t *executor) noexcept nogil:
@@ -467,14 +743,20 @@ cdef void _rest(executor_t *executor) noexcept nogil:
 
 cdef guest_t *_any_live(executor_t *executor) noexcept nogil:
     """A live guest whose end nobody asked for yet, with a reference."""
-    cdef guest_t *guest
-    pthread_mutex_lock(&executor.lock)
-    guest = executor.first
-    while guest != NULL and load32(&guest.kill) != 0:
-        guest = guest.following
-    if guest != NULL:
-        guest_retain(guest)
-    pthread_mutex_unlock(&executor.lock)
+    cdef guest_t *guest = NULL
+    cdef worker_t *shelf
+    cdef int index
+    for index in range(executor.worker_count):
+        shelf = &executor.workers[index]
+        pthread_mutex_lock(&shelf.lock)
+        guest = shelf.first
+        while guest != NULL and load32(&guest.kill) != 0:
+            guest = guest.following
+        if guest != NULL:
+            guest_retain(guest)
+        pthread_mutex_unlock(&shelf.lock)
+        if guest != NULL:
+            break
     return guest
 
 
@@ -482,9 +764,17 @@ cdef void _wait_until_none_live(executor_t *executor, int64_t until_ns) noexcept
     cdef int32_t live = load32(&executor.live)
     cdef int64_t now = monotonic_ns()
     while live != 0 and now < until_ns:
-        futex_wait(&executor.live, live, min(until_ns - now, <int64_t>100000000))
+        futex_wait(&executor.live, live, until_ns - now)
         live = load32(&executor.live)
         now = monotonic_ns()
+
+
+cdef void _doom_all(executor_t *executor) noexcept nogil:
+    cdef guest_t *guest = _any_live(executor)
+    while guest != NULL:
+        executor_doom(executor, guest, CAUSE_CANCELLED)
+        guest_release(guest)
+        guest = _any_live(executor)
 
 
 cdef void executor_close(executor_t *executor, int64_t grace_ns) noexcept nogil:
@@ -493,18 +783,14 @@ cdef void executor_close(executor_t *executor, int64_t grace_ns) noexcept nogil:
     if swap32(&executor.closing, 1) != 0:
         return
     _wait_until_none_live(executor, monotonic_ns() + grace_ns)
-    guest = _any_live(executor)
-    while guest != NULL:
-        executor_doom(executor, guest, CAUSE_CANCELLED)
-        guest_release(guest)
-        guest = _any_live(executor)
-    _wait_until_none_live(executor, INT64_MAX)
+    while load32(&executor.live) != 0:     # one that was starting may come late
+        _doom_all(executor)
+        _wait_until_none_live(executor, monotonic_ns() + CLOSE_ROUND_NS)
     store32(&executor.stopping, 1)
     add32(&executor.work, 1)
     futex_wake(&executor.work, 0x7FFFFFFF)
     _wake_timekeeper(executor)
-    if executor.workers_running:
-        for index in range(executor.worker_count):
-            pthread_join(executor.workers[index].thread, NULL)
+    for index in range(executor.threads):
+        pthread_join(executor.workers[index].thread, NULL)
     if executor.timekeeper_running:
         pthread_join(executor.timekeeper, NULL)

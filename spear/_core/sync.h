@@ -52,12 +52,16 @@ static inline void futex_wake(int32_t *word, int32_t count)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
-/* Native threads take no signals: those belong to the interpreter's main thread. */
+/* Native threads take no signals, those belong to the interpreter's main thread; but for the ones
+ * that a thread's own fault raises, which is how the engine notices a guest's trap. */
 static inline void block_signals(sigset_t *before)
 {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, before);
+    static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT};
+    sigset_t blocked;
+    sigfillset(&blocked);
+    for (size_t at = 0; at < sizeof(own) / sizeof(own[0]); at++)
+        sigdelset(&blocked, own[at]);
+    pthread_sigmask(SIG_BLOCK, &blocked, before);
 }
 static inline void restore_signals(const sigset_t *before)
 {

@@ -43,6 +43,7 @@ cdef enum:
     RIGHT_FILESTAT = 1 << 21
     RIGHT_POLL = 1 << 27
     VECTORS_MAX = 1024
+    WRITE_BYTES_MAX = 1 << 20
     ROWS_MAX = 48
 
 cdef import_row _rows[ROWS_MAX]
@@ -184,7 +185,7 @@ cdef int32_t _random_get(
     cdef ssize_t got
     if out == NULL:
         return EFAULT
-    while size > 0:
+    while size > 0 and not _doomed(guest):
         got = getrandom(out, size if size < 256 else 256, 0)
         if got > 0:
             out, size = out + got, size - got
@@ -196,9 +197,9 @@ cdef int32_t _random_get(
 cdef int32_t _fd_write(
     guest_t *guest, wasmtime_caller_t *caller, wasmtime_val_raw_t *values
 ) noexcept nogil:
-    """Writes all vectors or, where one of them lies outside memory, none."""
+    """Nothing where a vector lies outside memory; at most WRITE_BYTES_MAX a call, as WASI allows."""
     cdef int32_t fd = values[0].i32
-    cdef uint32_t index, vectors = <uint32_t>values[2].i32
+    cdef uint32_t index, size, vectors = <uint32_t>values[2].i32
     cdef uint64_t total = 0
     cdef uint8_t *vector = NULL
     cdef uint8_t *data
@@ -214,8 +215,11 @@ cdef int32_t _fd_write(
             return EFAULT
     for index in range(vectors):
         data = guest_span(guest, caller, _u32(vector + 8 * index), _u32(vector + 8 * index + 4))
-        total += _u32(vector + 8 * index + 4)
-        if not guest_write(guest, fd, <const char *>data, _u32(vector + 8 * index + 4)):
+        size = _u32(vector + 8 * index + 4)
+        if size > WRITE_BYTES_MAX - total:
+            size = <uint32_t>(WRITE_BYTES_MAX - total)
+        total += size
+        if not guest_write(guest, fd, <const char *>data, size):
             guest_doom(guest, CAUSE_OUTPUT)
             return EINVAL
     return _store_u32(guest, caller, values[3].i32, <uint32_t>total)
@@ -243,6 +247,8 @@ cdef int32_t _fd_read(
         if size > guest.stdin_size - guest.stdin_at:
             size = <uint32_t>(guest.stdin_size - guest.stdin_at)
         out = guest_span(guest, caller, _u32(vector + 8 * index), size)
+        if out == NULL:            # what was read before has changed the vectors themselves
+            return EFAULT
         memcpy(out, guest.stdin_data + guest.stdin_at, size)
         guest.stdin_at += size
         total += size

@@ -29,14 +29,15 @@ class LogLine(Protocol):
 
 
 class Frame(Protocol):
-    """One frame of a backtrace; `offset` is in bytes into the module."""
+    """One frame of a backtrace; `offset` is in bytes into the module, None where
+    the engine does not know it."""
 
     @property
     def function(self) -> str: ...
     @property
     def index(self) -> int: ...
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int | None: ...
 
 
 class Outcome(Protocol):

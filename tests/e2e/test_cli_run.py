@@ -8,7 +8,6 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,7 +289,8 @@ def test_an_interrupt_ends_a_busy_guest(
 ) -> None:
     words = [*command_line, "run", str(guest("loop"))]
     with Started(words, environment) as process:
-        time.sleep(0.5)  # it says nothing by which to know that it runs
+        assert process.stderr is not None
+        process.stderr.readline()  # it logs once, then it loops
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
 

@@ -6,6 +6,8 @@ first. Pure: the time is given.
 
 from __future__ import annotations
 
+from collections import deque
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,37 +18,41 @@ if TYPE_CHECKING:
 class History:
     """Ended executions in the order in which they were added; age counts from then."""
 
-    __slots__ = ("_age_ns_max", "_by_id", "_bytes_max", "_count_max", "_size")
+    __slots__ = ("_age_ns_max", "_by_id", "_bytes_max", "_count_max", "_queue", "_size")
 
     def __init__(self, *, count_max: int, bytes_max: int, age_ns_max: int) -> None:
         self._count_max, self._bytes_max, self._age_ns_max = count_max, bytes_max, age_ns_max
-        self._by_id: dict[str, tuple[Execution, int]] = {}
+        self._by_id: dict[str, Execution] = {}
+        # Beside the dict, whose first entry takes long to find once many before it were deleted.
+        self._queue: deque[tuple[Execution, int]] = deque()
         self._size = 0
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self._queue)
 
     def __iter__(self) -> Iterator[Execution]:
-        return (execution for execution, _ in self._by_id.values())
+        return iter(self._by_id.values())
 
     def get(self, id: str) -> Execution | None:
-        found = self._by_id.get(id)
-        return found and found[0]
+        return self._by_id.get(id)
 
     def add(self, execution: Execution, now_ns: int) -> None:
-        self._by_id[execution.id] = execution, now_ns
+        self._by_id[execution.id] = execution
+        self._queue.append((execution, now_ns))
         self._size += len(execution.output)
         self.trim(now_ns)
 
     def trim(self, now_ns: int) -> None:
         """Forgets what is beyond a limit."""
-        while self._by_id:
-            oldest, added_ns = next(iter(self._by_id.values()))
+        queue = self._queue
+        while queue:
+            oldest, added_ns = queue[0]
             young = now_ns - added_ns < self._age_ns_max
-            if young and len(self._by_id) <= self._count_max and self._size <= self._bytes_max:
+            if young and len(queue) <= self._count_max and self._size <= self._bytes_max:
                 return
+            queue.popleft()
             del self._by_id[oldest.id]
             self._size -= len(oldest.output)
 
     def stats(self) -> dict[str, int]:
-        return {"count": len(self._by_id), "output_bytes": self._size}
+        return {"count": len(self._queue), "output_bytes": self._size}

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Tests of the native modules under AddressSanitizer and UndefinedBehaviorSanitizer.
+#
+#   scripts/asan.sh VENV [ARGUMENT OF PYTEST...]      (default: all that touches native code)
+#
+# Rule: the first report ends the run. Leaks are not looked for: CPython keeps memory on purpose.
+set -eu
+cd "$(dirname "$0")/.."
+venv=$1
+shift
+[ $# -gt 0 ] || set -- tests/unit/_core tests/unit/runtime tests/unit/spearlet tests/property \
+    tests/integration
+
+preload=
+for name in libasan.so libubsan.so; do
+    library=$(${CC:-gcc} -print-file-name=$name)
+    if [ "$library" = $name ]; then
+        echo "error: ${CC:-gcc} has no $name: install libgcc-dev of its version" >&2
+        exit 1
+    fi
+    preload=$preload:$library
+done
+address=detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=0:abort_on_error=1
+# Wasmtime turns SIGSEGV, SIGBUS, SIGILL and SIGFPE of a guest into traps, with stacks of its own.
+address=$address:handle_segv=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:use_sigaltstack=0
+undefined=print_stacktrace=1:halt_on_error=1:abort_on_error=1
+
+sanitized() {
+    scripts/variant.sh asan "$venv" env LD_PRELOAD="${preload#:}" PYTHONMALLOC=malloc \
+        ASAN_OPTIONS="$address" UBSAN_OPTIONS="$undefined" "$@"
+}
+sanitized python -m pytest -n "$(nproc)" "$@"
+sanitized scripts/fuzz.sh 300

@@ -1,0 +1,139 @@
+"""SPEAR at work: a greeting, an answer, a trap, a runaway among others. `make demo` runs it.
+
+Rule: every step is a command that anyone could type; what it must give is checked, and the first
+step that gives something else ends the demo with 1.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+STEP_SECONDS_MAX = 60
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: what it shows, what it exits with, what its output and errors must say."""
+
+    title: str
+    command: Sequence[str]
+    code: int = 0
+    output: Sequence[str] = ()
+    errors: Sequence[str] = ()
+
+
+STEPS = (
+    Step(
+        "A guest says hello: its output is ours, its log lines are marked.",
+        ["spear", "run", "examples/hello/hello.wasm"],
+        output=["Hello, SPEAR!"],
+        errors=["[info] hello from a guest"],
+    ),
+    Step(
+        "An agent reads its input, here this project's README, and answers.",
+        ["spear", "run", "examples/answer/answer.wasm", "--input", "README.md", "--", "Ada"],
+        output=["Dear Ada,", "The most frequent word is"],
+    ),
+    Step(
+        "A guest reads outside its memory: the sandbox stops it and says where. Exit code 134.",
+        ["spear", "run", "examples/trap/trap.wasm"],
+        code=134,
+        errors=["out of bounds memory access", "at read_price", "at sum_prices", "at main"],
+    ),
+    Step(
+        "A guest loops for ever: it is ended at its deadline. Exit code 124.",
+        ["spear", "run", "examples/loop/loop.wasm", "--timeout", "300ms"],
+        code=124,
+        errors=["deadline of 0.3 s", "at run_away"],
+    ),
+    Step(
+        "It loops beside five others on one node, through the Python library: they finish, then\n"
+        "   its deadline ends it, and only it.",
+        ["python", "examples/together/together.py"],
+        output=["runaway   timeout"],
+    ),
+)
+
+
+class Screen:
+    """Plain text; bold, faint and red where a terminal shows them."""
+
+    def __init__(self) -> None:
+        self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def paint(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colours and text else text
+
+    def say(self, text: str = "") -> None:
+        print(text, flush=True)
+
+    def begin(self, number: int, step: Step) -> None:
+        self.say()
+        self.say(self.paint(f"{number}. {step.title}", "1"))
+        self.say()
+        self.say("   $ " + self.paint(shlex.join(step.command), "36"))
+
+    def show(self, text: str, colour: str) -> None:
+        if text:
+            self.say(self.paint(textwrap.indent(text.rstrip("\n"), "   "), colour))
+
+
+def execute(step: Step) -> tuple[subprocess.CompletedProcess[str], float]:
+    """The finished command and the seconds it took."""
+    program, *arguments = step.command
+    since = time.monotonic()
+    done = subprocess.run(
+        [str(BIN / program), *arguments], cwd=ROOT, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=STEP_SECONDS_MAX,
+    )  # fmt: skip
+    return done, time.monotonic() - since
+
+
+def differences(step: Step, done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What was expected and is not so."""
+    found = [] if done.returncode == step.code else [
+        f"exit code {step.code} was expected, found {done.returncode}"
+    ]  # fmt: skip
+    for stream, wanted, text in (
+        ("stdout", step.output, done.stdout),
+        ("stderr", step.errors, done.stderr),
+    ):
+        found += [f"{stream} does not say {part!r}" for part in wanted if part not in text]
+    return found
+
+
+def main() -> int:
+    """0 if every step gave what it must."""
+    screen = Screen()
+    screen.say(screen.paint("SPEAR runs AI agents as small sandboxed programs.", "1"))
+    for number, step in enumerate(STEPS, 1):
+        screen.begin(number, step)
+        try:
+            done, seconds = execute(step)
+        except subprocess.TimeoutExpired:
+            screen.say(screen.paint(f"   not done after {STEP_SECONDS_MAX} s", "31"))
+            return 1
+        screen.show(done.stderr, "2")
+        screen.show(done.stdout, "0")
+        wrong = differences(step, done)
+        screen.say(screen.paint(f"   [exit code {done.returncode}, {seconds * 1000:.0f} ms]", "2"))
+        if wrong:
+            screen.say(screen.paint("\n".join(f"   wrong: {text}" for text in wrong), "31"))
+            return 1
+    screen.say()
+    screen.say("All as it should be. What next: spear --help, spear doctor, README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
