@@ -2,9 +2,10 @@
 
 from libc.stdint cimport int64_t
 
+from spear._core.completions cimport Hub
 from spear._core.engine cimport Module
 from spear._core.guest cimport guest_t
-from spear._core.scheduler cimport batch_t, executor_t, hub_t
+from spear._core.scheduler cimport batch_t, executor_t
 
 
 cdef class Run:
@@ -20,15 +21,6 @@ cdef class Run:
     cdef bint has_news(self) noexcept nogil
     cdef bint await_end(self, int64_t until_ns, bint events) noexcept nogil
     cdef int check_ended(self) except -1
-
-
-cdef class Hub:
-    cdef hub_t *native
-    cdef object loop
-    cdef dict waiting              # address of the record -> (run, futures)
-    cdef list backlog              # ended runs not told yet
-
-    cdef _collect(self)
 
 
 cdef class Batch:
@@ -55,4 +47,3 @@ cdef void fill_limits(
     guest_t *guest, int64_t memory_bytes_max, int64_t output_bytes_max, int64_t log_bytes_max,
     bint log_stdout) noexcept
 cdef int check_limits(Module module, memory_bytes_max) except -1
-cdef object outcome_of(guest_t *guest, str reason, limits)

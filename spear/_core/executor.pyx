@@ -5,9 +5,6 @@ that nobody holds any more is cancelled. In a coroutine a Run is awaited on the 
 where none runs the Run yields itself, and who drives the coroutine calls `wait`.
 """
 
-import contextlib
-import sys
-
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
@@ -15,158 +12,24 @@ from libc.stdlib cimport free
 
 from spear._core cimport engineapi
 from spear._core.engine cimport Module
+from spear._core.completions cimport Hub, running_loop
 from spear._core.guest cimport *
+from spear._core.outcome cimport cause_name, line_of, outcome_of
 from spear._core.scheduler cimport *
 from spear._core.sync cimport *
 
+from spear._core.outcome import (
+    STATUS_COMPLETED, STATUS_FAILED, STATUS_TERMINATED, STATUS_TIMEOUT, Frame, LogLine, Outcome)
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit, NodeBusy, NodeClosed
-
-cdef extern from "<unistd.h>" nogil:
-    ssize_t read(int fd, void *data, size_t size)
 
 cdef enum:
     WAIT_SLICE_NS = 50000000       # how long a wait may go without looking for signals
-    DRAIN_MAX = 256                # ends told to an event loop in one turn
     LOG_BATCH = 256
-
-STATUS_COMPLETED = "completed"
-STATUS_FAILED = "failed"
-STATUS_TERMINATED = "terminated"
-STATUS_TIMEOUT = "timeout"
 
 TIMEOUT_NS_MAX = 365 * 24 * 3600 * 1_000_000_000
 MEMORY_BYTES_MAX = 4 << 30
 TABLE_ELEMENTS_MAX = 100_000
 BATCH_MAX = 100_000_000
-
-cdef tuple _STREAMS = ("log", "stdout", "stderr")
-cdef dict _CAUSES = {
-    CAUSE_EXIT: "exit", CAUSE_TRAP: "trap", CAUSE_DEADLINE: "deadline",
-    CAUSE_CANCELLED: "cancelled", CAUSE_OUTPUT: "output_limit",
-    CAUSE_INSTANTIATE: "instantiate", CAUSE_MEMORY: "no_memory",
-}
-# Trap codes of the engine that core modules can meet.
-cdef dict _TRAPS = {
-    0: "call stack exhausted",
-    1: "out of bounds memory access",
-    2: "misaligned memory access",
-    3: "out of bounds table access",
-    4: "call of a null table entry",
-    5: "call with a wrong signature",
-    6: "integer overflow",
-    7: "integer division by zero",
-    8: "invalid conversion to integer",
-    9: "unreachable code reached",
-    10: "interrupted",
-    11: "out of fuel",
-    12: "atomic wait on unshared memory",
-    13: "null reference",
-}
-
-
-class LogLine:
-    """One line a guest logged; see executor.pyi."""
-
-    __slots__ = ("level", "message", "seq", "stream", "time_ms")
-
-    def __init__(self, seq, time_ms, level, stream, message):
-        self.seq, self.time_ms, self.level = seq, time_ms, level
-        self.stream, self.message = stream, message
-
-    def __repr__(self):
-        return f"LogLine({self.seq}, {self.stream}, {self.level}, {self.message!r})"
-
-
-class Frame:
-    """One frame of a backtrace; see executor.pyi."""
-
-    __slots__ = ("function", "index", "offset")
-
-    def __init__(self, function, index, offset):
-        self.function, self.index, self.offset = function, index, offset
-
-    def __repr__(self):
-        where = "" if self.offset is None else f", offset {self.offset:#x}"
-        return f"{self.function} (function {self.index}{where})"
-
-
-class Outcome:
-    """How a run ended; see executor.pyi."""
-
-    __slots__ = (
-        "backtrace", "cause", "duration_ns", "exit_code", "log_lines", "log_lost",
-        "log_truncated", "memory_bytes", "message", "output_bytes", "started_ns", "status", "trap",
-    )
-
-    def __repr__(self):
-        return f"<Outcome {self.status} {self.cause} exit_code={self.exit_code} {self.message!r}>"
-
-
-cdef str _text(const char *data, size_t size):
-    return data[:size].decode("utf-8", "replace")
-
-
-cdef object _line(const log_entry *entry):
-    return LogLine(entry.seq, entry.time_ms, entry.level, _STREAMS[entry.stream],
-                   _text(entry.text, entry.size))
-
-
-cdef object _frame(const trace_frame *frame):
-    offset = None if frame.offset == <uint64_t>-1 else frame.offset
-    if frame.name == NULL:
-        return Frame(f"<function {frame.index}>", frame.index, offset)
-    return Frame(frame.name.decode("utf-8", "replace"), frame.index, offset)
-
-
-cdef str _status(guest_t *guest):
-    if guest.cause == CAUSE_EXIT:
-        return STATUS_COMPLETED if guest.exit_code == 0 else STATUS_FAILED
-    if guest.cause == CAUSE_DEADLINE:
-        return STATUS_TIMEOUT
-    return STATUS_TERMINATED if guest.cause == CAUSE_CANCELLED else STATUS_FAILED
-
-
-cdef str _engine_message(guest_t *guest):
-    """The last cause the engine gives, without its own backtrace."""
-    if guest.message == NULL:
-        return ""
-    lines = guest.message.decode("utf-8", "replace").strip().splitlines()
-    return lines[len(lines) - 1].strip() if lines else ""
-
-
-cdef str _message(guest_t *guest, str trap, str reason, limits):
-    timeout_ns, output_bytes = limits
-    if guest.cause == CAUSE_EXIT:
-        return "" if guest.exit_code == 0 else f"the guest exited with code {guest.exit_code}"
-    if guest.cause == CAUSE_TRAP:
-        return f"the guest trapped: {trap or _engine_message(guest)}"
-    if guest.cause == CAUSE_DEADLINE:
-        return f"the guest was stopped at its deadline of {timeout_ns / 1e9:g} s"
-    if guest.cause == CAUSE_CANCELLED:
-        return f"the guest was cancelled{': ' + reason if reason else ''}"
-    if guest.cause == CAUSE_OUTPUT:
-        return f"the guest wrote more than its output limit of {output_bytes} bytes"
-    if guest.cause == CAUSE_INSTANTIATE:
-        return f"the module could not be instantiated: {_engine_message(guest) or trap}"
-    return "the host had no memory left for the guest"
-
-
-cdef object outcome_of(guest_t *guest, str reason, limits):
-    trap = ""
-    if guest.cause == CAUSE_TRAP or guest.cause == CAUSE_INSTANTIATE:
-        trap = _TRAPS.get(guest.trap_code, "") if guest.trap_code >= 0 else _engine_message(guest)
-    outcome = Outcome()
-    outcome.status, outcome.cause = _status(guest), _CAUSES[guest.cause]
-    outcome.exit_code = guest.exit_code if guest.cause == CAUSE_EXIT else -1
-    outcome.trap = trap if guest.cause == CAUSE_TRAP else ""
-    outcome.message = _message(guest, trap, reason, limits)
-    outcome.backtrace = tuple(_frame(&guest.frames[i]) for i in range(guest.frame_count))
-    outcome.started_ns, outcome.duration_ns = guest.started_ns, guest.ended_ns - guest.began_ns
-    outcome.memory_bytes, outcome.output_bytes = guest.memory_bytes, guest.output.size
-    outcome.log_lines, outcome.log_lost = guest.log_lines, guest.log_lost
-    outcome.log_truncated = bool(guest.log_truncated)
-    return outcome
-
 
 @cython.no_gc_clear
 cdef class Run:
@@ -251,7 +114,7 @@ cdef class Run:
             taken = guest_take_logs(
                 self.guest, entries, min(count_max - <Py_ssize_t>len(lines), <Py_ssize_t>LOG_BATCH))
             for index in range(taken):
-                lines.append(_line(entries[index]))
+                lines.append(line_of(entries[index]))
                 free(entries[index])
             if taken < LOG_BATCH:
                 break
@@ -289,98 +152,19 @@ cdef class Run:
 
 def _awaiting(Run run):
     """Waits on the thread's event loop; without one the driver of the coroutine waits."""
+    cdef Hub hub
     while not run.ended():
-        loop = _running_loop()
+        loop = running_loop()
         if loop is None:
             yield run
-        else:
-            yield from run.executor.hub_of(loop).wait_for(run)
-    return run.outcome
-
-
-cdef object _running_loop():
-    asyncio = sys.modules.get("asyncio.events")
-    return None if asyncio is None else asyncio._get_running_loop()
-
-
-cdef class Hub:
-    """Tells one event loop which runs have ended."""
-
-    def __cinit__(self, loop):
-        self.native = hub_new()
-        if self.native == NULL:
-            raise MemoryError("no eventfd for the event loop")
-        self.loop, self.waiting, self.backlog = loop, {}, []
-        loop.add_reader(self.native.fd, self.drain)
-
-    def __dealloc__(self):
-        if self.native != NULL:
-            hub_release(self.native)
-
-    def wait_for(self, Run run):
-        """Waits on this loop; a run that nobody awaits any more is let go."""
-        future = self.future_of(run)
+            continue
+        hub = run.executor.hub_of(loop)
+        future = hub.future_of(run.guest, run)
         try:
             yield from future
         finally:
-            entry = self.waiting.get(<uint64_t>run.guest)
-            if entry is not None and all(other.done() for other in entry[1]):
-                del self.waiting[<uint64_t>run.guest]
-
-    def future_of(self, Run run):
-        """A future of this loop that is set when the run ends."""
-        future = self.loop.create_future()
-        key = <uint64_t>run.guest
-        entry = self.waiting.get(key)
-        if entry is None:
-            if not hub_watch(self.native, run.guest):
-                if not run.ended():
-                    raise RuntimeError("the run is awaited by another event loop already")
-                future.set_result(None)
-                return future
-            entry = self.waiting[key] = (run, [])
-        entry[1].append(future)
-        return future
-
-    def drain(self):
-        """A bounded number of ends a turn, then the loop's other work."""
-        cdef uint64_t count
-        read(self.native.fd, &count, 8)
-        self._collect()
-        for _ in range(min(DRAIN_MAX, len(self.backlog))):
-            _, futures = self.waiting.pop(self.backlog.pop(), (None, ()))
-            for future in futures:
-                if not future.done():
-                    future.set_result(None)
-        if self.backlog:
-            self.loop.call_soon(self.drain)
-
-    cdef _collect(self):
-        """The native list is newest first, and so the backlog is popped oldest first."""
-        cdef guest_t *guest = hub_take(self.native)
-        cdef guest_t *following
-        fresh = []
-        while guest != NULL:
-            following = guest.next_done
-            fresh.append(<uint64_t>guest)
-            guest_release(guest)
-            guest = following
-        self.backlog[:0] = fresh
-
-    def drain_all(self):
-        """The last turn: every end is told, then the loop forgets the hub."""
-        self.drain()
-        while self.backlog:
-            self.drain()
-        self.loop.remove_reader(self.native.fd)
-
-    def close(self):
-        """From any thread, once all runs have ended."""
-        if self.loop is _running_loop():
-            self.drain_all()
-        elif not self.loop.is_closed():
-            with contextlib.suppress(RuntimeError):    # the loop was closed just now
-                self.loop.call_soon_threadsafe(self.drain_all)
+            hub.let_go(run.guest)
+    return run.outcome
 
 
 cdef bytes _strings(items, what):
@@ -498,7 +282,7 @@ cdef class Batch:
         found = {}
         cdef int64_t number
         for number in range(self.native.count):
-            cause = _CAUSES[self.native.causes[number]]
+            cause = cause_name(self.native.causes[number])
             found[cause] = found.get(cause, 0) + 1
         return found
 

@@ -13,9 +13,9 @@ from spear._core cimport engineapi
 from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
 from spear._core.execution cimport execution_end, execution_prepare
-from spear._core.executor cimport (
-    Executor, Run, check_limits, fill_input, fill_limits, outcome_of)
+from spear._core.executor cimport Executor, Run, check_limits, fill_input, fill_limits
 from spear._core.guest cimport *
+from spear._core.outcome cimport outcome_of
 from spear._core.scheduler cimport executor_enter, executor_leave
 from spear._core.sync cimport *
 

@@ -28,12 +28,6 @@ cdef struct worker_t:
     char apart[128]                # two workers never write one cache line
 
 
-cdef struct hub_t:                 # tells one event loop which runs have ended
-    int64_t refs
-    int fd                         # eventfd, written when the list was empty
-    void *head                     # guest_t list, newest first
-
-
 cdef struct executor_t:
     int64_t refs                   # the face, and each live guest
     int generation                 # of the process it was made in
@@ -107,10 +101,3 @@ cdef void batch_release(batch_t *batch) noexcept nogil
 # system gives no thread to watch over its deadline.
 cdef bint executor_enter(executor_t *executor) noexcept nogil
 cdef void executor_leave(executor_t *executor) noexcept nogil
-
-cdef hub_t *hub_new() noexcept nogil
-cdef void hub_release(hub_t *hub) noexcept nogil
-# Asks that `guest` be put on the hub's list when it ends. False: it has ended, or has another hub.
-cdef bint hub_watch(hub_t *hub, guest_t *guest) noexcept nogil
-# Takes the whole list; each guest on it carries a reference for the taker.
-cdef guest_t *hub_take(hub_t *hub) noexcept nogil

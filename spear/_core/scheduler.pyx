@@ -11,19 +11,12 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from spear._core cimport engineapi
+from spear._core.completions cimport hub_tell
 from spear._core.engineapi cimport *
 from spear._core.execution cimport execution_end, execution_poll
 from spear._core.guest cimport *
 from spear._core.queues cimport *
 from spear._core.sync cimport *
-
-cdef extern from "<sys/eventfd.h>" nogil:
-    int eventfd(unsigned int start, int flags)
-    const int EFD_NONBLOCK, EFD_CLOEXEC
-
-cdef extern from "<unistd.h>" nogil:
-    ssize_t write(int fd, const void *data, size_t size)
-    int close(int fd)
 
 wasmtime_bind(engineapi.functions())
 
@@ -34,69 +27,6 @@ cdef enum:
     CLOSE_ROUND_NS = 20000000
     LANE_RUNS = 64             # a lane looks at the clock after so many runs
     LINGER_TICKS = 20          # the timekeeper ticks on for so long after the last guest ran
-
-
-# ---- the completion hub of an event loop
-
-cdef hub_t *hub_new() noexcept nogil:
-    cdef hub_t *hub = <hub_t *>calloc(1, sizeof(hub_t))
-    if hub == NULL:
-        return NULL
-    hub.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
-    hub.refs = 1
-    if hub.fd < 0:
-        free(hub)
-        return NULL
-    return hub
-
-
-cdef void hub_release(hub_t *hub) noexcept nogil:
-    cdef guest_t *guest
-    cdef guest_t *following
-    if add64(&hub.refs, -1) != 0:
-        return
-    guest = hub_take(hub)
-    while guest != NULL:
-        following = guest.next_done
-        guest_release(guest)
-        guest = following
-    close(hub.fd)
-    free(hub)
-
-
-cdef bint hub_watch(hub_t *hub, guest_t *guest) noexcept nogil:
-    if load_ptr(&guest.hub) == hub:
-        return True                # watched already, and not told yet
-    add64(&hub.refs, 1)
-    if cas_ptr(&guest.hub, NULL, hub):
-        if load32(&guest.state) != ENDED:
-            return True
-        if not cas_ptr(&guest.hub, hub, NULL):
-            return True            # its end has taken the hub and tells it
-    hub_release(hub)
-    return False
-
-
-cdef void _tell_hub(guest_t *guest) noexcept nogil:
-    """After ENDED is visible; whoever swaps the hub out does the telling."""
-    cdef hub_t *hub = <hub_t *>swap_ptr(&guest.hub, NULL)
-    cdef void *head
-    cdef uint64_t one = 1
-    if hub == NULL:
-        return
-    guest_retain(guest)
-    while True:
-        head = load_ptr(&hub.head)
-        guest.next_done = <guest_t *>head
-        if cas_ptr(&hub.head, head, guest):
-            break
-    if head == NULL:
-        write(hub.fd, &one, 8)
-    hub_release(hub)
-
-
-cdef guest_t *hub_take(hub_t *hub) noexcept nogil:
-    return <guest_t *>swap_ptr(&hub.head, NULL)
 
 
 # ---- life of an executor
@@ -286,7 +216,7 @@ cdef void _finish(executor_t *executor, guest_t *guest) noexcept nogil:
     _leave_room(executor)
     store32(&guest.state, ENDED)
     guest_signal(guest)
-    _tell_hub(guest)
+    hub_tell(guest)
     if guest.batch != NULL:
         _settle(<batch_t *>guest.batch, guest)
     guest_release(guest)

@@ -1,0 +1,8 @@
+"""Python objects made from guest records; see outcome.pyx."""
+
+from spear._core.guest cimport guest_t, log_entry
+
+cdef str cause_name(int cause)
+cdef object line_of(const log_entry *entry)
+# `limits` is (timeout in ns, output bytes), `reason` why it was cancelled.
+cdef object outcome_of(guest_t *guest, str reason, limits)
