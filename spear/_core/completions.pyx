@@ -89,7 +89,7 @@ cdef guest_t *hub_take(hub_t *hub) noexcept nogil:
 
 cdef object running_loop():
     asyncio = sys.modules.get("asyncio.events")
-    return None if asyncio is None else asyncio._getrunning_loop()
+    return None if asyncio is None else asyncio._get_running_loop()
 
 
 cdef class Hub:
