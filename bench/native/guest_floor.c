@@ -198,7 +198,7 @@ static wasmtime_error_t *on_epoch(wasmtime_context_t *context, void *data, uint6
     (void)context;
     *delta = 1;
     *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
-    if (now_ns() >= guest->deadline_ns || (guest->stop && __atomic_load_n(guest->stop, 5)))
+    if (now_ns() >= guest->deadline_ns || (guest->stop && __atomic_load_n(guest->stop, __ATOMIC_ACQUIRE)))
         return wasmtime_error_new("ended by the host");
     return NULL;
 }
@@ -378,12 +378,24 @@ static void *run_loop(void *argument)
     find(&loop->guest, "_start");
     wasmtime_error_t *error = wasmtime_func_call(
         loop->guest.context, &loop->guest.entry.of.func, NULL, 0, NULL, 0, &loop->guest.trap);
-    loop->ended_ns = now_ns();
+    __atomic_store_n(&loop->ended_ns, now_ns(), __ATOMIC_RELEASE);
     if (error == NULL)
         die("the loop ended by itself");
     wasmtime_error_delete(error);
     wasmtime_store_delete(loop->guest.store);
     return NULL;
+}
+
+/* Advances the epoch until the loop has noticed: one that had not begun yet misses the first. */
+static void await_end(const loop_t *loop, pthread_t thread)
+{
+    const struct timespec pause = {0, 1000000};
+    wasmtime_engine_increment_epoch(loop->program->engine);
+    while (__atomic_load_n(&loop->ended_ns, __ATOMIC_ACQUIRE) == 0) {
+        nanosleep(&pause, NULL);
+        wasmtime_engine_increment_epoch(loop->program->engine);
+    }
+    pthread_join(thread, NULL);
 }
 
 static double late_ms(const program_t *program, int64_t deadline_ms)
@@ -395,8 +407,7 @@ static double late_ms(const program_t *program, int64_t deadline_ms)
     struct timespec until = {loop.guest.deadline_ns / 1000000000,
                              loop.guest.deadline_ns % 1000000000};
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
-    wasmtime_engine_increment_epoch(program->engine);
-    pthread_join(thread, NULL);
+    await_end(&loop, thread);
     return (double)(loop.ended_ns - loop.guest.deadline_ns) / 1e6;
 }
 
@@ -418,10 +429,9 @@ static void kill_loops(char **arguments)
     for (int i = 0; i < runs; i++)
         printf("%s%.4f", i ? ", " : "", late_ms(&program, deadline_ms));
     printf("]}\n");
-    __atomic_store_n(&stop, 1, 5);
-    wasmtime_engine_increment_epoch(program.engine);
+    __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
     for (int i = 0; i < others; i++)
-        pthread_join(threads[i], NULL);
+        await_end(&loops[i], threads[i]);
 }
 
 int main(int count, char **arguments)
