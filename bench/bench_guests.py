@@ -125,8 +125,8 @@ def loop_wasm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def output_of(*command: object) -> str:
-    done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-    return done.stdout
+    words = list(map(str, command))
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def wasm_of(guest: str) -> Path:

@@ -9,6 +9,7 @@ import functools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT / "examples", ROOT / "tests" / "guests")
 HANG_S = 60.0
 MS = 1_000_000
+SLEEP_FOREVER = ("sleeper", "-1")
 
 
 def guest_bytes(name: str) -> bytes:
@@ -58,6 +60,34 @@ def executor(**settings: Any) -> Iterator[Executor]:
 def ended(run: Run) -> Outcome:
     assert run.wait(HANG_S), "the guest hangs"
     return run.outcome
+
+
+def finish(node: Executor, name: str, *args: str, **more: Any) -> tuple[Run, Outcome]:
+    run = node.start(guest(name), args=(name, *args), **more)
+    return run, ended(run)
+
+
+def parked(node: Executor, **more: Any) -> Run:
+    """A guest that sleeps for ever; it logs just before."""
+    run = node.start(guest("sleeper"), args=SLEEP_FOREVER, **more)
+    while not run.read_logs():
+        assert not run.wait(HANG_S, events=True)
+    return run
+
+
+def looping(node: Executor, **more: Any) -> Run:
+    run = node.start(guest("loop"), args=("loop",), **more)
+    while not run.read_logs():
+        assert not run.wait(HANG_S, events=True)
+    return run
+
+
+def drained(node: Executor, live: int = 0) -> None:
+    """Until so many guests live; only what runs on another thread may take a while."""
+    until = time.monotonic() + 20
+    while node.stats()["live"] > live and time.monotonic() < until:
+        time.sleep(0.001)
+    assert node.stats()["live"] == live
 
 
 def logged(run: Run, stream: str = "log") -> list[str]:

@@ -195,10 +195,11 @@ static wasmtime_error_t *on_epoch(wasmtime_context_t *context, void *data, uint6
                                   uint8_t *kind)
 {
     const guest_t *guest = data;
+    bool stopped = guest->stop != NULL && __atomic_load_n(guest->stop, __ATOMIC_ACQUIRE);
     (void)context;
     *delta = 1;
     *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
-    if (now_ns() >= guest->deadline_ns || (guest->stop && __atomic_load_n(guest->stop, __ATOMIC_ACQUIRE)))
+    if (stopped || now_ns() >= guest->deadline_ns)
         return wasmtime_error_new("ended by the host");
     return NULL;
 }

@@ -52,7 +52,9 @@ def wild_memory(rng: random.Random) -> list[tuple[int, bytes]]:
     pieces = []
     for _ in range(rng.randrange(6)):
         at = rng.choice((0, 4, 8, 64, 1024, PAGE - 64, rng.randrange(PAGE)))
-        words = [rng.choice(EDGES) if rng.random() < 0.6 else rng.randrange(PAGE) for _ in range(32)]
+        words = [
+            rng.choice(EDGES) if rng.random() < 0.6 else rng.randrange(PAGE) for _ in range(32)
+        ]
         pieces.append((at, struct.pack("<32I", *(word & 0xFFFFFFFF for word in words))))
     for _ in range(rng.randrange(3)):
         subscription = struct.pack(

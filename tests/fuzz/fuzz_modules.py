@@ -21,7 +21,25 @@ from spear._core.engine import Engine, Module  # noqa: E402
 from spear._core.executor import Executor  # noqa: E402
 from spear.errors import ModuleInvalid, ModuleLimit  # noqa: E402
 
-INTERESTING = (0, 1, 2, 3, 5, 0x0B, 0x40, 0x60, 0x70, 0x7B, 0x7E, 0x7F, 0x80, 0xFC, 0xFD, 0xFE, 0xFF)
+INTERESTING = (
+    0,
+    1,
+    2,
+    3,
+    5,
+    0x0B,
+    0x40,
+    0x60,
+    0x70,
+    0x7B,
+    0x7E,
+    0x7F,
+    0x80,
+    0xFC,
+    0xFD,
+    0xFE,
+    0xFF,
+)
 SMALL_BYTES_MAX = 6000
 
 

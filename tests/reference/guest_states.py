@@ -91,8 +91,10 @@ class Model:
 
     def _starter(self, w: World, me: int, label: str):
         if label == "":
-            yield "enlist", replace(w, listed=True), (
-                "store" if self.faults.enlist_before_state else "push"
+            yield (
+                "enlist",
+                replace(w, listed=True),
+                ("store" if self.faults.enlist_before_state else "push"),
             )
         elif label == "store":
             yield "store QUEUED", replace(w, state=State.QUEUED), "push"
@@ -125,8 +127,10 @@ class Model:
         elif label == "requeue":
             yield from self._requeue(w)
         elif label == "push":
-            yield "push", replace(w, entries=w.entries + 1), (
-                "late store" if faults.requeue_after_push else "idle"
+            yield (
+                "push",
+                replace(w, entries=w.entries + 1),
+                ("late store" if faults.requeue_after_push else "idle"),
             )
         elif label == "late store":
             yield "store QUEUED", replace(w, state=State.QUEUED), "idle"

@@ -331,11 +331,10 @@ def test_many_threads_share_an_entry(folder: Path):
 
 
 def test_many_processes_share_an_entry(folder: Path):
+    command = [sys.executable, "-c", LOAD_ONCE, str(folder)]
+    pipe = subprocess.PIPE
     children = [
-        subprocess.Popen(
-            [sys.executable, "-c", LOAD_ONCE, str(folder)], text=True, env=child_environment(),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        subprocess.Popen(command, text=True, env=child_environment(), stdout=pipe, stderr=pipe)
         for _ in range(4)
     ]
     said = [child.communicate(timeout=60) for child in children]

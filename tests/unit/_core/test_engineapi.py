@@ -76,7 +76,9 @@ def test_releases_that_were_not_tried_are_refused(version: str):
         engineapi.check_version(version)
 
 
-@pytest.mark.parametrize("version", ["", "dev", "50.0.1rc1", "50.0.x", "50.0.1+local", "50..1", "50.0.2.dev1"])
+@pytest.mark.parametrize(
+    "version", ["", "dev", "50.0.1rc1", "50.0.x", "50.0.1+local", "50..1", "50.0.2.dev1"]
+)
 def test_what_is_not_a_release_is_refused(version: str):
     with pytest.raises(EngineUnavailable, match="not a release"):
         engineapi.check_version(version)

@@ -119,16 +119,15 @@ def test_input_of_a_wrong_type_is_refused(node: Executor):
 # ---- single calls: the answer is the exit code
 
 
-def answer(node: Executor, name: str, params: str, *values: int, before: bytes = b"",
-           data: list[tuple[int, bytes]] | None = None, **more: object) -> tuple[int, Run]:  # fmt: skip
+def answer(node: Executor, name: str, params: str, *values: int, **more: object) -> tuple[int, Run]:
     """What one WASI call gives, asked by a guest made for it."""
     rows = [(asm.WASI, name, params, "i"), (asm.WASI, "proc_exit", "i", "")]
     consts = (
         asm.i64_const(value) if letter == "I" else asm.i32_const(value)
         for letter, value in zip(params, values, strict=True)
     )
-    body = before + b"".join(consts) + asm.call(0) + asm.call(1)
-    run = node.start(assembled(asm.module(rows, body, data=data or ())), **more)
+    body = b"".join(consts) + asm.call(0) + asm.call(1)
+    run = node.start(assembled(asm.module(rows, body)), **more)
     outcome = ended(run)
     assert outcome.cause == "exit", outcome
     return outcome.exit_code, run
@@ -188,9 +187,7 @@ def answer(node: Executor, name: str, params: str, *values: int, before: bytes =
         ("sched_yield", "", (), 0),
     ],
 )  # fmt: skip
-def test_a_single_call(
-    node: Executor, name: str, params: str, values: tuple[int, ...], code: int
-):
+def test_a_single_call(node: Executor, name: str, params: str, values: tuple[int, ...], code: int):
     assert answer(node, name, params, *values, args=("one", "two"))[0] == code
 
 
@@ -223,8 +220,8 @@ ABSTIME, CLOCK, READ, WRITE = 1, 0, 1, 2
 
 def test_a_poll_gives_all_that_is_ready(node: Executor):
     events = polled(
-        node, subscription(1, WRITE, 1), subscription(2, CLOCK, 1, 10**15), subscription(3, READ, 0),
-        subscription(4, WRITE, 2), subscription(5, CLOCK, 0, 0),
+        node, subscription(1, WRITE, 1), subscription(2, CLOCK, 1, 10**15),
+        subscription(3, READ, 0), subscription(4, WRITE, 2), subscription(5, CLOCK, 0, 0),
     )  # fmt: skip
     assert events == [(1, 0, WRITE), (3, 0, READ), (4, 0, WRITE), (5, 0, CLOCK)]
 
@@ -232,7 +229,8 @@ def test_a_poll_gives_all_that_is_ready(node: Executor):
 def test_a_poll_gives_errors_as_events(node: Executor):
     events = polled(
         node, subscription(1, READ, 1), subscription(2, WRITE, 0), subscription(3, READ, 99),
-        subscription(4, CLOCK, 9, 10**15), subscription(5, 7, 0), subscription(6, CLOCK, 1, 2**64 - 1),
+        subscription(4, CLOCK, 9, 10**15), subscription(5, 7, 0),
+        subscription(6, CLOCK, 1, 2**64 - 1),
     )  # fmt: skip
     assert events == [
         (1, EBADF, READ), (2, EBADF, WRITE), (3, EBADF, READ), (4, EINVAL, CLOCK), (5, EINVAL, 7)

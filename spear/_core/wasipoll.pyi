@@ -1,0 +1,1 @@
+"""WASI's clocks and waiting, for native modules only; see wasipoll.pyx."""
