@@ -94,27 +94,45 @@ def filled() -> tuple[ObjectStore, LockedDict]:
 @pytest.mark.usefixtures("one_cpu")
 def test_put_1_kib(benchmark: Any) -> None:
     store, peer = filled()
-    values = interleaved(benchmark, {
-        "spear": each_key(store.put, VALUE),
-        "dict + lock": each_key(peer.put, VALUE),
-        "dict + lock, copying": each_key(peer.put_copy, VALUE),
-    })
-    record("object put 1 KiB, 1,000 keys", values.pop("spear"), "us", values,
-           {"dict + lock": ("<=", 1.0)})
+    values = interleaved(
+        benchmark,
+        {
+            "spear": each_key(store.put, VALUE),
+            "dict + lock": each_key(peer.put, VALUE),
+            "dict + lock, copying": each_key(peer.put_copy, VALUE),
+        },
+    )
+    record(
+        "object put 1 KiB, 1,000 keys",
+        values.pop("spear"),
+        "us",
+        values,
+        {"dict + lock": ("<=", 1.0)},
+    )
 
 
 @pytest.mark.usefixtures("one_cpu")
 def test_get_1_kib(benchmark: Any) -> None:
     store, peer = filled()
-    values = interleaved(benchmark, {
-        "spear": each_key(store.get), "dict + lock": each_key(peer.get),
-    })
-    record("object get 1 KiB, 1,000 keys", values.pop("spear"), "us", values,
-           {"dict + lock": ("<=", 1.0)})
+    values = interleaved(
+        benchmark,
+        {
+            "spear": each_key(store.get),
+            "dict + lock": each_key(peer.get),
+        },
+    )
+    record(
+        "object get 1 KiB, 1,000 keys",
+        values.pop("spear"),
+        "us",
+        values,
+        {"dict + lock": ("<=", 1.0)},
+    )
 
 
-def cas_loop(put_if: Callable[[bytes, bytes, int], int], first: dict[bytes, int],
-             repeats: int = REPEATS) -> Callable[[], float]:
+def cas_loop(
+    put_if: Callable[[bytes, bytes, int], int], first: dict[bytes, int], repeats: int = REPEATS
+) -> Callable[[], float]:
     def work() -> None:
         for _ in range(repeats):
             for key in KEYS:
@@ -168,9 +186,14 @@ def test_cas_1_kib(benchmark: Any) -> None:
         }
         contenders |= {name: loop for name, loop in lmdb_loops.items() if loop is not None}
         values = interleaved(benchmark, contenders)
-    record("object CAS 1 KiB, 1,000 keys", values.pop("spear"), "us", values,
-           goals | ({"LMDB": ("<=", 0.05)} if "LMDB" in values else {}),
-           note="LMDB without sync; skipped where it is not installed")
+    record(
+        "object CAS 1 KiB, 1,000 keys",
+        values.pop("spear"),
+        "us",
+        values,
+        goals | ({"LMDB": ("<=", 0.05)} if "LMDB" in values else {}),
+        note="LMDB without sync; skipped where it is not installed",
+    )
 
 
 @pytest.mark.usefixtures("one_cpu")
@@ -182,13 +205,22 @@ def test_insert_into_100_k_keys(benchmark: Any) -> None:
 
         return timed(work, len(MANY))
 
-    values = interleaved(benchmark, {
-        "spear": lambda: fill(ObjectStore(1 << 30).put),
-        "dict + lock": lambda: fill(LockedDict().put),
-        "dict + lock, copying": lambda: fill(LockedDict().put_copy),
-    })
-    record("object insert 1 KiB, into 100 k keys", values.pop("spear"), "us", values, {},
-           note="fresh pages for 100 MB are part of it; the ordered index too, a dict has none")
+    values = interleaved(
+        benchmark,
+        {
+            "spear": lambda: fill(ObjectStore(1 << 30).put),
+            "dict + lock": lambda: fill(LockedDict().put),
+            "dict + lock, copying": lambda: fill(LockedDict().put_copy),
+        },
+    )
+    record(
+        "object insert 1 KiB, into 100 k keys",
+        values.pop("spear"),
+        "us",
+        values,
+        {},
+        note="fresh pages for 100 MB are part of it; the ordered index too, a dict has none",
+    )
 
 
 @pytest.mark.usefixtures("one_cpu")
@@ -201,10 +233,13 @@ def test_list_a_page_of_100_k_keys(benchmark: Any) -> None:
     def dict_page() -> list[bytes]:
         return sorted(key for key in cells if key.startswith(b"/task/key-05"))[:50]
 
-    values = interleaved(benchmark, {
-        "spear": lambda: timed(lambda: store.list(b"/task/key-05", 50), 1),
-        "dict, sorted": lambda: timed(dict_page, 1),
-    })
+    values = interleaved(
+        benchmark,
+        {
+            "spear": lambda: timed(lambda: store.list(b"/task/key-05", 50), 1),
+            "dict, sorted": lambda: timed(dict_page, 1),
+        },
+    )
     record("object list, 50 of 100 k keys", values.pop("spear"), "us", values, {})
 
 
@@ -213,10 +248,13 @@ def test_snapshot_of_100_k_keys(benchmark: Any) -> None:
     store, cells = ObjectStore(1 << 30), dict.fromkeys(MANY, (1, b""))
     for key in MANY:
         store.put(key, b"")
-    values = interleaved(benchmark, {
-        "spear": lambda: timed(lambda: store.snapshot().close(), 1),
-        "dict, copied": lambda: timed(cells.copy, 1),
-    })
+    values = interleaved(
+        benchmark,
+        {
+            "spear": lambda: timed(lambda: store.snapshot().close(), 1),
+            "dict, copied": lambda: timed(cells.copy, 1),
+        },
+    )
     record("object snapshot of 100 k keys", values.pop("spear"), "us", values, {})
 
 
@@ -238,12 +276,20 @@ def test_put_large(benchmark: Any, mebibytes: int, calls: int, limit: float) -> 
 
         return lambda: timed(work, calls)
 
-    values = interleaved(benchmark, {
-        "spear": repeated(lambda: store.put(b"k", value)),
-        "warm memcpy": repeated(lambda: copy(value)),
-    })
-    record(f"object put {mebibytes} MiB, recycled", values.pop("spear"), "us", values,
-           {"warm memcpy": ("<=", limit)})
+    values = interleaved(
+        benchmark,
+        {
+            "spear": repeated(lambda: store.put(b"k", value)),
+            "warm memcpy": repeated(lambda: copy(value)),
+        },
+    )
+    record(
+        f"object put {mebibytes} MiB, recycled",
+        values.pop("spear"),
+        "us",
+        values,
+        {"warm memcpy": ("<=", limit)},
+    )
 
 
 @pytest.mark.usefixtures("one_cpu")
@@ -263,8 +309,11 @@ def test_get_1_mib(benchmark: Any) -> None:
 
         return lambda: timed(work, 10_000)
 
-    values = interleaved(benchmark, {
-        "spear": reads(store.get, lambda view: view),
-        "dict + lock": reads(peer.get, lambda cell: cell[1]),
-    })
+    values = interleaved(
+        benchmark,
+        {
+            "spear": reads(store.get, lambda view: view),
+            "dict + lock": reads(peer.get, lambda cell: cell[1]),
+        },
+    )
     record("object get 1 MiB, zero copy", values.pop("spear"), "us", values, {})

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from spear.runtime.interface import Frame, LogLine, Program
+    from spear.runtime.interface import LogLine, Program
     from spear.spearlet.execution.execution import Execution
 
 LEVELS = ("trace", "debug", "info", "warn", "error")

@@ -26,7 +26,7 @@ if [ "$(minor "$venv/bin/python")" != "$(minor "$python")" ]; then
 fi
 # A newer pip than most systems bring: its start script of `spear` does not import `re`, which
 # is a tenth of a short command's time.
-pip() { "$venv/bin/python" -m pip "$@" --quiet --disable-pip-version-check; }
+pip() { "$venv/bin/python" -m pip "$@" -qq --disable-pip-version-check; }
 pip install --upgrade 'pip>=25.1'
 echo "installing what spear[$extras] needs"
 SPEAR_BUILD=none pip install --editable ".[$extras]"

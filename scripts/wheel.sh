@@ -8,7 +8,7 @@ root=$PWD python=$(command -v "$1")
 scripts/preflight.sh "$python"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-pip() { "$folder/venv/bin/python" -m pip "$@" --quiet --disable-pip-version-check; }
+pip() { "$folder/venv/bin/python" -m pip "$@" -qq --disable-pip-version-check; }
 
 "$python" -m venv "$folder/venv"
 pip install --upgrade 'pip>=25.1'

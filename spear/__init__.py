@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spear._core.queues import RunQueue as RunQueue
     from spear.errors import EngineUnavailable as EngineUnavailable
     from spear.errors import FrameError as FrameError
+    from spear.errors import GuestTrap as GuestTrap
     from spear.errors import InvalidArgument as InvalidArgument
     from spear.errors import ModuleInvalid as ModuleInvalid
     from spear.errors import ModuleLimit as ModuleLimit
@@ -39,9 +40,10 @@ _HOMES = {
     "spear._core.objstore": ("DELETE", "ObjectStore"),
     "spear._core.queues": ("DueQueue", "RunQueue"),
     "spear.errors": (
-        "EngineUnavailable", "FrameError", "InvalidArgument", "ModuleInvalid", "ModuleLimit",
-        "NodeBusy", "NodeClosed", "NotFound", "ObjectError", "ObjectInUse", "ObjectNotFound",
-        "QueueFull", "SnapshotExpired", "SpearError", "StoreFull", "VersionConflict",
+        "EngineUnavailable", "FrameError", "GuestTrap", "InvalidArgument", "ModuleInvalid",
+        "ModuleLimit", "NodeBusy", "NodeClosed", "NotFound", "ObjectError", "ObjectInUse",
+        "ObjectNotFound", "QueueFull", "SnapshotExpired", "SpearError", "StoreFull",
+        "VersionConflict",
     ),
     "spear.spearlet.execution.execution": ("Execution",),
     "spear.spearlet.node": ("Spearlet", "SyncSpearlet"),

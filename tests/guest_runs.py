@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from spear._core.engine import Engine, Module
-from spear._core.executor import Executor, Outcome, Run
+from spear._core.executor import Executor, Run
+from spear._core.outcome import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT / "examples", ROOT / "tests" / "guests")

@@ -20,7 +20,7 @@ from spear._core.imports cimport import_row, import_table
 from spear._core.wasi cimport wasi_table
 
 from spear._core import aotcache, engineapi as _engineapi, wasmfile
-from spear.errors import EngineUnavailable, ModuleInvalid, ModuleLimit
+from spear.errors import EngineUnavailable, InvalidArgument, ModuleInvalid, ModuleLimit
 
 cdef extern from "guestmem.h" nogil:
     ctypedef struct gm_pool:
@@ -256,7 +256,11 @@ cdef class Engine:
         """Compiles `wasm` (bytes), or takes it from `cache_dir`; see engine.pyi for the errors."""
         if self.generation != engineapi.generation():
             raise EngineUnavailable("this engine was made before a fork: make one in the child")
-        wasm = bytes(wasm)
+        try:
+            wasm = bytes(memoryview(wasm))
+        except TypeError:
+            raise InvalidArgument(
+                f"a module is given as bytes, found {type(wasm).__name__}") from None
         declared = wasmfile.scan(wasm)
         check_imports(declared)
         check_shape(declared)

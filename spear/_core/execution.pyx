@@ -7,7 +7,7 @@ running guest notices its deadline, its doom and the end of its slice.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, malloc
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy
 
 from spear._core cimport engineapi
 from spear._core.engineapi cimport *

@@ -1,17 +1,18 @@
 """Runs guests on fibers over native worker threads; see executor.pyx for the rules."""
 
-from collections.abc import Mapping, Sequence
-from typing import final
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, final
 
 from spear._core.engine import Module
 from spear._core.instance import Instance
-from spear._core.outcome import STATUS_COMPLETED as STATUS_COMPLETED
-from spear._core.outcome import STATUS_FAILED as STATUS_FAILED
-from spear._core.outcome import STATUS_TERMINATED as STATUS_TERMINATED
-from spear._core.outcome import STATUS_TIMEOUT as STATUS_TIMEOUT
-from spear._core.outcome import Frame as Frame
-from spear._core.outcome import LogLine as LogLine
-from spear._core.outcome import Outcome as Outcome
+from spear._core.outcome import LogLine, Outcome
+
+@final
+class Changed:
+    """What `Run.changed` gives: to be awaited or, by the driver of a coroutine, waited for."""
+
+    def wait(self, timeout_s: float | None = None) -> bool: ...
+    def __await__(self) -> Generator[Any, Any, bool]: ...
 
 @final
 class Run:
@@ -22,6 +23,9 @@ class Run:
     def wait(self, timeout_s: float | None = None, *, events: bool = False) -> bool:
         """True once ended. Releases the GIL. With `events`, also returns (False) as soon as new
         output or log lines can be read. KeyboardInterrupt passes through."""
+
+    def changed(self) -> Changed:
+        """Awaitable: True once ended, False as soon as new output or log lines can be read."""
 
     def cancel(self, reason: str = "") -> bool:
         """Ends the guest wherever it is; False if it had ended already."""
@@ -40,7 +44,7 @@ class Run:
     def output(self) -> bytes:
         """All of stdout, whether or not it was read before. Valid once done."""
 
-    def __await__(self): ...  # type: ignore[no-untyped-def]
+    def __await__(self) -> Generator[Any, Any, Outcome]: ...
 
 @final
 class Batch:
@@ -79,11 +83,13 @@ class Executor:
         memory_bytes_max: int = 64 << 20,
         output_bytes_max: int = 16 << 20,
         log_bytes_max: int = 10 << 20,
+        log_lines_max: int = 2048,
         log_stdout: bool = True,
         inline: bool = False,
     ) -> Run:
         """Starts one fresh instance of `module`. With `inline` its first slice runs on this
-        thread, with the GIL released. Raises NodeBusy at `guests_max`, NodeClosed after close."""
+        thread, with the GIL released. The last `log_lines_max` lines (up to 262,144) are kept
+        for a reader; `timeout_ns` counts from now. Raises NodeBusy at `guests_max`, NodeClosed after close."""
 
     def run_many(
         self,

@@ -7,7 +7,7 @@ where none runs the Run yields itself, and who drives the coroutine calls `wait`
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t
 from libc.stdlib cimport free
 
 from spear._core cimport engineapi
@@ -18,8 +18,6 @@ from spear._core.outcome cimport cause_name, line_of, outcome_of
 from spear._core.scheduler cimport *
 from spear._core.sync cimport *
 
-from spear._core.outcome import (
-    STATUS_COMPLETED, STATUS_FAILED, STATUS_TERMINATED, STATUS_TIMEOUT, Frame, LogLine, Outcome)
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit, NodeBusy, NodeClosed
 
 cdef enum:
@@ -30,6 +28,7 @@ TIMEOUT_NS_MAX = 365 * 24 * 3600 * 1_000_000_000
 MEMORY_BYTES_MAX = 4 << 30
 TABLE_ELEMENTS_MAX = 100_000
 BATCH_MAX = 100_000_000
+
 
 @cython.no_gc_clear
 cdef class Run:
@@ -51,13 +50,7 @@ cdef class Run:
         return load32(&self.guest.state) == ENDED
 
     cdef bint has_news(self) noexcept nogil:
-        """Whether output or log lines wait for a reader."""
-        cdef bint news
-        pthread_mutex_lock(&self.guest.lock)
-        news = (self.guest.output.size > self.guest.output_read
-                or self.guest.log_tail > self.guest.log_head)
-        pthread_mutex_unlock(&self.guest.lock)
-        return news
+        return guest_has_news(self.guest)
 
     cdef bint await_end(self, int64_t until_ns, bint events) noexcept nogil:
         """Until the end, news (with `events`) or `until_ns`, whichever is first."""
@@ -79,7 +72,7 @@ cdef class Run:
         return bool(self.ended())
 
     def wait(self, timeout_s=None, *, bint events=False):
-        """True once ended; False at the time limit or, with `events`, when something can be read."""
+        """True once ended; False at the time limit or, with `events`, when there is news."""
         if timeout_s is not None and timeout_s != timeout_s:
             raise InvalidArgument("timeout_s is not a number")
         cdef int64_t until_ns = INT64_MAX, slice_ns, now
@@ -96,6 +89,10 @@ cdef class Run:
             PyErr_CheckSignals()
         return bool(ended)
 
+    def changed(self):
+        """Awaitable: True once ended, False as soon as output or log lines can be read."""
+        return Changed(self)
+
     def cancel(self, reason=""):
         """Ends the guest wherever it is; False if its end was settled already."""
         cdef bint ours
@@ -105,7 +102,7 @@ cdef class Run:
             ours = executor_doom(self.executor.native, self.guest, CAUSE_CANCELLED)
         return bool(ours)
 
-    def read_logs(self, Py_ssize_t count_max=LOG_RING):
+    def read_logs(self, Py_ssize_t count_max=LOG_LINES_MAX):
         """Takes the lines logged since the last call, oldest first."""
         cdef log_entry *entries[LOG_BATCH]
         cdef Py_ssize_t taken, index
@@ -150,21 +147,42 @@ cdef class Run:
         return _awaiting(self)
 
 
-def _awaiting(Run run):
-    """Waits on the thread's event loop; without one the driver of the coroutine waits."""
+class Changed:
+    """What `Run.changed` gives: to be awaited or, by the driver of a coroutine, waited for."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run):
+        self._run = run
+
+    def wait(self, timeout_s=None):
+        """As `Run.wait` with events."""
+        return self._run.wait(timeout_s, events=True)
+
+    def __await__(self):
+        yield from _looking(self._run, self, True)
+        return self._run.done
+
+
+def _awaiting(run):
+    yield from _looking(run, run, False)
+    return run.outcome
+
+
+def _looking(Run run, waiter, bint news):
+    """Waits on the thread's event loop; without one whoever drives the coroutine waits."""
     cdef Hub hub
-    while not run.ended():
+    while not run.ended() and not (news and run.has_news()):
         loop = running_loop()
         if loop is None:
-            yield run
+            yield waiter
             continue
         hub = run.executor.hub_of(loop)
-        future = hub.future_of(run.guest, run)
+        future = hub.future_of(run.guest, run, news)
         try:
             yield from future
         finally:
             hub.let_go(run.guest)
-    return run.outcome
 
 
 cdef bytes _strings(items, what):
@@ -205,11 +223,15 @@ cdef int _check_entry(Module module, entry) except -1:
     return 0
 
 
+cdef str _mib(size):
+    return f"{size / (1 << 20):g} MiB"
+
+
 cdef int check_limits(Module module, memory_bytes_max) except -1:
     if module.memory_min_bytes > memory_bytes_max:
         raise ModuleLimit(
-            f"the module's memory begins with {module.memory_min_bytes} bytes, "
-            f"the limit is {memory_bytes_max}")
+            f"the module's memory begins with {_mib(module.memory_min_bytes)}, "
+            f"the limit is {_mib(memory_bytes_max)}: raise it, or build the module with less")
     return 0
 
 
@@ -236,7 +258,7 @@ cdef void fill_limits(
 ) noexcept:
     guest.memory_bytes_max, guest.table_elements_max = memory_bytes_max, TABLE_ELEMENTS_MAX
     guest.output_bytes_max, guest.log_bytes_max = output_bytes_max, log_bytes_max
-    guest.log_stdout = log_stdout
+    guest.log_lines_max, guest.log_stdout = LOG_LINES, log_stdout
 
 
 cdef class Batch:
@@ -351,8 +373,8 @@ cdef class Executor:
 
     def start(self, Module module not None, *, str entry="_start", args=(), env=None,
               bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
-              output_bytes_max=16 << 20, log_bytes_max=10 << 20, bint log_stdout=True,
-              bint inline=False):
+              output_bytes_max=16 << 20, log_bytes_max=10 << 20, log_lines_max=LOG_LINES,
+              bint log_stdout=True, bint inline=False):
         """Starts one fresh instance of `module`; see executor.pyi."""
         _check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
         _check_entry(module, entry)
@@ -365,7 +387,9 @@ cdef class Executor:
         run.executor, run.module, run.reason = self, module, ""
         run.limits = (timeout_ns, output_bytes_max)
         run.kept = fill_input(run.guest, module, entry, args, env, stdin)
+        _check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
         fill_limits(run.guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
+        run.guest.log_lines_max = log_lines_max
         run.guest.started_ns, run.guest.began_ns = realtime_ns(), monotonic_ns()
         run.guest.deadline_ns = run.guest.began_ns + timeout_ns
         if not module.exports_memory:
@@ -418,14 +442,18 @@ cdef class Executor:
 
     def stats(self):
         """Counts since the start, and what is live, queued and due now."""
-        polls = sum(self.native.workers[i].polls for i in range(self.native.worker_count))
-        stolen = sum(self.native.workers[i].stolen for i in range(self.native.worker_count))
-        started = sum(self.native.workers[i].started for i in range(self.native.worker_count))
-        ended = sum(self.native.workers[i].ended for i in range(self.native.worker_count))
+        cdef int index
+        polls, stolen, started, ended = 0, 0, 0, 0
+        for index in range(self.native.worker_count):
+            polls += self.native.workers[index].polls
+            stolen += self.native.workers[index].stolen
+            started += self.native.workers[index].started
+            ended += self.native.workers[index].ended
         return {
             "workers": self.native.worker_count, "guests_max": self.native.guests_max,
             "live": load32(&self.native.live), "started": started, "ended": ended,
-            "woken": self.native.woken, "polls": polls, "stolen": stolen, "idle_workers": load32(&self.native.idle),
+            "woken": self.native.woken, "polls": polls, "stolen": stolen,
+            "idle_workers": load32(&self.native.idle),
         }
 
     def close(self, grace_s=0.0):

@@ -8,10 +8,13 @@ RUNNING; the rest are atomic, or guarded by `lock` as stated.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 
 from spear._core.engineapi cimport *
+from spear._core.hub cimport hub_t
 from spear._core.sync cimport pthread_mutex_t
 
 cdef enum:
-    LOG_RING = 2048            # entries kept for a reader
+    LOG_LINES = 2048           # kept for a reader, unless the run asks for more
+    LOG_LINES_MAX = 262144
+    RING_ROOM_MIN = 64
     LINE_BYTES_MAX = 16384     # longer lines of stdout and stderr are logged in pieces
     FRAMES_MAX = 64            # of a backtrace
 
@@ -31,6 +34,11 @@ cdef enum Cause:
     CAUSE_OUTPUT = 5           # wrote more than its output limit
     CAUSE_INSTANTIATE = 6      # could not be instantiated: no room, limits
     CAUSE_MEMORY = 7           # the host had no memory for it
+
+cdef enum Watch:
+    WATCHED = 0                # the hub will be told
+    LOOK_AGAIN = 1             # there is something to see already
+    ELSEWHERE = 2              # another hub watches it
 
 cdef enum Stream:
     STREAM_LOG = 0
@@ -68,8 +76,8 @@ cdef struct guest_t:
     int32_t events             # futex: counts what a waiter may want to see
     int32_t waiters
     int32_t ready              # the reply of the pending hostcall is in
-    void *hub                  # completion hub that wants to know of the end, or NULL
-    guest_t *next_done         # link in the hub's list
+    void *hub                  # hub_t that is to be told, once, or NULL
+    int32_t watch_news         # told of output and log lines too, not only of the end
 
     # engine: owner
     wasm_engine_t *engine
@@ -112,6 +120,7 @@ cdef struct guest_t:
     int64_t table_elements_max
     size_t output_bytes_max
     size_t log_bytes_max
+    uint64_t log_lines_max     # kept for a reader
     bint log_stdout
 
     # input: borrowed from the run
@@ -132,7 +141,8 @@ cdef struct guest_t:
     byte_buffer output
     size_t output_read
     byte_buffer partial[3]     # unfinished line of each stream
-    log_entry **ring
+    log_entry **ring           # ring_room places, grown up to log_lines_max
+    uint64_t ring_room
     uint64_t log_head          # entries taken by the reader
     uint64_t log_tail          # entries written
     uint64_t log_lines
@@ -184,7 +194,14 @@ cdef void guest_log(
 cdef bint guest_write(guest_t *guest, int stream, const char *data, size_t size) noexcept nogil
 # Logs what stands in unfinished lines.
 cdef void guest_flush_lines(guest_t *guest) noexcept nogil
-# Tells waiters that there is something new.
+# Tells waiters, and a hub that wants to know, that there is something new.
 cdef void guest_signal(guest_t *guest) noexcept nogil
+# Whether output or log lines wait for a reader.
+cdef bint guest_has_news(guest_t *guest) noexcept nogil
+# Has `hub` told once: of the end or, with `news`, of anything to read.
+cdef Watch guest_watch(guest_t *guest, hub_t *hub, bint news) noexcept nogil
+# Tells the hub, if there is one; after ENDED is visible, or after news.
+cdef void guest_tell(guest_t *guest) noexcept nogil
+cdef void guest_let_go(void *guest) noexcept nogil
 # Takes up to `count` entries; the caller frees each.
 cdef size_t guest_take_logs(guest_t *guest, log_entry **out, size_t count) noexcept nogil

@@ -2,13 +2,14 @@
 
 Rule: no Python object, no GIL. The record outlives the store, since a reader may come later; the
 store never outlives its run. Output and log have a byte limit each and the log a ring of
-LOG_RING entries: when a slow reader lets it overflow the oldest go and are counted.
+log_lines_max entries: when a slow reader lets it overflow the oldest go and are counted.
 """
 
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memchr, memcpy, memmove, strlen
+from libc.string cimport memchr, memcpy, strlen
 
 from spear._core cimport engineapi
+from spear._core.hub cimport hub_push, hub_release, hub_retain
 from spear._core.sync cimport *
 
 wasmtime_bind(engineapi.functions())
@@ -36,7 +37,7 @@ cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
     guest.memory_bytes_max, guest.table_elements_max = (
         model.memory_bytes_max, model.table_elements_max)
     guest.output_bytes_max, guest.log_bytes_max = model.output_bytes_max, model.log_bytes_max
-    guest.log_stdout = model.log_stdout
+    guest.log_lines_max, guest.log_stdout = model.log_lines_max, model.log_stdout
     guest.args, guest.args_size, guest.argc = model.args, model.args_size, model.argc
     guest.env, guest.env_size, guest.envc = model.env, model.env_size, model.envc
     guest.stdin_data, guest.stdin_size = model.stdin_data, model.stdin_size
@@ -53,7 +54,7 @@ cdef void guest_release(guest_t *guest) noexcept nogil:
     cdef uint64_t at
     if guest.ring != NULL:
         for at in range(guest.log_head, guest.log_tail):
-            free(guest.ring[at % LOG_RING])
+            free(guest.ring[at % guest.ring_room])
         free(guest.ring)
     free(guest.output.data)
     cdef int stream
@@ -123,6 +124,47 @@ cdef void guest_signal(guest_t *guest) noexcept nogil:
     add32(&guest.events, 1)
     if load32(&guest.waiters) != 0:
         futex_wake(&guest.events, 0x7FFFFFFF)
+    if load32(&guest.watch_news) != 0:
+        guest_tell(guest)
+
+
+cdef bint guest_has_news(guest_t *guest) noexcept nogil:
+    pthread_mutex_lock(&guest.lock)
+    cdef bint news = (
+        guest.output.size > guest.output_read or guest.log_tail > guest.log_head)
+    pthread_mutex_unlock(&guest.lock)
+    return news
+
+
+cdef Watch guest_watch(guest_t *guest, hub_t *hub, bint news) noexcept nogil:
+    if news:
+        swap32(&guest.watch_news, 1)
+    cdef bint ours = load_ptr(&guest.hub) == hub
+    if not ours:
+        hub_retain(hub)
+        if not cas_ptr(&guest.hub, NULL, hub):
+            hub_release(hub)
+            return LOOK_AGAIN if load32(&guest.state) == ENDED else ELSEWHERE
+    if load32(&guest.state) != ENDED and not (news and guest_has_news(guest)):
+        return WATCHED
+    if not ours and cas_ptr(&guest.hub, hub, NULL):
+        hub_release(hub)
+    return LOOK_AGAIN
+
+
+cdef void guest_let_go(void *guest) noexcept nogil:
+    guest_release(<guest_t *>guest)
+
+
+cdef void guest_tell(guest_t *guest) noexcept nogil:
+    """Whoever swaps the hub out does the telling."""
+    cdef hub_t *hub = <hub_t *>swap_ptr(&guest.hub, NULL)
+    if hub == NULL:
+        return
+    store32(&guest.watch_news, 0)
+    guest_retain(guest)
+    hub_push(hub, guest)
+    hub_release(hub)
 
 
 cdef bint _reserve(byte_buffer *buffer, size_t more) noexcept nogil:
@@ -141,10 +183,37 @@ cdef bint _reserve(byte_buffer *buffer, size_t more) noexcept nogil:
 
 
 cdef bint _append(byte_buffer *buffer, const char *data, size_t size) noexcept nogil:
+    if size == 0:
+        return True
     if not _reserve(buffer, size):
         return False
     memcpy(buffer.data + buffer.size, data, size)
     buffer.size += size
+    return True
+
+
+cdef bint _ring_place(guest_t *guest) noexcept nogil:
+    """A free place at the tail: the ring grows up to its limit, then the oldest entry goes."""
+    cdef uint64_t at, room = guest.ring_room * 2 if guest.ring_room else RING_ROOM_MIN
+    cdef log_entry **ring
+    if guest.log_tail - guest.log_head < guest.ring_room:
+        return True
+    if guest.ring_room >= guest.log_lines_max:
+        if guest.ring_room == 0:
+            return False
+        free(guest.ring[guest.log_head % guest.ring_room])
+        guest.log_head += 1
+        guest.log_lost += 1
+        return True
+    if room > guest.log_lines_max:
+        room = guest.log_lines_max
+    ring = <log_entry **>malloc(room * sizeof(log_entry *))
+    if ring == NULL:
+        return False
+    for at in range(guest.log_head, guest.log_tail):
+        ring[at % room] = guest.ring[at % guest.ring_room]
+    free(guest.ring)
+    guest.ring, guest.ring_room = ring, room
     return True
 
 
@@ -156,10 +225,8 @@ cdef void _log_locked(
     if guest.log_bytes + size > guest.log_bytes_max:
         guest.log_truncated = True
         level, stream, text, size = LEVEL_WARN, STREAM_LOG, _TRUNCATED, strlen(_TRUNCATED)
-    if guest.ring == NULL:
-        guest.ring = <log_entry **>calloc(LOG_RING, sizeof(log_entry *))
     cdef log_entry *entry = <log_entry *>malloc(sizeof(log_entry) + size)
-    if guest.ring == NULL or entry == NULL:
+    if entry == NULL or not _ring_place(guest):
         free(entry)
         guest.log_lost += 1
         return
@@ -167,12 +234,9 @@ cdef void _log_locked(
     guest.log_lines += 1
     entry.seq, entry.time_ms = guest.log_lines, realtime_ns() // 1000000
     entry.level, entry.stream, entry.size = <uint8_t>level, <uint8_t>stream, <uint32_t>size
-    memcpy(entry.text, text, size)
-    if guest.log_tail - guest.log_head == LOG_RING:
-        free(guest.ring[guest.log_head % LOG_RING])
-        guest.log_head += 1
-        guest.log_lost += 1
-    guest.ring[guest.log_tail % LOG_RING] = entry
+    if size > 0:
+        memcpy(entry.text, text, size)
+    guest.ring[guest.log_tail % guest.ring_room] = entry
     guest.log_tail += 1
 
 
@@ -240,7 +304,7 @@ cdef size_t guest_take_logs(guest_t *guest, log_entry **out, size_t count) noexc
     cdef size_t taken = 0
     pthread_mutex_lock(&guest.lock)
     while taken < count and guest.log_head < guest.log_tail:
-        out[taken] = guest.ring[guest.log_head % LOG_RING]
+        out[taken] = guest.ring[guest.log_head % guest.ring_room]
         guest.log_head += 1
         taken += 1
     pthread_mutex_unlock(&guest.lock)

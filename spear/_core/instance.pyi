@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import final
 
 from spear._core.engine import Module
-from spear._core.executor import Executor, LogLine
+from spear._core.executor import Executor
+from spear._core.outcome import LogLine
 
 Value = int | float
 

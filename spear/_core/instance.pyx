@@ -159,7 +159,8 @@ cdef int _read_kinds(uint8_t *kinds, str types, str name) except -1:
     names = [item for item in types.strip("()").split(", ") if item]
     if len(names) > VALUES_MAX or any(item not in _KINDS for item in names):
         raise InvalidArgument(
-            f"function {name!r} has ({types}); served are up to {VALUES_MAX} of {', '.join(_KINDS)}")
+            f"function {name!r} has ({types}); served are up to {VALUES_MAX} of "
+            f"{', '.join(_KINDS)}")
     for at, item in enumerate(names):
         kinds[at] = _KINDS[item]
     return len(names)

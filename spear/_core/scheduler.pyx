@@ -11,7 +11,6 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from spear._core cimport engineapi
-from spear._core.completions cimport hub_tell
 from spear._core.engineapi cimport *
 from spear._core.execution cimport execution_end, execution_poll
 from spear._core.guest cimport *
@@ -199,11 +198,21 @@ cdef void _sweep_queue(executor_t *executor, run_queue *queue) noexcept nogil:
     cdef uint64_t entry
     while left > 0 and run_queue_pop(queue, &entry, 1) == 1:
         left -= 1
-        if entry & LANE or load32(&(<guest_t *>entry).state) == QUEUED:
-            run_queue_push(queue, &entry, 1, PRIORITY_NORMAL)
-        else:
+        if not entry & LANE and load32(&(<guest_t *>entry).state) != QUEUED:
             add32(&executor.stale, -1)
             _drop_entry(entry)
+        elif run_queue_push(queue, &entry, 1, PRIORITY_NORMAL) != PUSHED:
+            _give_up(executor, entry)
+
+
+cdef void _give_up(executor_t *executor, uint64_t entry) noexcept nogil:
+    """An entry that found no place: what it stands for ends, so that nobody waits for it."""
+    if entry & LANE:
+        _cancel_rest(<batch_t *>(entry - LANE))
+    else:
+        guest_doom(<guest_t *>entry, CAUSE_MEMORY)
+        _claim_and_finish(executor, <guest_t *>entry)
+    _drop_entry(entry)
 
 
 # ---- states
@@ -216,7 +225,7 @@ cdef void _finish(executor_t *executor, guest_t *guest) noexcept nogil:
     _leave_room(executor)
     store32(&guest.state, ENDED)
     guest_signal(guest)
-    hub_tell(guest)
+    guest_tell(guest)
     if guest.batch != NULL:
         _settle(<batch_t *>guest.batch, guest)
     guest_release(guest)
@@ -708,7 +717,6 @@ cdef void _doom_all(executor_t *executor) noexcept nogil:
 
 
 cdef void executor_close(executor_t *executor, int64_t grace_ns) noexcept nogil:
-    cdef guest_t *guest
     cdef int index
     if swap32(&executor.closing, 1) != 0:
         return

@@ -14,7 +14,8 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_lock(pthread_mutex_t *lock)
     int pthread_mutex_unlock(pthread_mutex_t *lock)
     int pthread_mutex_destroy(pthread_mutex_t *lock)
-    int pthread_create(pthread_t *thread, void *attr, void *(*run)(void *) noexcept nogil, void *arg)
+    int pthread_create(
+        pthread_t *thread, void *attr, void *(*run)(void *) noexcept nogil, void *argument)
     int pthread_join(pthread_t thread, void **result)
 
 cdef extern from "sync.h" nogil:

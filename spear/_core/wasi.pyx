@@ -5,7 +5,7 @@ directory is granted in this build, so descriptors 0, 1 and 2 are all there are 
 EBADF; sockets do not exist. Source: WASI snapshot preview 1 (witx).
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from spear._core cimport engineapi
@@ -148,10 +148,22 @@ cdef int32_t _random_get(
 
 # ---- descriptors 0, 1 and 2
 
+cdef bint _inside(
+    guest_t *guest, wasmtime_caller_t *caller, const uint8_t *vector, uint32_t vectors
+) noexcept nogil:
+    """Whether all buffers of a list of (address, size) lie in memory."""
+    cdef uint32_t index
+    for index in range(vectors):
+        if guest_span(
+                guest, caller, u32_at(vector + 8 * index), u32_at(vector + 8 * index + 4)) == NULL:
+            return False
+    return True
+
+
 cdef int32_t _fd_write(
     guest_t *guest, wasmtime_caller_t *caller, wasmtime_val_raw_t *values
 ) noexcept nogil:
-    """Nothing where a vector lies outside memory; at most WRITE_BYTES_MAX a call, as WASI allows."""
+    """Nothing where a vector lies outside memory; at most WRITE_BYTES_MAX, as WASI allows."""
     cdef int32_t fd = values[0].i32
     cdef uint32_t index, size, vectors = <uint32_t>values[2].i32
     cdef uint64_t total = 0
@@ -164,9 +176,8 @@ cdef int32_t _fd_write(
     vector = guest_span(guest, caller, <uint32_t>values[1].i32, <uint64_t>vectors * 8)
     if vector == NULL or guest_span(guest, caller, <uint32_t>values[3].i32, 4) == NULL:
         return EFAULT
-    for index in range(vectors):
-        if guest_span(guest, caller, u32_at(vector + 8 * index), u32_at(vector + 8 * index + 4)) == NULL:
-            return EFAULT
+    if not _inside(guest, caller, vector, vectors):
+        return EFAULT
     for index in range(vectors):
         data = guest_span(guest, caller, u32_at(vector + 8 * index), u32_at(vector + 8 * index + 4))
         size = u32_at(vector + 8 * index + 4)
@@ -193,9 +204,8 @@ cdef int32_t _fd_read(
     vector = guest_span(guest, caller, <uint32_t>values[1].i32, <uint64_t>vectors * 8)
     if vector == NULL or guest_span(guest, caller, <uint32_t>values[3].i32, 4) == NULL:
         return EFAULT
-    for index in range(vectors):
-        if guest_span(guest, caller, u32_at(vector + 8 * index), u32_at(vector + 8 * index + 4)) == NULL:
-            return EFAULT
+    if not _inside(guest, caller, vector, vectors):
+        return EFAULT
     for index in range(vectors):
         size = u32_at(vector + 8 * index + 4)
         if size > guest.stdin_size - guest.stdin_at:

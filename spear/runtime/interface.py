@@ -7,7 +7,7 @@ one contract suite runs over all. Only type checkers import this file.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from typing import Any, Protocol
 
 from spear.runtime.invocation import Invocation
@@ -85,11 +85,15 @@ class Run(Protocol):
     def wait(self, timeout_s: float | None = None, *, events: bool = False) -> bool:
         """True once ended; with `events` it returns also when logs or output can be read."""
 
+    def changed(self) -> Awaitable[bool]:
+        """Awaited, True once ended, else False as soon as logs or output can be read. It holds no
+        thread; without a loop it yields what has a `wait`, like the Run itself."""
+
     def cancel(self, reason: str = "") -> bool:
-        """Ends the guest wherever it is; False if it had ended."""
+        """Ends the guest wherever it is; False if it had ended. The first reason counts."""
 
     def read_logs(self, count_max: int = 2048) -> Sequence[LogLine]:
-        """Takes the lines logged since the last call, oldest first."""
+        """Takes the lines logged since the last call, oldest first, of those still kept."""
 
     def read_output(self) -> bytes:
         """Takes what was written to stdout since the last call."""

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from spear.errors import ModuleInvalid, NodeBusy, NodeClosed
-from spear.runtime.waiting import running_loop
+from spear.runtime.waiting import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -42,15 +42,15 @@ class StubRun:
         self.output = b""
         self._unread_from = 0
         self._lines: list[SimpleNamespace] = []
-        self._line_count = 0
+        self._line_count = self._lost = 0
         self._outcome: SimpleNamespace | None = None
         self._changed = threading.Condition()
-        self._wakers: list[Callable[[], object]] = []
+        self._next_change = Latch()
 
     def write(self, data: bytes) -> None:
         with self._changed:
             self.output += data
-            self._changed.notify_all()
+            self._tell()
 
     def log(self, message: str, level: int = 2, stream: str = "log") -> None:
         with self._changed:
@@ -58,7 +58,10 @@ class StubRun:
             line = SimpleNamespace(seq=self._line_count, time_ms=0, level=level, stream=stream)
             line.message = message
             self._lines.append(line)
-            self._changed.notify_all()
+            if len(self._lines) > self.invocation.log_lines_max:
+                del self._lines[0]
+                self._lost += 1
+            self._tell()
 
     def finish(self, status: str = "completed", cause: str = "exit", **fields: Any) -> bool:
         """Ends the run; False if it had ended already."""
@@ -68,27 +71,36 @@ class StubRun:
             known: dict[str, Any] = {
                 "status": status, "cause": cause, "exit_code": 0 if status == "completed" else -1,
                 "message": "", "trap": "", "backtrace": (), "started_ns": 1_000, "duration_ns": 500,
-                "memory_bytes": 65536, "log_lines": self._line_count, "log_lost": 0,
-                "log_truncated": False, "output_bytes": len(self.output),
+                "memory_bytes": 65536, "log_lines": self._line_count,
+                "log_lost": self._lost, "log_truncated": False, "output_bytes": len(self.output),
             }  # fmt: skip
             self._outcome = SimpleNamespace(**known | fields)
-            self._changed.notify_all()
-            wakers, self._wakers = self._wakers, []
-        for wake in wakers:
-            wake()
+            self._tell()
         return True
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        told, self._next_change = self._next_change, Latch()
+        told.open()
+
+    @property
+    def _news(self) -> bool:
+        return self.done or bool(self._lines) or self._unread_from < len(self.output)
 
     @property
     def done(self) -> bool:
         return self._outcome is not None
 
     def wait(self, timeout_s: float | None = None, *, events: bool = False) -> bool:
-        def ready() -> bool:
-            unread = self._lines or self._unread_from < len(self.output)
-            return self.done or (events and bool(unread))
-
         with self._changed:
-            self._changed.wait_for(ready, timeout_s)
+            self._changed.wait_for(lambda: self._news if events else self.done, timeout_s)
+        return self.done
+
+    async def changed(self) -> bool:
+        latch = self._next_change
+        while not self._news:
+            await latch
+            latch = self._next_change
         return self.done
 
     def cancel(self, reason: str = "") -> bool:
@@ -111,27 +123,11 @@ class StubRun:
         return self._outcome
 
     def __await__(self) -> Generator[Any, Any, SimpleNamespace]:
+        latch = self._next_change  # before the look, so that no change falls between
         while not self.done:
-            loop = running_loop()
-            if loop is None:
-                yield self
-                continue
-            future = loop.create_future()
-            waker = self._waker(loop, future)
-            with self._changed:
-                if self._outcome is not None:
-                    break
-                self._wakers.append(waker)
-            yield from future
+            yield from latch.__await__()
+            latch = self._next_change
         return self.outcome
-
-    @staticmethod
-    def _waker(loop: Any, future: Any) -> Callable[[], object]:
-        def resolve() -> None:
-            if not future.done():
-                future.set_result(None)
-
-        return lambda: loop.call_soon_threadsafe(resolve)
 
 
 class StubRuntime:

@@ -1,20 +1,27 @@
 """Lets one coroutine serve callers with an event loop and callers without.
 
-The rule: what a coroutine of ours waits for is a Run or an `offload`; without a loop a Run yields
-itself and `drive` waits for it natively, so that a sync call costs no loop and no thread.
+The rule: what a coroutine of ours waits for (a Run, a Run's change, a Latch) waits on the loop
+where one runs; elsewhere it yields what has a `wait`, and `drive` calls that, so that a sync call
+costs no loop and no thread.
 """
 
 from __future__ import annotations
 
 import sys
+from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Coroutine
-    from typing import Any, TypeVar
+    from asyncio import AbstractEventLoop, Future
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from typing import Any, Protocol, TypeVar
 
     T = TypeVar("T")
+
+    class Waitable(Awaitable[Any], Protocol):
+        """What can be waited for with a loop and without."""
+
+        def wait(self, timeout_s: float | None = None) -> bool: ...
 
 
 def running_loop() -> AbstractEventLoop | None:
@@ -54,3 +61,110 @@ async def offload(call: Callable[[], T]) -> T:
     else at once."""
     loop = running_loop()
     return call() if loop is None else await loop.run_in_executor(None, call)
+
+
+def submit(call: Callable[[], None]) -> None:
+    """As `offload`, but nobody waits for the call, so nobody can give it up; it tells its end and
+    its errors itself."""
+    loop = running_loop()
+    if loop is None:
+        call()
+    else:
+        loop.run_in_executor(None, call)
+
+
+async def within(waited: Waitable, timeout_s: float) -> bool:
+    """Waits at most so long; whether what was waited for came."""
+    if running_loop() is None:
+        return await _Within(waited, timeout_s)
+    try:
+        async with sys.modules["asyncio"].timeout(timeout_s):
+            await waited
+    except TimeoutError:
+        return False
+    return True
+
+
+class _Within:
+    """What a driver without a loop waits for."""
+
+    __slots__ = ("_came", "_timeout_s", "_waited")
+
+    def __init__(self, waited: Waitable, timeout_s: float) -> None:
+        self._waited, self._timeout_s, self._came = waited, timeout_s, False
+
+    def wait(self) -> None:
+        self._came = self._waited.wait(self._timeout_s)
+
+    def __await__(self) -> Generator[Any, Any, bool]:
+        yield self
+        return self._came
+
+
+class Latch:
+    """Opened once, by any thread; any number of threads and loops wait for it."""
+
+    __slots__ = ("_lock", "_wakers", "opened")
+
+    def __init__(self) -> None:
+        self.opened = False
+        self._lock = allocate_lock()
+        self._wakers: list[Callable[[], object]] = []
+
+    def open(self) -> None:
+        with self._lock:
+            self.opened = True
+            wakers, self._wakers = self._wakers, []
+        for wake in wakers:
+            wake()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """True once open; False after `timeout_s`."""
+        waiter = allocate_lock()
+        waiter.acquire()
+        wake = waiter.release
+        try:
+            if self._enter(wake):
+                waiter.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        finally:
+            self._leave(wake)
+        return self.opened
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        while not self.opened:
+            loop = running_loop()
+            if loop is None:
+                yield self
+                continue
+            future = loop.create_future()
+            wake = _waker(loop, future)
+            try:
+                if self._enter(wake):
+                    yield from future
+            finally:
+                self._leave(wake)
+
+    def _enter(self, wake: Callable[[], object]) -> bool:
+        with self._lock:
+            if not self.opened:
+                self._wakers.append(wake)
+            return not self.opened
+
+    def _leave(self, wake: Callable[[], object]) -> None:
+        with self._lock:
+            if wake in self._wakers:
+                self._wakers.remove(wake)
+
+
+def _waker(loop: AbstractEventLoop, future: Future[None]) -> Callable[[], object]:
+    def resolve() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def wake() -> None:
+        try:
+            loop.call_soon_threadsafe(resolve)
+        except RuntimeError:
+            return  # the loop was closed, and who waited on it is gone
+
+    return wake

@@ -6,7 +6,7 @@ taken by the first who reads them, so one reader follows an execution.
 
 from __future__ import annotations
 
-from spear.runtime.waiting import drive, offload
+from spear.runtime.waiting import drive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
     from spear.runtime.interface import LogLine
     from spear.spearlet.execution.execution import Execution
-    from spear.spearlet.execution.manager import Live
+    from spear.spearlet.execution.live import Live
     from spear.spearlet.services import Services
-
-_LOOK_S = 0.25  # a helper thread is held no longer than this by one wait
 
 
 class Progress:
-    """What an execution gave since the last look; `ended` with its last."""
+    """What an execution gave since the last look; `ended` with its last.
+
+    `output` is what it wrote to stdout, byte for byte. Each of `logs` says its `stream`: `log`,
+    `stderr` or, unless it was started with log_stdout=False, `stdout`: a line that `output` has
+    as well. Who shows both leaves those lines out.
+    """
 
     __slots__ = ("ended", "logs", "output")
 
@@ -40,16 +43,18 @@ class _Handle:
 
     @property
     def execution(self) -> Execution:
-        """The record as it is now."""
-        return self._live.execution
+        """The record as it is now: complete as soon as the guest has ended."""
+        return self._services.record(self._live)
 
     @property
     def ended(self) -> bool:
-        return self._live.run.done
+        return self._live.ended
 
     def _take(self) -> Progress:
         """What is there now. The end is asked for first, so that nothing can come after it."""
         run = self._live.run
+        if run is None:
+            return Progress((), b"", False)
         ended = run.done
         logs = run.read_logs()
         return Progress(logs, run.read_output(), ended and not logs)
@@ -59,7 +64,12 @@ class Handle(_Handle):
     """For a caller with an event loop; awaited, it gives the record once ended."""
 
     def __await__(self) -> Generator[Any, Any, Execution]:
-        return self._services.wait(self._live).__await__()
+        return self.wait().__await__()
+
+    async def wait(self, timeout: float | str | None = None) -> Execution:
+        """The record once ended. TimeoutError after `timeout`, in seconds or text ("1s"); the
+        guest goes on."""
+        return await self._services.wait(self._live, timeout)
 
     async def cancel(self, reason: str = "") -> Execution:
         """Ends the guest wherever it is; the record once ended."""
@@ -72,7 +82,7 @@ class Handle(_Handle):
             if progress.logs or progress.output:
                 yield progress
             else:
-                await offload(lambda: self._live.run.wait(_LOOK_S, events=True))
+                await self._live.changed()
             progress = self._take()
         yield progress
 
@@ -80,11 +90,9 @@ class Handle(_Handle):
 class SyncHandle(_Handle):
     """The same for a caller without a loop."""
 
-    def wait(self, timeout: float | None = None) -> Execution:
-        """The record once ended. TimeoutError after `timeout` seconds; the guest goes on."""
-        if not self._live.run.wait(timeout):
-            raise TimeoutError(f"execution {self.id} still runs after {timeout} s")
-        return drive(self._services.wait(self._live))
+    def wait(self, timeout: float | str | None = None) -> Execution:
+        """As Handle.wait."""
+        return drive(self._services.wait(self._live, timeout))
 
     def cancel(self, reason: str = "") -> Execution:
         """Ends the guest wherever it is; the record once ended."""
@@ -97,6 +105,6 @@ class SyncHandle(_Handle):
             if progress.logs or progress.output:
                 yield progress
             else:
-                self._live.run.wait(events=True)
+                drive(self._live.changed())
             progress = self._take()
         yield progress

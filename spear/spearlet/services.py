@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 
-from spear.config import parse_duration_ns
+from spear.config import parse_count, parse_duration_ns
 from spear.errors import InvalidArgument
 from spear.runtime.invocation import Invocation
 from spear.runtime.waiting import offload
+from spear.spearlet.arguments import arguments_of, bytes_of, entry_of, environment_of, task_name_of
 from spear.spearlet.execution.artifact import Artifact
 from spear.spearlet.execution.execution import STATUSES, Execution
 
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TypedDict, Unpack
 
-    from spear.config import Config
-    from spear.spearlet.execution.manager import Live, Manager
+    from typing_extensions import Buffer
 
-    Source = bytes | str | os.PathLike[str] | Artifact
+    from spear.config import Config
+    from spear.spearlet.execution.live import Live
+    from spear.spearlet.execution.manager import Manager
+
+    Source = Buffer | str | os.PathLike[str] | Artifact
 
     class RunOptions(TypedDict, total=False):
         """How to run a module; see Services.start."""
@@ -31,17 +35,19 @@ if TYPE_CHECKING:
         name: str
         args: Sequence[str]
         env: Mapping[str, str]
-        input: bytes | str
+        input: Buffer | str
         timeout: float | str
         memory: int | str
         output: int | str
         log: int | str
+        log_lines_max: int | str
         log_stdout: bool
         entry: str
 
 
-_ARGUMENT_BYTES_MAX = 1 << 20  # args and env together
 _EXECUTIONS_MAX = 10_000  # in one answer
+_LOG_LINES_DEFAULT, _LOG_LINES_MAX = 2048, 262_144
+_WAIT_MAX = "365d"
 
 
 class Services:
@@ -56,11 +62,11 @@ class Services:
         if isinstance(source, Artifact):
             return source
         if isinstance(source, (str, os.PathLike)):
-            wasm = await offload(lambda: self._read(os.fspath(source)))
+            path = os.fsdecode(source)
+            wasm = await offload(lambda: self._read(path))
+            self._check_module_size(len(wasm))
         else:
-            wasm = bytes(source)
-        if len(wasm) > self._config.module_bytes_max:
-            raise InvalidArgument(_too_large("the module", "limits.module", self._config))
+            wasm = bytes_of("a module not named by its path", source, self._check_module_size)
         return await self._manager.load(wasm)
 
     async def start(
@@ -70,11 +76,12 @@ class Services:
         name: str = "",
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        input: bytes | str = b"",
+        input: Buffer | str = b"",
         timeout: float | str | None = None,
         memory: int | str | None = None,
         output: int | str | None = None,
         log: int | str | None = None,
+        log_lines_max: int | str | None = None,
         log_stdout: bool = True,
         entry: str = "",
         inline: bool = False,
@@ -85,22 +92,26 @@ class Services:
         `name` is the task's (else the file's stem) and the guest's argv[0], before `args`; `env`
         is the guest's whole environment and `input` its stdin. `timeout` is in seconds or text
         ("250ms"); `memory`, `output` and `log` are limits in bytes or text ("16MiB"); what is not
-        given comes from the configuration. With `log_stdout` each line of stdout is a log line
-        too. `entry` is the exported function, else `_start`.
+        given comes from the configuration. `log_lines_max` lines are kept for who reads the log
+        late, the newest (2048; up to 262144). With `log_stdout` each line of stdout is a log line
+        too, with the stream `stdout`; see Progress. `entry` is the exported function, else
+        `_start`. `input` and wasm bytes are copied.
         Raises InvalidArgument, ModuleInvalid, ModuleLimit, NodeBusy, NodeClosed.
         """
         limit = self._config.number
-        task_name = name or _stem(source)
+        task_name = task_name_of(name, source)
+        environment = environment_of(env)
         invocation = Invocation(
-            entry=_entry(entry),
-            args=_arguments((task_name, *args), env or {}),
-            env=dict(env or {}),
-            stdin=self._input(input),
+            entry=entry_of(entry),
+            args=arguments_of(task_name, args, environment),
+            env=environment,
+            stdin=bytes_of("the input", input, self._check_input_size),
             timeout_ns=limit("limits.timeout" if waited else "limits.async_timeout", timeout),
             memory_bytes_max=limit("limits.memory", memory),
             output_bytes_max=limit("limits.output", output),
             log_bytes_max=limit("limits.log", log),
-            log_stdout=log_stdout,
+            log_lines_max=_log_lines(log_lines_max),
+            log_stdout=bool(log_stdout),
             inline=inline,
         )
         return self._manager.start(await self.load(source), task_name, invocation)
@@ -112,8 +123,15 @@ class Services:
         live = await self.start(source, inline=inline, waited=True, **options)
         return await self._manager.hold(live)
 
-    async def wait(self, live: Live) -> Execution:
-        return await self._manager.wait(live)
+    async def wait(self, live: Live, timeout: float | str | None = None) -> Execution:
+        """The record once ended. TimeoutError after `timeout`, in seconds or text ("1s"); the
+        guest goes on."""
+        timeout_ns = None if timeout is None else _wait_ns("timeout", timeout)
+        return await self._manager.wait(live, timeout_ns)
+
+    def record(self, live: Live) -> Execution:
+        """The record as it is now; waits for nothing."""
+        return self._manager.look(live)
 
     async def execution(self, id: str) -> Execution:
         """Raises NotFound."""
@@ -125,7 +143,7 @@ class Services:
         """Records from the newest on; `before` is the id of the last one seen."""
         if status is not None and status not in STATUSES:
             raise InvalidArgument(f"no status {status!r}: expected one of {', '.join(STATUSES)}")
-        if not 1 <= limit <= _EXECUTIONS_MAX:
+        if not 1 <= parse_count(limit) <= _EXECUTIONS_MAX:
             raise InvalidArgument(f"a limit of 1 to {_EXECUTIONS_MAX} is accepted, found {limit}")
         return self._manager.newest(status, limit, before)
 
@@ -138,7 +156,7 @@ class Services:
 
     async def close(self, grace: float | str = 0.0) -> None:
         """Takes no more work; waits up to `grace` for what runs, then ends it."""
-        grace_s = parse_duration_ns(grace) / 1e9
+        grace_s = _wait_ns("grace", grace) / 1e9
         await offload(lambda: self._manager.close(grace_s))
 
     def _read(self, path: str) -> bytes:
@@ -150,42 +168,32 @@ class Services:
         except ValueError as error:
             raise InvalidArgument(f"cannot read {path!r}: {error}") from error
 
-    def _input(self, value: bytes | str) -> bytes:
-        data = value.encode() if isinstance(value, str) else bytes(value)
-        if len(data) > self._config.input_bytes_max:
+    def _check_module_size(self, size: int) -> None:
+        if size > self._config.module_bytes_max:
+            raise InvalidArgument(_too_large("the module", "limits.module", self._config))
+
+    def _check_input_size(self, size: int) -> None:
+        if size > self._config.input_bytes_max:
             raise InvalidArgument(_too_large("the input", "limits.input", self._config))
-        return data
 
 
 def _too_large(what: str, key: str, config: Config) -> str:
     return f"{what} is longer than {key}, {config.text(key)}"
 
 
-def _stem(source: object) -> str:
-    if isinstance(source, (str, os.PathLike)):
-        return os.path.splitext(os.path.basename(os.fspath(source)))[0] or "main"
-    return "main"
+def _log_lines(count: int | str | None) -> int:
+    found = _LOG_LINES_DEFAULT if count is None else parse_count(count)
+    if not 1 <= found <= _LOG_LINES_MAX:
+        raise InvalidArgument(f"log_lines_max: expected 1 to {_LOG_LINES_MAX}, found {count}")
+    return found
 
 
-def _entry(name: str) -> str:
-    return "_start" if name in ("", "__spear_default_entry__") else name
-
-
-def _arguments(args: Sequence[str], env: Mapping[str, str]) -> Sequence[str]:
-    """The args, once they and the environment can be passed as C strings."""
-    for name in env:
-        if not name or "=" in name:
-            raise InvalidArgument(f"{name!r} cannot name an environment variable")
-    size = sum(map(_size, (*args, *env, *env.values())))
-    if size > _ARGUMENT_BYTES_MAX:
-        raise InvalidArgument(f"args and env take {size} bytes, more than {_ARGUMENT_BYTES_MAX}")
-    return args
-
-
-def _size(text: object) -> int:
-    if isinstance(text, str) and "\0" not in text:
-        try:
-            return len(text.encode()) + 1
-        except UnicodeEncodeError:
-            pass
-    raise InvalidArgument(f"args and env are UTF-8 texts without a NUL, found {text!r:.80}")
+def _wait_ns(what: str, value: float | str) -> int:
+    """How long somebody waits, where 0 is a look."""
+    try:
+        found = parse_duration_ns(value)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{what}: {error}") from None
+    if not 0 <= found <= parse_duration_ns(_WAIT_MAX):
+        raise InvalidArgument(f"{what}: expected 0 to {_WAIT_MAX}, found {value}")
+    return found

@@ -46,8 +46,15 @@ class Recorder:
 
     def run(self, calls: int) -> None:
         actions: list[Callable[[bytes], dict[str, Any]]] = [
-            self.get, self.get, self.put, self.put_if, self.put_if, self.delete, self.transact,
-            self.transact, self.read_all,
+            self.get,
+            self.get,
+            self.put,
+            self.put_if,
+            self.put_if,
+            self.delete,
+            self.transact,
+            self.transact,
+            self.read_all,
         ]
         for _ in range(calls):
             action = self.random.choice(actions)
@@ -256,45 +263,55 @@ ONE, TWO, THREE = (1, b"one"), (2, b"two"), (3, b"three")
 
 
 def test_the_checker_accepts_overlapping_reads_of_old_and_new() -> None:
-    assert linearizable([
-        op(0, 1, left={b"k": ONE}),
-        op(2, 9, left={b"k": TWO}),
-        op(3, 5, found={b"k": ONE}),
-        op(4, 6, found={b"k": TWO}),
-    ])
+    assert linearizable(
+        [
+            op(0, 1, left={b"k": ONE}),
+            op(2, 9, left={b"k": TWO}),
+            op(3, 5, found={b"k": ONE}),
+            op(4, 6, found={b"k": TWO}),
+        ]
+    )
 
 
 def test_the_checker_refuses_a_read_that_goes_back() -> None:
-    assert not linearizable([
-        op(0, 1, left={b"k": ONE}),
-        op(2, 9, left={b"k": TWO}),
-        op(3, 4, found={b"k": TWO}),
-        op(5, 6, found={b"k": ONE}),
-    ])
+    assert not linearizable(
+        [
+            op(0, 1, left={b"k": ONE}),
+            op(2, 9, left={b"k": TWO}),
+            op(3, 4, found={b"k": TWO}),
+            op(5, 6, found={b"k": ONE}),
+        ]
+    )
 
 
 def test_the_checker_refuses_a_lost_update() -> None:
-    assert not linearizable([
-        op(0, 1, left={b"k": ONE}),
-        op(2, 5, found={b"k": 1}, left={b"k": TWO}),
-        op(3, 6, found={b"k": 1}, left={b"k": THREE}),
-    ])
+    assert not linearizable(
+        [
+            op(0, 1, left={b"k": ONE}),
+            op(2, 5, found={b"k": 1}, left={b"k": TWO}),
+            op(3, 6, found={b"k": 1}, left={b"k": THREE}),
+        ]
+    )
 
 
 def test_the_checker_refuses_a_version_given_twice() -> None:
-    assert not linearizable([
-        op(0, 1, left={b"k": ONE}),
-        op(2, 3, found={b"k": 1}, left={b"k": ABSENT}),
-        op(4, 5, left={b"k": (1, b"again")}),
-    ])
+    assert not linearizable(
+        [
+            op(0, 1, left={b"k": ONE}),
+            op(2, 3, found={b"k": 1}, left={b"k": ABSENT}),
+            op(4, 5, left={b"k": (1, b"again")}),
+        ]
+    )
 
 
 def test_the_checker_refuses_half_a_transaction() -> None:
-    assert not linearizable([
-        op(0, 1, left={b"k": ONE, b"l": TWO}),
-        op(2, 9, left={b"k": (3, b"x"), b"l": (4, b"x")}),
-        op(3, 4, found={b"k": (3, b"x"), b"l": TWO}),
-    ])
+    assert not linearizable(
+        [
+            op(0, 1, left={b"k": ONE, b"l": TWO}),
+            op(2, 9, left={b"k": (3, b"x"), b"l": (4, b"x")}),
+            op(3, 4, found={b"k": (3, b"x"), b"l": TWO}),
+        ]
+    )
 
 
 def test_the_checker_searches_independent_keys_apart() -> None:

@@ -101,13 +101,18 @@ class StoreAgainstReference(RuleBasedStateMachine):
     def stat(self, key: bytes) -> None:
         self.both("stat", key)
 
-    @rule(prefix=st.sampled_from([b"", b"a", b"b", b"zz"]), limit=st.sampled_from([1, 2, 9, 99]),
-          after=st.none() | KEYS)
+    @rule(
+        prefix=st.sampled_from([b"", b"a", b"b", b"zz"]),
+        limit=st.sampled_from([1, 2, 9, 99]),
+        after=st.none() | KEYS,
+    )
     def list(self, prefix: bytes, limit: int, after: bytes | None) -> None:
         self.both("list", prefix, limit, after)
 
-    @rule(reads=st.dictionaries(KEYS, VERSIONS, max_size=2),
-          writes=st.dictionaries(KEYS, SIZES | st.just(DELETE), max_size=3))
+    @rule(
+        reads=st.dictionaries(KEYS, VERSIONS, max_size=2),
+        writes=st.dictionaries(KEYS, SIZES | st.just(DELETE), max_size=3),
+    )
     def transact(self, reads: dict[bytes, int], writes: dict[bytes, Any]) -> None:
         asked = {key: self.known(key, guess) for key, guess in reads.items()}
         values = {k: DELETE if v is DELETE else self.value(v) for k, v in writes.items()}
@@ -168,8 +173,11 @@ TestStoreAgainstReference.settings = settings(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    keys=st.lists(st.binary(min_size=1, max_size=6) | st.text("ab/", min_size=1).map(str.encode),
-                  unique=True, max_size=120),
+    keys=st.lists(
+        st.binary(min_size=1, max_size=6) | st.text("ab/", min_size=1).map(str.encode),
+        unique=True,
+        max_size=120,
+    ),
     gone=st.sets(st.integers(0, 119)),
     prefix=st.binary(max_size=2),
     after=st.none() | st.binary(max_size=3),

@@ -207,8 +207,9 @@ class Guest:
         return found
 
     def func(self, name: str) -> Any:
-        """A copy with an owner: cffi frees what a pointer into a struct does not keep."""
-        return ffi().new("wasmtime_func_t *", self.export(name).of.func)
+        """A copy with an owner: a view into a struct does not keep the struct in cffi."""
+        item = self.export(name)
+        return ffi().new("wasmtime_func_t *", item.of.func)
 
     def call(self, name: str, *args: int) -> Answer:
         """With i32 values, checked by the library; as many results as the type says."""
@@ -228,7 +229,8 @@ class Guest:
         return Answer(tuple(r.of.i32 if r.kind == I32 else r.of.i64 for r in results))
 
     def memory(self) -> bytes:
-        memory = ffi().new("wasmtime_memory_t *", self.export("memory").of.memory)
+        item = self.export("memory")
+        memory = ffi().new("wasmtime_memory_t *", item.of.memory)
         size = lib().wasmtime_memory_data_size(self.context, memory)
         return bytes(ffi().buffer(lib().wasmtime_memory_data(self.context, memory), size))
 

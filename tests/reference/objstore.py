@@ -309,8 +309,13 @@ class ObjectStore:
         entry = self.entries.get(key)
         current = entry is not None and entry.record is record
         return ObjectStat(
-            key, len(record.value), record.version, entry.refs if entry and current else 0,
-            bool(entry and current and entry.pinned), record.created_ms, record.updated_ms,
+            key,
+            len(record.value),
+            record.version,
+            entry.refs if entry and current else 0,
+            bool(entry and current and entry.pinned),
+            record.created_ms,
+            record.updated_ms,
             dict(record.metadata),
         )
 

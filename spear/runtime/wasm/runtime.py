@@ -41,6 +41,7 @@ class WasmRuntime:
             memory_bytes_max=invocation.memory_bytes_max,
             output_bytes_max=invocation.output_bytes_max,
             log_bytes_max=invocation.log_bytes_max,
+            log_lines_max=invocation.log_lines_max,
             log_stdout=invocation.log_stdout,
             inline=invocation.inline,
         )

@@ -1,7 +1,9 @@
 """Artifacts: code by its sha256, kept once and ready to run.
 
 The rule: what is kept stays within a byte budget; the least recently used leaves first. An
-artifact in someone's hands goes on working after it left.
+artifact in someone's hands goes on working after it left. The budget counts the modules' own bytes:
+a program does not tell the size of its compiled code, which comes on top (often several times as
+much).
 """
 
 from __future__ import annotations

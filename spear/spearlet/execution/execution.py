@@ -86,13 +86,17 @@ class Execution:
 
     def advance(self, status: str) -> None:
         """Enters the next state. RuntimeError where the table has no such step."""
-        if status not in TRANSITIONS[self.status]:
-            raise RuntimeError(f"execution {self.id} cannot go from {self.status} to {status}")
+        self._check_step(status)
         self.status = status
 
+    def _check_step(self, status: str) -> None:
+        if status not in TRANSITIONS[self.status]:
+            raise RuntimeError(f"execution {self.id} cannot go from {self.status} to {status}")
+
     def finish(self, outcome: Outcome, output: bytes) -> None:
-        """Enters the outcome's terminal state and keeps what it says."""
-        self.advance(outcome.status)
+        """Keeps what the outcome says and then enters its terminal state, so that another thread
+        that sees the end sees all of it."""
+        self._check_step(outcome.status)
         self.cause, self.output = outcome.cause, output
         self.exit_code = None if outcome.exit_code < 0 else outcome.exit_code
         self.started_ns, self.duration_ns = outcome.started_ns, outcome.duration_ns
@@ -103,3 +107,4 @@ class Execution:
             self.error = ExecutionError(
                 outcome.cause.upper(), outcome.message, outcome.trap, tuple(outcome.backtrace)
             )
+        self.advance(outcome.status)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
+from spear.config import format_duration
 from spear.errors import NodeClosed, NotFound
-from spear.runtime.waiting import offload
-from spear.spearlet.execution.artifact import Artifact, Artifacts, digest_of
+from spear.runtime.waiting import within
 from spear.spearlet.execution.execution import RUNNING, TRANSITIONS, Execution
 from spear.spearlet.execution.history import History
+from spear.spearlet.execution.live import Live
+from spear.spearlet.execution.loader import Loader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,19 +24,12 @@ if TYPE_CHECKING:
 
     from spear.clock import Clock, Ids
     from spear.config import Config
-    from spear.runtime.interface import Run, Runtime
+    from spear.runtime.interface import Runtime
     from spear.runtime.invocation import Invocation
+    from spear.spearlet.execution.artifact import Artifact
 
 _SWEEP_MIN = 64  # live runs below which a start does not look for ended ones
-
-
-class Live:
-    """An accepted execution and its run."""
-
-    __slots__ = ("execution", "run")
-
-    def __init__(self, execution: Execution, run: Run) -> None:
-        self.execution, self.run = execution, run
+_CLOSED = "the node was closed"
 
 
 class Manager:
@@ -43,7 +38,7 @@ class Manager:
     def __init__(self, runtime: Runtime, clock: Clock, ids: Ids, config: Config) -> None:
         self._runtime, self._clock, self._ids = runtime, clock, ids
         self._node_name = config.node_name
-        self._artifacts = Artifacts(config.artifact_bytes_max)
+        self._loader = Loader(runtime, config.artifact_bytes_max)
         self._history = History(
             count_max=config.history_count_max,
             bytes_max=config.history_bytes_max,
@@ -57,16 +52,9 @@ class Manager:
         self._closed = False
 
     async def load(self, wasm: bytes) -> Artifact:
-        """The artifact of these bytes, compiled at most once while it is kept. Raises
-        ModuleInvalid, ModuleLimit."""
-        digest = digest_of(wasm)
-        with self._lock:
-            known = self._artifacts.find(digest)
-        if known is not None:
-            return known
-        program = await offload(lambda: self._runtime.load(wasm))
-        with self._lock:
-            return self._artifacts.add(Artifact(digest, wasm, program))
+        """The artifact of these bytes, compiled at most once while it is kept, also when many ask
+        at a time. Raises ModuleInvalid, ModuleLimit."""
+        return await self._loader.load(wasm)
 
     def start(self, artifact: Artifact, task_name: str, invocation: Invocation) -> Live:
         """Accepts and starts an execution. What cannot be started raises (NodeBusy, NodeClosed,
@@ -82,15 +70,20 @@ class Manager:
             invocation=invocation,
         )
         self._sweep()
-        live = Live(execution, self._runtime.start(artifact.program, invocation))
+        live = Live(execution)
+        run = self._runtime.start(artifact.program, invocation)
         execution.advance(RUNNING)
-        with self._lock:
-            self._live[execution.id] = live
+        live.begin(run)
+        self._keep(live)
         return live
 
-    async def wait(self, live: Live) -> Execution:
-        """The record once ended; giving up the wait leaves the guest alone."""
-        await live.run
+    async def wait(self, live: Live, timeout_ns: int | None = None) -> Execution:
+        """The record once ended; giving up the wait leaves the guest alone. TimeoutError."""
+        if timeout_ns is None:
+            await live
+        elif not await self._ended_by(live, self._clock.monotonic_ns() + timeout_ns):
+            waited = format_duration(timeout_ns)
+            raise TimeoutError(f"execution {live.execution.id} has not ended after {waited}")
         return self._settle(live)
 
     async def hold(self, live: Live) -> Execution:
@@ -98,10 +91,10 @@ class Manager:
         try:
             return await self.wait(live)
         except GeneratorExit:
-            live.run.cancel("the caller went away")
+            live.cancel("the caller went away")
             raise
         except BaseException:
-            live.run.cancel("the caller gave up waiting")
+            live.cancel("the caller gave up waiting")
             await self.wait(live)
             raise
 
@@ -110,18 +103,22 @@ class Manager:
         live = self._live.get(id)
         if live is None:
             return self.get(id)
-        live.run.cancel(reason)
+        live.cancel(reason)
         return await self.wait(live)
 
     def get(self, id: str) -> Execution:
         """The record as it is now. Raises NotFound."""
         live = self._live.get(id)
         if live is not None:
-            return self._settle(live) if live.run.done else live.execution
+            return self.look(live)
         found = self._history.get(id)
         if found is None:
             raise NotFound(f"no execution {id!r} is known here; ended ones are forgotten in time")
         return found
+
+    def look(self, live: Live) -> Execution:
+        """The record as it is now."""
+        return self._settle(live) if live.ended else live.execution
 
     def newest(self, status: str | None, count_max: int, before: str | None) -> list[Execution]:
         """Records from the newest on, made before the one with the id `before`."""
@@ -151,15 +148,41 @@ class Manager:
             return {
                 "executions": executions,
                 "history": self._history.stats(),
-                "artifacts": self._artifacts.stats(),
+                "artifacts": self._loader.stats(),
                 "runtime": self._runtime.stats(),
             }
 
     def close(self, grace_s: float) -> None:
         """Takes no more; waits up to `grace_s` for what runs, then ends it. Idempotent."""
-        self._closed = True
-        self._runtime.close(grace_s)
-        self._settle_ended(list(self._live.values()))
+        with self._lock:
+            self._closed = True
+            lives = list(self._live.values())
+        until_ns = self._clock.monotonic_ns() + int(grace_s * 1e9)
+        try:
+            for live in lives:
+                if live.run is not None:  # none begins any more
+                    live.run.wait(self._seconds_to(until_ns))
+        finally:
+            for live in lives:
+                live.cancel(_CLOSED)
+            self._runtime.close()
+            self._settle_ended(list(self._live.values()))
+
+    async def _ended_by(self, live: Live, until_ns: int) -> bool:
+        """Waits until the execution has ended or the clock's `until_ns` is there."""
+        if live.run is None:
+            await within(live.begun, self._seconds_to(until_ns))
+        return live.run is not None and await within(live.run, self._seconds_to(until_ns))
+
+    def _seconds_to(self, until_ns: int) -> float:
+        return max(0, until_ns - self._clock.monotonic_ns()) / 1e9
+
+    def _keep(self, live: Live) -> None:
+        with self._lock:
+            self._live[live.execution.id] = live
+            closed = self._closed
+        if closed:  # while it began, so that the close has not seen it
+            live.cancel(_CLOSED)
 
     def _sweep(self) -> None:
         """Settles what ended unseen; looks each time as many more are live as were left."""
@@ -170,12 +193,16 @@ class Manager:
 
     def _settle_ended(self, lives: Iterable[Live]) -> None:
         for live in lives:
-            if live.run.done:
+            if live.ended:
                 self._settle(live)
 
     def _settle(self, live: Live) -> Execution:
-        execution = live.execution
-        outcome, output = live.run.outcome, live.run.output
+        """The one place where an outcome becomes a record's end; the run has ended."""
+        execution, run = live.execution, live.run
+        if execution.ended:
+            return execution
+        assert run is not None
+        outcome, output = run.outcome, run.output
         with self._lock:
             if not execution.ended:
                 execution.finish(outcome, output)

@@ -216,7 +216,7 @@ def test_memory_grows_to_the_default_limit(node: Executor):
 
 
 def test_a_module_above_the_memory_limit_is_refused(node: Executor):
-    with pytest.raises(ModuleLimit, match=r"131072000 bytes, the limit is 67108864"):
+    with pytest.raises(ModuleLimit, match="125 MiB, the limit is 64 MiB"):
         node.start(guest("memory_over_limit"))
     _, outcome = finish(node, "memory_over_limit", memory_bytes_max=128 << 20)
     assert outcome.memory_bytes == 2000 * 65536

@@ -116,8 +116,15 @@ def test_a_view_or_snapshot_cannot_be_made_by_hand(store: ObjectStore) -> None:
 
 
 def test_get_stat_delete_and_refs_of_nothing_name_the_key(store: ObjectStore) -> None:
-    for call in (store.get, store.stat, store.delete, store.add_ref, store.remove_ref, store.pin,
-                 store.unpin):
+    for call in (
+        store.get,
+        store.stat,
+        store.delete,
+        store.add_ref,
+        store.remove_ref,
+        store.pin,
+        store.unpin,
+    ):
         with pytest.raises(ObjectNotFound, match="'nowhere'"):
             call(b"nowhere")
 
@@ -147,9 +154,7 @@ def test_what_is_no_contiguous_buffer_is_refused(store: ObjectStore, value: Any)
     assert len(store) == 0
 
 
-@pytest.mark.parametrize(
-    "metadata", [{"a": 1}, {1: "a"}, {"a": b"b"}, {"a": "b" * 65_536}]
-)
+@pytest.mark.parametrize("metadata", [{"a": 1}, {1: "a"}, {"a": b"b"}, {"a": "b" * 65_536}])
 def test_metadata_is_str_to_str_and_64_kib(store: ObjectStore, metadata: Any) -> None:
     with pytest.raises(InvalidArgument):
         store.put(b"k", b"v", metadata=metadata)
@@ -222,8 +227,13 @@ def test_a_version_is_a_u63(store: ObjectStore, version: int) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"bytes_max": 0}, {"bytes_max": -1}, {"bytes_max": BYTES_MAX_LIMIT + 1},
-     {"bytes_max": 9, "epoch": -1}, {"bytes_max": 9, "epoch": 1 << 23}],
+    [
+        {"bytes_max": 0},
+        {"bytes_max": -1},
+        {"bytes_max": BYTES_MAX_LIMIT + 1},
+        {"bytes_max": 9, "epoch": -1},
+        {"bytes_max": 9, "epoch": 1 << 23},
+    ],
 )
 def test_a_store_outside_its_limits_is_not_made(options: dict[str, int]) -> None:
     with pytest.raises(InvalidArgument):
@@ -450,7 +460,8 @@ def test_a_transaction_writes_all(store: ObjectStore) -> None:
     assert given[b"a"] > b
     assert given[b"new"] > given[b"a"]
     assert [(s.key, s.version) for s in store.list()] == [
-        (b"a", given[b"a"]), (b"new", given[b"new"])
+        (b"a", given[b"a"]),
+        (b"new", given[b"new"]),
     ]
 
 

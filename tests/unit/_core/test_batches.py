@@ -1,0 +1,120 @@
+"""Many runs of one module in one call."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import time
+
+import pytest
+
+from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit, NodeClosed
+from tests.guest_runs import executor, guest
+
+
+def test_every_run_of_a_batch_completes():
+    with executor(workers=2) as node:
+        batch = node.run_many(guest("noop"), 5000)
+        assert (len(batch), batch.completed, batch.failed) == (5000, 5000, 0)
+        assert batch.counts == {"exit": 5000}
+        assert set(batch.exit_codes) == {0}
+        assert all(duration > 0 for duration in batch.durations_ns)
+        assert 0 < max(batch.durations_ns) <= batch.duration_ns
+        assert node.stats()["live"] == 0
+
+
+def test_each_run_has_its_own_cause_and_code():
+    with executor(workers=2) as node:
+        batch = node.run_many(guest("exit_code"), 50, args=["exit_code", "3"])
+        assert batch.counts == {"exit": 50}
+        assert (batch.completed, set(batch.exit_codes)) == (0, {3})
+        batch = node.run_many(guest("divide"), 50)
+        assert batch.counts == {"trap": 50}
+        assert set(batch.exit_codes) == {-1}
+
+
+def test_input_reaches_every_run():
+    with executor() as node:
+        batch = node.run_many(guest("answer"), 20, args=["a"], env={"NAME": "x"}, stdin=b"one two")
+        assert batch.completed == 20
+
+
+def test_runs_that_wait_make_room_for_others_up_to_the_limit():
+    """Many more sleepers than may live at once: lanes wait for room and go on."""
+    with executor(workers=2, guests_max=8) as node:
+        batch = node.run_many(guest("sleeper"), 60, args=["sleeper", "5"])
+        assert batch.completed == 60
+
+
+def test_a_batch_waits_for_room_that_others_take():
+    with executor(workers=1, guests_max=2) as node:
+        others = [node.start(guest("sleeper"), args=["sleeper", "50"]) for _ in range(2)]
+        assert node.run_many(guest("noop"), 100).completed == 100
+        assert all(other.wait(20) for other in others)
+
+
+def test_a_deadline_holds_for_each_run():
+    with executor(workers=2) as node:
+        batch = node.run_many(guest("loop"), 6, args=["loop"], timeout_ns=30_000_000)
+        assert batch.counts == {"deadline": 6}
+
+
+def test_other_runs_go_on_beside_a_batch():
+    with executor(workers=1) as node:
+        done: list[int] = []
+        worker = threading.Thread(
+            target=lambda: done.append(node.run_many(guest("noop"), 100_000).completed)
+        )
+        worker.start()
+        run = node.start(guest("noop"))
+        assert run.wait(20)
+        worker.join(60)
+        assert done == [100_000]
+
+
+def test_close_ends_a_batch():
+    node = executor(workers=1, guests_max=4)
+    counts: list[dict[str, int]] = []
+    thread = threading.Thread(
+        target=lambda: counts.append(
+            node.run_many(guest("sleeper"), 100, args=["sleeper", "-1"]).counts
+        )
+    )
+    thread.start()
+    while node.stats()["live"] < 4:
+        time.sleep(0.001)
+    node.close()
+    thread.join(20)
+    assert counts == [{"cancelled": 100}]
+
+
+def test_an_interrupt_ends_a_batch():
+    with executor(workers=1) as node:
+        def interrupt() -> None:
+            while node.stats()["live"] == 0:
+                time.sleep(0.001)
+            _thread.interrupt_main()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            node.run_many(guest("sleeper"), 10, args=["sleeper", "-1"])
+        thread.join(20)
+        assert node.stats()["live"] == 0
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**12, 1.5, None])
+def test_a_count_outside_its_range_is_refused(count: object):
+    with executor() as node, pytest.raises(InvalidArgument, match="count="):
+        node.run_many(guest("noop"), count)  # type: ignore[arg-type]
+
+
+def test_what_a_run_would_refuse_a_batch_refuses():
+    with executor() as node:
+        with pytest.raises(ModuleInvalid, match="no function"):
+            node.run_many(guest("noop"), 2, entry="nowhere")
+        with pytest.raises(ModuleLimit, match="memory begins"):
+            node.run_many(guest("memory_over_limit"), 2)
+        node.close()
+        with pytest.raises(NodeClosed):
+            node.run_many(guest("noop"), 2)

@@ -1,0 +1,136 @@
+"""Warm instances: made once, called often."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+from spear.errors import GuestTrap, InvalidArgument, ModuleInvalid, ModuleLimit, NodeClosed
+from tests.guest_runs import engine, executor, guest
+
+
+def test_functions_take_and_give_integers():
+    with executor() as node:
+        add = node.instantiate(guest("add")).function("add")
+        assert (add.name, add.signature) == ("add", "(i32, i32) -> i32")
+        assert add(1, 2) == 3
+        assert add(-1, 5) == 4
+        assert add(2**32 - 1, 0) == -1
+        assert add(2**31 - 1, 1) == -(2**31)
+
+
+def test_an_instance_keeps_its_state_between_calls():
+    with executor() as node:
+        instance = node.instantiate(guest("add"))
+        add, count = instance.function("add"), instance.function("count")
+        before = count()
+        for _ in range(5):
+            add(1, 1)
+        assert count() == before + 5
+        assert node.instantiate(guest("add")).function("count")() == before
+
+
+@pytest.mark.parametrize("given", [(), (1,), (1, 2, 3)])
+def test_a_wrong_number_of_arguments_is_refused(given: tuple[int, ...]):
+    with executor() as node:
+        add = node.instantiate(guest("add")).function("add")
+        with pytest.raises(InvalidArgument, match=f"was given {len(given)} arguments"):
+            add(*given)
+
+
+@pytest.mark.parametrize("given", [2**32, -(2**31) - 1])
+def test_a_value_outside_its_type_is_refused(given: int):
+    with executor() as node:
+        add = node.instantiate(guest("add")).function("add")
+        with pytest.raises(InvalidArgument, match="no 32-bit integer"):
+            add(given, 0)
+        with pytest.raises(TypeError):
+            add("1", 0)
+        assert add(1, 1) == 2
+
+
+def test_an_unknown_function_is_named_with_those_there_are():
+    with executor() as node:
+        instance = node.instantiate(guest("add"))
+        with pytest.raises(ModuleInvalid, match="'sub'; exported: .*add"):
+            instance.function("sub")
+
+
+def test_a_trap_says_where_and_spends_the_instance():
+    with executor() as node:
+        instance = node.instantiate(guest("unreachable"))
+        start = instance.function("_start")
+        with pytest.raises(GuestTrap, match="unreachable code reached") as caught:
+            start()
+        outcome = caught.value.outcome
+        assert [frame.function for frame in outcome.backtrace] == ["give_up", "work", "_start"]
+        assert [line.message for line in instance.read_logs()][0] == "about to give up"
+        assert instance.read_output() == b"half a li"
+        with pytest.raises(InvalidArgument, match="spent"):
+            start()
+        with pytest.raises(InvalidArgument, match="spent"):
+            instance.function("_start")
+
+
+def test_an_endless_call_is_ended_at_its_deadline_also_by_a_fresh_executor():
+    with executor() as node, pytest.raises(GuestTrap, match="deadline of 0.05 s"):
+        node.instantiate(guest("start_loop"), timeout_ns=50_000_000)
+
+
+def test_a_module_that_may_wait_is_refused_by_name():
+    with executor() as node, pytest.raises(InvalidArgument, match="sleep_ms"):
+        node.instantiate(guest("sleeper"))
+
+
+def test_memory_above_the_limit_is_refused():
+    with executor() as node, pytest.raises(ModuleLimit, match="memory begins"):
+        node.instantiate(guest("memory_over_limit"))
+
+
+def test_a_closed_instance_and_a_closed_executor_refuse():
+    with executor() as node:
+        instance = node.instantiate(guest("add"))
+        add = instance.function("add")
+        instance.close()
+        instance.close()
+        with pytest.raises(InvalidArgument, match="closed"):
+            add(1, 2)
+        node.close()
+        with pytest.raises(NodeClosed):
+            node.instantiate(guest("add"))
+
+
+def test_instances_free_their_memory():
+    with executor() as node:
+        for _ in range(50):
+            node.instantiate(guest("add")).function("add")(1, 2)
+        gc.collect()
+        stats = engine().stats()
+        assert stats["memories_idle"] == stats["memories_made"]
+
+
+def test_one_thread_at_a_time():
+    """Calls from several threads either run or are refused; none is lost or mixed."""
+    with executor() as node:
+        instance = node.instantiate(guest("add"))
+        add, count = instance.function("add"), instance.function("count")
+        before, done, refused = count(), [0] * 4, [0] * 4
+
+        def work(number: int) -> None:
+            for value in range(2000):
+                try:
+                    assert add(number, value) == number + value
+                    done[number] += 1
+                except RuntimeError as error:
+                    assert "another thread" in str(error)
+                    refused[number] += 1
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(done) + sum(refused) == 8000
+        assert count() == before + sum(done)
