@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class UsageError(Exception):
@@ -46,8 +46,11 @@ class Parsed:
         return found[-1] if found else None
 
 
-def parse(arguments: Sequence[str], options: Sequence[Option]) -> Parsed:
-    """Splits the arguments. Raises UsageError."""
+def parse(
+    arguments: Sequence[str], options: Sequence[Option], unserved: Mapping[str, str] | None = None
+) -> Parsed:
+    """Splits the arguments; `unserved` maps flags that are understood but not served to the
+    reason. Raises UsageError."""
     known = {option.flag: option for option in options}
     parsed = Parsed()
     words = iter(arguments)
@@ -56,7 +59,7 @@ def parse(arguments: Sequence[str], options: Sequence[Option]) -> Parsed:
             parsed.rest = list(words)
         elif word.startswith("-") and word != "-":
             flag, given, value = word.partition("=")
-            option = known.get(flag) or _unknown(flag, known)
+            option = known.get(flag) or _unknown(flag, known, unserved or {})
             _keep(parsed, option, value if given else next(words, None))
         else:
             parsed.operands.append(word)
@@ -71,9 +74,23 @@ def _keep(parsed: Parsed, option: Option, value: str | None) -> None:
     parsed.values.setdefault(option.attribute, []).append(value)
 
 
-def _unknown(flag: str, known: dict[str, Option]) -> Option:
+def _unknown(flag: str, known: Mapping[str, Option], unserved: Mapping[str, str]) -> Option:
+    if flag in unserved:
+        raise UsageError(f"{flag} is not served by this build: {unserved[flag]}")
     import difflib
 
-    nearest = difflib.get_close_matches(flag, known, 1, cutoff=0.5)
+    nearest = difflib.get_close_matches(flag, known, 1, cutoff=0.7)
     advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
     raise UsageError(f"no option {flag}: {advice}")
+
+
+def asks_for(arguments: Sequence[str], flag: str, value: str) -> bool:
+    """Whether `flag` has `value` in arguments that need not be well formed; the last counts."""
+    own = list(arguments[: arguments.index("--")]) if "--" in arguments else list(arguments)
+    said = ""
+    for word, following in zip(own, [*own[1:], ""], strict=True):
+        if word == flag:
+            said = following
+        elif word.startswith(f"{flag}="):
+            said = word.removeprefix(f"{flag}=")
+    return said == value

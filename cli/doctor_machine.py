@@ -11,8 +11,8 @@ from pathlib import Path
 from spear import config as configuration
 from spear.cli.finding import Finding
 from spear.clock import Clock
-from spear.config import Config
-from spear.errors import InvalidArgument
+from spear.config import Config, Refusal
+from spear.errors import SpearError
 
 _MAPS_PER_GUEST = 6
 _PAGEMAP_SCAN = 0xC0606610  # _IOWR('f', 16, struct pm_scan_arg)
@@ -20,14 +20,37 @@ _PM_SCAN_ARG_BYTES = 96
 _MACHINES = ("x86_64", "aarch64")
 
 
-def machine_findings() -> list[Finding]:
+def machine_findings(config_path: str | None = None) -> list[Finding]:
     """All probes, in the order in which they matter."""
     found = [_python(), _system(), _engine(), _executor(), _cores()]
+    config, refused = load_config(config_path)
+    found += [_maps(config), _pagemap()]
+    return [*found, *(refused or [_configuration(config_path)]), _cache(config)]
+
+
+def load_config(path: str | None) -> tuple[Config, list[Finding]]:
+    """The configuration and what of it a run would refuse. Where the file cannot be understood
+    the defaults stand in, unless it was asked for. Raises InvalidArgument, NotFound."""
+    refusals: list[Refusal] = []
+    defaults = {"node_name": Clock().host_name()}
     try:
-        config = configuration.load(defaults={"node_name": Clock().host_name()})
-    except InvalidArgument as error:
-        return [*found, Finding("configuration", "missing", str(error), "spear config show")]
-    return [*found, _maps(config), _pagemap(), _configuration(), _cache(config)]
+        config = configuration.load(path, defaults=defaults, refusals=refusals)
+    except SpearError as error:
+        if path is not None:
+            raise
+        config = configuration.load(defaults=defaults, environ={}, refusals=refusals)
+        return config, [Finding("configuration", "refused", str(error), "correct the file")]
+    return config, [
+        Finding("configuration", "refused", refusal.reason, _remedy(refusal))
+        for refusal in refusals
+    ]
+
+
+def _remedy(refusal: Refusal) -> str:
+    kind, _, name = refusal.source.partition(" ")
+    return (
+        f"unset {name}" if kind == "environment" else f"correct or remove {refusal.key} in {name}"
+    )
 
 
 def _python() -> Finding:
@@ -104,10 +127,11 @@ def _pagemap_scan() -> bool:
     return True
 
 
-def _configuration() -> Finding:
-    path = configuration.file_path(None)
+def _configuration(config_path: str | None) -> Finding:
+    path = configuration.file_path(config_path)
     known = os.path.exists(path)
-    return Finding("configuration", "ok", path if known else f"defaults (no {path})")
+    missing = f"defaults (no {path or 'home folder'})"
+    return Finding("configuration", "ok", path if known else missing)
 
 
 def _cache(config: Config) -> Finding:

@@ -3,37 +3,42 @@ that cannot run still gets an answer."""
 
 from __future__ import annotations
 
-from spear import config as configuration
 from spear._core import wasmfile
 from spear._core.wasmfile import WasmFile
+from spear.cli.doctor_machine import load_config
 from spear.cli.finding import Finding
-from spear.clock import Clock
-from spear.config import format_size
-from spear.errors import InvalidArgument, ModuleInvalid, SpearError
+from spear.config import format_size, show_size
+from spear.errors import InvalidArgument, ModuleInvalid, NotFound, SpearError
 
 _SMALLER = "with clang or zig cc: -Wl,-z,stack-size=65536; it starts faster and takes less memory"
 
 
-def module_findings(path: str) -> list[Finding]:
-    """Raises InvalidArgument where the file cannot be read."""
+def module_findings(path: str, config_path: str | None = None) -> list[Finding]:
+    """Raises NotFound where there is no such file, InvalidArgument where it cannot be read."""
+    config, refused = load_config(config_path)
     try:
         with open(path, "rb") as file:
             wasm = file.read()
+    except FileNotFoundError as error:
+        raise NotFound(f"cannot read {path!r}: {error.strerror}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidArgument(f"cannot read {path!r}: {reason}") from error
     try:
         module = wasmfile.scan(wasm)
     except ModuleInvalid as error:
-        return [Finding("module", "missing", str(error))]
-    return [*_declared(wasm, module), *_engine_says(wasm)]
+        return [Finding("module", "missing", str(error)), *refused]
+    declared = _declared(wasm, module, config.memory_bytes_max)
+    return [*declared, *_engine_says(wasm, len(module.imports)), *refused]
 
 
-def _declared(wasm: bytes, module: WasmFile) -> list[Finding]:
+def _declared(wasm: bytes, module: WasmFile, memory_bytes_max: int) -> list[Finding]:
+    count = module.function_count
+    functions = "1 function" if count == 1 else f"{count} functions"
     found = [
-        Finding("module", "ok", f"core wasm, {len(wasm)} bytes, {module.function_count} functions"),
+        Finding("module", "ok", f"core wasm, {show_size(len(wasm))}, {functions}"),
         _shape(module),
-        _memory(module),
+        _memory(module, memory_bytes_max),
         _entry(module),
         Finding("imports", "ok", _imports(module) or "none"),
     ]
@@ -44,32 +49,41 @@ def _declared(wasm: bytes, module: WasmFile) -> list[Finding]:
 
 
 def _shape(module: WasmFile) -> Finding:
-    found = f"{module.shape}: begins with {format_size(module.memory_min_bytes)} of memory"
+    most = show_size(wasmfile.SMALL_MEMORY_BYTES_MAX)
     if module.shape == "small":
-        return Finding("shape", "ok", found)
-    return Finding("shape", "note", found, _SMALLER)
+        return Finding("shape", "ok", f"small: begins with at most {most}")
+    return Finding("shape", "note", f"large: begins with more than {most}", _SMALLER)
 
 
-def _memory(module: WasmFile) -> Finding:
+def _memory(module: WasmFile, bytes_max: int) -> Finding:
     advice = "hostcalls that pass pointers answer -EFAULT: export it under the name memory"
     if not module.memories:
         return Finding("memory", "note", "none", advice)
     low, high, imported = module.memories[0]
-    found = f"{low} to {'any number of' if high is None else high} pages of 64 KiB"
+    found = f"{show_size(low * wasmfile.PAGE_BYTES)} at start, {show_size(bytes_max)} allowed"
+    if high is not None:
+        found += f", {show_size(high * wasmfile.PAGE_BYTES)} is the most it takes"
     if len(module.memories) > 1:
         return Finding("memory", "missing", f"{len(module.memories)} memories", "build with one")
     if imported:
         return Finding("memory", "missing", f"imported, {found}", "the module must have its own")
+    if low * wasmfile.PAGE_BYTES > bytes_max:
+        needed = format_size(low * wasmfile.PAGE_BYTES)
+        return Finding("memory", "missing", found, f"spear run --memory {needed}")
     if ("memory", "memory", None) not in module.exports:
         return Finding("memory", "note", f"not exported, {found}", advice)
     return Finding("memory", "ok", found)
 
 
 def _entry(module: WasmFile) -> Finding:
-    names = [name for name, kind, _ in module.exports if kind == "func"]
-    if ("_start", "func", "() -> ()") in module.exports:
+    signatures = {name: said for name, kind, said in module.exports if kind == "func"}
+    signature = signatures.get("_start")
+    if signature == "() -> ()":
         return Finding("entry", "ok", "_start")
-    found = f"no _start; exported functions: {', '.join(names) or 'none'}"
+    if signature is not None:
+        found = f"function '_start' is {signature}; an entry is () -> ()"
+        return Finding("entry", "missing", found, "build a command whose _start takes nothing")
+    found = f"no _start; exported functions: {', '.join(signatures) or 'none'}"
     return Finding("entry", "missing", found, "build a command, not a library (reactor)")
 
 
@@ -80,7 +94,7 @@ def _imports(module: WasmFile) -> str:
     return "; ".join(f"{name}: {', '.join(sorted(found))}" for name, found in by_module.items())
 
 
-def _engine_says(wasm: bytes) -> list[Finding]:
+def _engine_says(wasm: bytes, import_count: int) -> list[Finding]:
     """Compiles it as a run would, without the cache."""
     try:
         from spear._core.engine import Engine
@@ -90,16 +104,9 @@ def _engine_says(wasm: bytes) -> list[Finding]:
         return [Finding("engine", "missing", str(error), "spear doctor")]
     except SpearError as error:
         return [Finding("engine", "missing", str(error))]
-    found = [Finding("engine", "ok", "accepts it"), _limit(module.memory_min_bytes)]
+    found = [Finding("engine", "ok", "accepts it")]
     if module.unserved:
-        advice = "calls of these answer -ENOSYS"
-        found.append(Finding("unserved", "note", ", ".join(module.unserved), advice))
+        names = ", ".join(sorted(module.unserved))
+        said = f"{len(module.unserved)} of {import_count} imports: {names}"
+        found.append(Finding("unserved", "note", said, "calls of these answer -ENOSYS"))
     return found
-
-
-def _limit(memory_bytes: int) -> Finding:
-    limit = configuration.load(defaults={"node_name": Clock().host_name()}).memory_bytes_max
-    found = f"{format_size(memory_bytes)} at start, {format_size(limit)} allowed"
-    if memory_bytes <= limit:
-        return Finding("memory limit", "ok", found)
-    return Finding("memory limit", "missing", found, "spear run --memory raises it")

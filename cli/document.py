@@ -1,6 +1,7 @@
 """The JSON document of `spear run --output json`.
 
-The rule: one document whatever happens, with the same keys; null where there is nothing to say.
+The rule: one document whatever happens, with the keys of the one template; null, 0 or empty where
+there is nothing to say.
 What never became an execution has the status `refused`, so that a guest's own exit code 125 is
 told apart.
 """
@@ -18,18 +19,58 @@ if TYPE_CHECKING:
 LEVELS = ("trace", "debug", "info", "warn", "error")
 
 
+def _template() -> dict[str, Any]:
+    """Every key, in order, with what it holds where nothing came to be."""
+    return {
+        "execution_id": None,
+        "status": "refused",
+        "cause": "refused",
+        "exit_code": None,
+        "error": None,
+        "backtrace": [],
+        "output": "",
+        "output_encoding": "utf-8",
+        "output_bytes": 0,
+        "logs": [],
+        "log_lines": 0,
+        "log_lost": 0,
+        "log_truncated": False,
+        "times": dict.fromkeys(("created_ms", "started_ms", "finished_ms", "duration_ms")),
+        "limits": dict.fromkeys(("timeout_ms", "memory_bytes", "output_bytes", "log_bytes")),
+        "memory_bytes": 0,
+        "input_bytes": 0,
+        "task": None,
+        "node": None,
+        "artifact": dict.fromkeys(("sha256", "shape", "source")),
+        "durability": None,
+        "warnings": [],
+    }
+
+
+def _filled(found: dict[str, Any]) -> dict[str, Any]:
+    """The template with what was found; RuntimeError for a key it does not have."""
+    content = _template()
+    for key, value in found.items():
+        if key not in content:
+            raise RuntimeError(f"the document has no key {key!r}")
+        if isinstance(content[key], dict) and set(content[key]) != set(value):
+            raise RuntimeError(f"{key!r} of the document has the keys {list(content[key])}")
+        content[key] = value
+    return content
+
+
 def of_execution(
     execution: Execution, program: Program, logs: Sequence[LogLine], warnings: Sequence[str]
 ) -> dict[str, Any]:
     """Everything the record says; times in Unix milliseconds, sizes in bytes."""
     error = execution.error
     text, encoding = _text(execution.output)
-    return {
+    return _filled({
         "execution_id": execution.id,
         "status": execution.status,
         "cause": execution.cause,
         "exit_code": execution.exit_code,
-        "error": error and {"code": error.code, "message": error.message, "trap": error.trap},
+        "error": error and _error(error.code, error.message, error.trap, ""),
         "backtrace": [
             {"function": frame.function, "index": frame.index, "offset": frame.offset}
             for frame in (error.backtrace if error else ())
@@ -52,24 +93,16 @@ def of_execution(
         },
         "durability": execution.durability,
         "warnings": list(warnings),
-    }  # fmt: skip
+    })  # fmt: skip
 
 
-def of_refusal(error: Exception, sentence: str, hint: str) -> dict[str, Any]:
+def of_refusal(code: str, sentence: str, hint: str) -> dict[str, Any]:
     """Where no execution came to be."""
-    return {
-        "execution_id": None,
-        "status": "refused",
-        "cause": "refused",
-        "exit_code": None,
-        "error": {"code": _code(error), "message": sentence, "trap": "", "hint": hint},
-        "backtrace": [],
-        "output": "",
-        "output_encoding": "utf-8",
-        "output_bytes": 0,
-        "logs": [],
-        "warnings": [],
-    }
+    return _filled({"error": _error(code, sentence, "", hint)})
+
+
+def _error(code: str, message: str, trap: str, hint: str) -> dict[str, str]:
+    return {"code": code, "message": message, "trap": trap, "hint": hint}
 
 
 def dump(document: dict[str, Any]) -> bytes:
@@ -78,7 +111,7 @@ def dump(document: dict[str, Any]) -> bytes:
     return json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def _code(error: Exception) -> str:
+def code_of(error: Exception) -> str:
     """ModuleInvalid -> MODULE_INVALID."""
     name = type(error).__name__
     return "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper()

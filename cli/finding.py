@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """One thing looked at. `verdict`: ok, note (works, could be better) or missing."""
+    """One thing looked at. `verdict`: ok, note (works, could be better), missing, or refused."""
 
     name: str
     verdict: str

@@ -10,7 +10,7 @@ import os
 
 from spear import config as configuration
 from spear.cli import document, exits, terminal
-from spear.cli.arguments import Option, UsageError, parse
+from spear.cli.arguments import Option, UsageError, asks_for, parse
 from spear.clock import Clock
 from spear.errors import EngineUnavailable, InvalidArgument, ModuleInvalid, ModuleLimit, SpearError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spear.config import Config
     from spear.runtime.interface import Frame, LogLine, Program
     from spear.spearlet.execution.artifact import Artifact
-    from spear.spearlet.execution.execution import Execution
+    from spear.spearlet.execution.execution import Execution, ExecutionError
     from spear.spearlet.handle import Progress, SyncHandle
     from spear.spearlet.node import SyncSpearlet
 
@@ -36,21 +36,43 @@ OPTIONS = (
     Option("--output", "text|json", "json: one document with the record, the output and the log.",
            choices=("text", "json")),
 )  # fmt: skip
+_ONE_RUN = "a run has one guest and one try; repeat it from the shell, or use spear.Spearlet"
+_NO_RECORD = "executions are not recorded"
+UNSERVED = {
+    "--set": "tasks have no config here (no MCP, no models); settings are in --config FILE",
+    "--fuel": "guests are limited by wall time (--timeout), not by instructions",
+    "--dir": "guests see no files; --input FILE is the guest's stdin",
+    "--repeat": _ONE_RUN,
+    "--parallel": _ONE_RUN,
+    "--deterministic": "guests see the real clock and real randomness",
+    "--seed": "guests see the real clock and real randomness",
+    "--trace": _NO_RECORD,
+    "--replay": _NO_RECORD,
+}
 _READ_BYTES = 1 << 16
+_LOG_LINES_MAX = 1 << 18  # a burst of this length is shown in full
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the verb and gives the exit code."""
-    terminal.occupy_closed()
+    """Runs the verb and gives the exit code. Raises OSError where stdout cannot be written."""
     parsed = None
     try:
-        parsed = parse(arguments, OPTIONS)
+        parsed = parse(arguments, OPTIONS, UNSERVED)
         return _run(parsed)
     except KeyboardInterrupt:
-        return exits.INTERRUPTED
+        refusal, code = ("INTERRUPTED", "interrupted", ""), exits.INTERRUPTED
     except (SpearError, UsageError) as error:
-        _refuse(error, as_json=parsed is not None and parsed.last("output") == "json")
-        return exits.COULD_NOT
+        refusal = (document.code_of(error), str(error), _hint(error, parsed))
+        code = exits.COULD_NOT
+    if asks_for(arguments, "--output", "json") if parsed is None else _as_json(parsed):
+        terminal.write(terminal.STDOUT, document.dump(document.of_refusal(*refusal)))
+    else:
+        terminal.say_error(*refusal[1:])
+    return code
+
+
+def _as_json(parsed: Parsed) -> bool:
+    return parsed.last("output") == "json"
 
 
 def _run(parsed: Parsed) -> int:
@@ -60,17 +82,17 @@ def _run(parsed: Parsed) -> int:
     config = _config(parsed)
     with SyncSpearlet(config=config) as node:
         artifact = node.load(path)
-        as_json = parsed.last("output") == "json"
-        screen = JsonScreen() if as_json else TextScreen()
+        screen = JsonScreen() if _as_json(parsed) else TextScreen()
         if artifact.program.warning:
             screen.warn(artifact.program.warning)
-        handle = _start(node, artifact, path, parsed, log_stdout=as_json)
+        handle = _start(node, artifact, path, parsed)
         try:
             code = _follow(handle, screen)
         except BrokenPipeError:
-            return exits.of_execution(handle.cancel("stdout was closed"))
+            handle.cancel("stdout was closed")
+            raise
         execution = handle.wait()
-        screen.close(execution, artifact.program)
+        screen.close(execution, artifact.program, code)
         return exits.of_execution(execution) if code is None else code
 
 
@@ -84,7 +106,7 @@ def _operand(parsed: Parsed) -> str:
 
 
 def _config(parsed: Parsed) -> Config:
-    """The node's configuration; one guest needs room for one."""
+    """The node's configuration; one guest needs room for one, unless more is asked for."""
     flags: dict[str, tuple[str, object]] = {}
     for key, attribute in (("limits.timeout", "timeout"), ("limits.memory", "memory")):
         value = parsed.last(attribute)
@@ -93,13 +115,13 @@ def _config(parsed: Parsed) -> Config:
     config = configuration.load(
         parsed.last("config"), flags=flags, defaults={"node_name": Clock().host_name()}
     )
-    config.guests_max = config.workers = 1
+    for key in ("executor.workers", "executor.max_parked"):
+        if config.sources[key] == "default":
+            config.set(key, 1, "spear run")
     return config
 
 
-def _start(
-    node: SyncSpearlet, artifact: Artifact, path: str, parsed: Parsed, *, log_stdout: bool
-) -> SyncHandle:
+def _start(node: SyncSpearlet, artifact: Artifact, path: str, parsed: Parsed) -> SyncHandle:
     """Lines of stdout are log lines too where the log is all that is shown."""
     return node.start(
         artifact,
@@ -107,8 +129,9 @@ def _start(
         args=parsed.rest,
         env=_environment(parsed.values.get("env", [])),
         input=_input(parsed.last("input"), node.config),
-        timeout=node.config.text("limits.timeout"),
-        log_stdout=log_stdout,
+        timeout=node.config.timeout_ns / 1e9,
+        log_lines_max=_LOG_LINES_MAX,
+        log_stdout=_as_json(parsed),
     )
 
 
@@ -178,6 +201,9 @@ def _interrupt(handle: SyncHandle, screen: TextScreen | JsonScreen) -> int:
 class TextScreen:
     """stdout to stdout, log lines and stderr to stderr, as they come."""
 
+    def __init__(self) -> None:
+        self._line_open = False  # the last line of stdout has no newline yet
+
     def warn(self, warning: str) -> None:
         terminal.say(f"warning: {warning}\n")
 
@@ -186,19 +212,21 @@ class TextScreen:
             if line.stream != "stdout":  # those bytes go to stdout themselves
                 terminal.say(_prefixed(line))
         terminal.write(terminal.STDOUT, progress.output)
+        if progress.output:
+            self._line_open = not progress.output.endswith(b"\n")
 
-    def close(self, execution: Execution, program: Program) -> None:
-        if execution.log_lost:
-            self.warn(f"{execution.log_lost} log lines came too fast to be shown")
-        if execution.log_truncated:
-            self.warn("the log reached its limit (limits.log); the rest is cut off")
+    def close(self, execution: Execution, program: Program, code: int | None) -> None:
+        """`code` is given where the end was not the guest's."""
         error = execution.error
-        if error is None or error.code == "EXIT":
-            return
-        terminal.say(f"error: {error.message or error.code.lower()}\n{_places(error.backtrace)}")
-        hint = _HINTS.get(error.code)
-        if hint:
-            terminal.say(f"hint: {hint}\n")
+        failed = error is not None and error.code != "EXIT"
+        if failed and self._line_open and terminal.is_terminal(terminal.STDOUT):
+            terminal.say("\n")
+        for warning in _warnings(execution):
+            self.warn(warning)
+        if code == exits.INTERRUPTED:
+            terminal.say_error("interrupted")
+        elif code is None and failed and error is not None:
+            _say_end(error)
 
 
 class JsonScreen:
@@ -214,14 +242,36 @@ class JsonScreen:
     def show(self, progress: Progress) -> None:
         self._logs += progress.logs
 
-    def close(self, execution: Execution, program: Program) -> None:
-        _print(document.of_execution(execution, program, self._logs, self._warnings))
+    def close(self, execution: Execution, program: Program, code: int | None) -> None:
+        warnings = [*self._warnings, *_warnings(execution)]
+        content = document.of_execution(execution, program, self._logs, warnings)
+        terminal.write(terminal.STDOUT, document.dump(content))
+
+
+def _warnings(execution: Execution) -> list[str]:
+    """What of the log is not shown."""
+    found = []
+    if execution.log_lost:
+        lines = "1 log line" if execution.log_lost == 1 else f"{execution.log_lost} log lines"
+        found.append(f"{lines} came too fast to be shown")
+    if execution.log_truncated:
+        found.append("the log reached its limit (limits.log); the rest is cut off")
+    return found
 
 
 _HINTS = {
     "DEADLINE": "--timeout gives it more time",
     "OUTPUT_LIMIT": "limits.output in the configuration allows more",
 }
+
+
+def _say_end(error: ExecutionError) -> None:
+    """Where it was is shown where that helps: after a trap, and for what ran too long."""
+    places = _places(error.backtrace) if error.code in ("TRAP", "DEADLINE") else ""
+    terminal.say(f"error: {error.message or error.code.lower()}\n{places}")
+    hint = _HINTS.get(error.code)
+    if hint:
+        terminal.say(f"hint: {hint}\n")
 
 
 def _places(backtrace: Sequence[Frame]) -> str:
@@ -245,19 +295,11 @@ def _prefixed(line: LogLine) -> str:
     return "".join(f"{mark}{part}\n" for part in parts)
 
 
-def _refuse(error: SpearError | UsageError, *, as_json: bool) -> None:
-    hint = _hint(error)
-    if as_json:
-        _print(document.of_refusal(error, str(error), hint))
-    else:
-        terminal.say_error(str(error), hint)
-
-
-def _hint(error: Exception) -> str:
+def _hint(error: Exception, parsed: Parsed | None) -> str:
     if isinstance(error, UsageError):
         return "spear run --help shows the options"
-    if isinstance(error, ModuleLimit) and "memory" in str(error):
-        return "--memory raises the limit, as in --memory 256MiB"
+    if isinstance(error, ModuleLimit) and parsed is not None:
+        return _memory_hint(parsed)
     if isinstance(error, ModuleInvalid):
         return "spear doctor FILE.wasm shows what the module is and needs"
     if isinstance(error, EngineUnavailable):
@@ -265,10 +307,15 @@ def _hint(error: Exception) -> str:
     return ""
 
 
-def _print(content: dict[str, object]) -> None:
+def _memory_hint(parsed: Parsed) -> str:
+    """The --memory that the module needs, where memory is what it lacks."""
+    from spear._core import wasmfile
+
     try:
-        terminal.write(terminal.STDOUT, document.dump(content))
-    except BrokenPipeError:
-        return
-    except OSError as error:
-        terminal.say_error(f"cannot write the document: {error.strerror}")
+        with open(parsed.operands[0], "rb") as file:
+            needed = wasmfile.scan(file.read()).memory_min_bytes
+    except (OSError, SpearError):
+        return ""
+    if needed <= _config(parsed).memory_bytes_max:
+        return ""
+    return f"--memory {configuration.format_size(needed)} is enough for it to start"

@@ -6,6 +6,8 @@ is never run from here: main.py goes to its file at once.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 
 import click
@@ -16,6 +18,7 @@ from spear.cli.run import OPTIONS as RUN_OPTIONS
 from spear.errors import SpearError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
+_CONFIG = click.option("--config", "path", metavar="FILE", help="Instead of ~/.spear/config.toml.")
 _OUTPUT = click.option(
     "--output", type=click.Choice(["table", "json"]), default="table", help="How to show it."
 )
@@ -52,22 +55,24 @@ def run(**_: object) -> None:
 
     \b
     Exit codes: the guest's own; 124 wall time; 130 interrupted; 134 trap;
-    137 ended for another limit, or cancelled; 125 SPEAR could not run it.
+    137 ended for another limit, or cancelled (as when nobody reads stdout any
+    more); 125 SPEAR could not run it.
     """
 
 
 @spear.command()
 @click.argument("file", required=False, type=click.Path())
+@_CONFIG
 @_OUTPUT
 @click.pass_context
-def doctor(context: click.Context, file: str | None, output: str) -> None:
+def doctor(context: click.Context, file: str | None, path: str | None, output: str) -> None:
     """Show what this machine offers, what is missing and how to get it.
 
     With FILE.wasm: what that module is, what it needs, and whether it can run here.
     """
     from spear.cli import doctor as verb
 
-    context.exit(verb.main(file, as_json=output == "json"))
+    context.exit(verb.main(file, path, as_json=output == "json"))
 
 
 @spear.group()
@@ -76,7 +81,7 @@ def config() -> None:
 
 
 @config.command("show")
-@click.option("--config", "path", metavar="FILE", help="Instead of ~/.spear/config.toml.")
+@_CONFIG
 @_OUTPUT
 @click.pass_context
 def config_show(context: click.Context, path: str | None, output: str) -> None:
@@ -103,7 +108,17 @@ def completion(context: click.Context, shell: str) -> None:
 
 
 def invoke(arguments: Sequence[str]) -> int:
-    """Runs the tree; errors become one sentence and the contract's exit codes."""
+    """Runs the tree; errors become one sentence and the contract's exit codes. Raises OSError
+    where stdout cannot be written."""
+    said = io.StringIO()  # what click prints goes out by the same door as all else
+    try:
+        with contextlib.redirect_stdout(said):
+            return _invoke(arguments)
+    finally:
+        terminal.write(terminal.STDOUT, said.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def _invoke(arguments: Sequence[str]) -> int:
     try:
         result = spear.main(list(arguments), prog_name="spear", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -117,5 +132,5 @@ def invoke(arguments: Sequence[str]) -> int:
         return exits.INTERRUPTED
     except SpearError as error:
         terminal.say_error(str(error))
-        return exits.FAILED
+        return exits.of_error(error)
     return result if isinstance(result, int) else exits.OK

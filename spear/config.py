@@ -2,15 +2,16 @@
 
 The rule: defaults < file < environment < flags, key by key; read once, at start. SETTINGS is the
 one list. A key this build does not serve is refused with the reason, an unknown one with the
-nearest known name: nothing is accepted that does nothing. Only exact environment names are looked
-up, since orchestrators invent others that begin alike.
+nearest known name: nothing is accepted that does nothing; who only looks collects the refusals and
+goes on. Only exact environment names are looked up, since orchestrators invent others that begin
+alike.
 """
 
 from __future__ import annotations
 
 import os
 
-from spear.errors import InvalidArgument
+from spear.errors import InvalidArgument, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,14 @@ def format_size(count: int) -> str:
         if count and count % unit == 0:
             return f"{count // unit}{name}"
     return str(count)
+
+
+def show_size(count: int) -> str:
+    """The size as a person reads it, to a tenth: `125 MiB`, `3.3 KiB`, `126 bytes`."""
+    for name, unit in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= unit:
+            return f"{count / unit:.1f}".removesuffix(".0") + f" {name}"
+    return f"{count} byte{'' if count == 1 else 's'}"
 
 
 _KINDS: dict[str, tuple[Callable[[object], Any], Callable[[Any], str]]] = {
@@ -187,6 +196,15 @@ UNSERVED: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
+class Refusal:
+    """What a file or the environment says and is not taken: `reason` is a whole sentence."""
+
+    __slots__ = ("key", "reason", "source")
+
+    def __init__(self, key: str, source: str, reason: str) -> None:
+        self.key, self.source, self.reason = key, source, reason
+
+
 class Config:
     """The effective values, one attribute a setting, and for each key where it came from."""
 
@@ -216,7 +234,7 @@ class Config:
         try:
             found = setting.parse(value)
         except InvalidArgument as error:
-            raise InvalidArgument(f"{key} ({source}): {error}") from None
+            raise InvalidArgument(f"{_named(key, source)}: {error}") from None
         setattr(self, setting.attribute, found)
         self.sources[key] = source
 
@@ -249,16 +267,18 @@ def load(
     flags: Mapping[str, tuple[str, object]] | None = None,
     defaults: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
+    refusals: list[Refusal] | None = None,
 ) -> Config:
     """Reads all sources. `flags` maps a key to (the flag's name, its value); `defaults` are those
-    that depend on the machine (`node_name`). Raises InvalidArgument."""
+    that depend on the machine (`node_name`). What a file or the environment says wrongly goes to
+    `refusals` where given, else it is raised. Raises InvalidArgument, NotFound (no such file)."""
     environ = os.environ if environ is None else environ
     config = Config()
     for setting in SETTINGS:
         start = (defaults or {}).get(setting.key) or setting.default or _default(setting, environ)
         config.set(setting.key, start, "default")
-    _read_file(config, path, environ)
-    _read_environment(config, environ)
+    for key, value, source in (*_read_file(path, environ), *_read_environment(environ)):
+        _take(config, key, value, source, refusals)
     for key, (flag, value) in (flags or {}).items():
         config.set(key, value, f"flag {flag}")
     if config.cache_dir == "off":
@@ -266,6 +286,17 @@ def load(
     elif config.cache_dir and not os.path.isabs(config.cache_dir):
         config.cache_dir = os.path.abspath(config.cache_dir)
     return config
+
+
+def _take(
+    config: Config, key: str, value: object, source: str, refusals: list[Refusal] | None
+) -> None:
+    try:
+        config.set(key, value, source)
+    except InvalidArgument as error:
+        if refusals is None:
+            raise
+        refusals.append(Refusal(key, source, str(error)))
 
 
 def _default(setting: Setting, environ: Mapping[str, str]) -> str:
@@ -282,30 +313,35 @@ def _cache_dir(environ: Mapping[str, str]) -> str:
 
 
 def _home(environ: Mapping[str, str]) -> str:
-    home = environ.get("HOME") or os.path.expanduser("~")
+    home = environ.get("HOME", "")
     return home if os.path.isabs(home) else ""
 
 
 def file_path(path: str | None, environ: Mapping[str, str] | None = None) -> str:
-    """The file that is read: the one asked for, else that of $SPEAR_HOME, else of ~/.spear."""
+    """The file that is read: the one asked for, else that of $SPEAR_HOME, else of ~/.spear; ""
+    where there is no home."""
     environ = os.environ if environ is None else environ
-    home = environ.get("SPEAR_HOME") or os.path.join(_home(environ), ".spear")
-    return path or os.path.join(home, "config.toml")
+    home = _home(environ)
+    folder = environ.get("SPEAR_HOME") or (home and os.path.join(home, ".spear"))
+    return path or (folder and os.path.join(folder, "config.toml"))
 
 
-def _read_file(config: Config, path: str | None, environ: Mapping[str, str]) -> None:
+def _read_file(path: str | None, environ: Mapping[str, str]) -> list[tuple[str, object, str]]:
+    """(key, value, source) of all that the file says."""
     name = file_path(path, environ)
+    if not name:
+        return []
     try:
         with open(name, "rb") as file:
             content = file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         if path is None:
-            return
-        raise InvalidArgument(f"no configuration file {name!r}") from error
+            return []
+        raise NotFound(f"no configuration file {name!r}") from error
     except OSError as error:
         raise InvalidArgument(f"cannot read {name!r}: {error.strerror}") from error
-    for key, value in _flat(_parse_file(name, content), name):
-        config.set(key, value, f"file {name}")
+    found = _flat(_parse_file(name, content), name)
+    return [(key, value, f"file {name}") for key, value in found]
 
 
 def _parse_file(name: str, content: bytes) -> dict[str, object]:
@@ -336,14 +372,16 @@ def _flat(table: dict[str, object], name: str, prefix: str = "") -> list[tuple[s
     return found
 
 
-def _read_environment(config: Config, environ: Mapping[str, str]) -> None:
-    for setting in SETTINGS:
-        if environ.get(setting.environment):
-            config.set(setting.key, environ[setting.environment],
-                       f"environment {setting.environment}")  # fmt: skip
-    for key, (name, _) in UNSERVED.items():
-        if name and environ.get(name):
-            _refuse(key, f"environment {name}")
+def _read_environment(environ: Mapping[str, str]) -> list[tuple[str, object, str]]:
+    """(key, value, source) of every variable that is set, the unserved ones included."""
+    names = [(setting.key, setting.environment) for setting in SETTINGS]
+    names += [(key, name) for key, (name, _) in UNSERVED.items() if name]
+    return [(key, environ[name], f"environment {name}") for key, name in names if environ.get(name)]
+
+
+def _named(key: str, source: str) -> str:
+    """How a sentence calls it: a flag by its own name, all else by key and source."""
+    return source.removeprefix("flag ") if source.startswith("flag ") else f"{key} ({source})"
 
 
 def _refuse(key: str, source: str) -> Setting:
@@ -353,6 +391,6 @@ def _refuse(key: str, source: str) -> Setting:
         raise InvalidArgument(f"{key} ({source}) is not served: {UNSERVED[known][1]}")
     import difflib
 
-    keys = [*_BY_KEY, *UNSERVED]
-    nearest = difflib.get_close_matches(key, keys, 1, cutoff=0)[0]
-    raise InvalidArgument(f"unknown key {key!r} ({source}): the nearest known one is {nearest!r}")
+    nearest = difflib.get_close_matches(key, [*_BY_KEY, *UNSERVED], 1, cutoff=0.6)
+    near = f"the nearest known one is {nearest[0]!r}" if nearest else f"known: {', '.join(_BY_KEY)}"
+    raise InvalidArgument(f"unknown key {key!r} ({source}): {near}")

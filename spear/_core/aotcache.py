@@ -59,29 +59,55 @@ def is_usable(folder: str) -> bool:
     return not _check_folder(folder)
 
 
-def find(folder: str, name: str) -> tuple[str | None, str]:
-    """(path of a whole and trusted entry, or None; warning, or "")."""
+def find(folder: str, name: str) -> tuple[int | None, str]:
+    """(descriptor of a whole and trusted entry, or None; warning, or ""). The caller closes it.
+
+    What is checked is what is used: the entry is opened below the folder that was looked at, and
+    read and mapped through the one descriptor, whatever is renamed meanwhile.
+    """
     reason = _check_folder(folder)
     if reason:
         return None, reason
     path = os.path.join(folder, name)
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        handle = _open_entry(folder, name)
     except FileNotFoundError:
         return None, ""
     except OSError as error:
         return None, f"the cached code {path} cannot be read: {error.strerror}"
-    try:
-        reason = _untrusted(path, os.fstat(handle))
-        reason = reason or ("" if stat.S_ISREG(os.fstat(handle).st_mode) else f"{path} is no file")
-        data = b"" if reason else _read_all(handle)
-    finally:
-        os.close(handle)
+    reason = _check_entry(path, handle)
     if reason:
-        return None, f"the cached code is not used: {reason}"
+        os.close(handle)
+        return None, reason
+    return handle, ""
+
+
+def _open_entry(folder: str, name: str) -> int:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    below = os.open(folder, flags | os.O_DIRECTORY)
+    try:
+        if _untrusted(folder, os.fstat(below)):
+            raise FileNotFoundError(folder)
+        return os.open(name, flags | os.O_NONBLOCK, dir_fd=below)
+    finally:
+        os.close(below)
+
+
+def _check_entry(path: str, handle: int) -> str:
+    """Why an open entry is not used, or ""."""
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        return f"the cached code is not used: {path} is no file"
+    reason = _untrusted(path, found)
+    if reason:
+        return f"the cached code is not used: {reason}"
+    try:
+        data = _read_all(handle)
+    except OSError as error:
+        return f"the cached code {path} cannot be read: {error.strerror}"
     if len(data) <= _SUM_BYTES or _sha256(data[:-_SUM_BYTES]) != data[-_SUM_BYTES:]:
-        return None, f"the cached code {path} is damaged; the module was compiled again"
-    return path, ""
+        return f"the cached code {path} is damaged; the module was compiled again"
+    return ""
 
 
 def _read_all(handle: int) -> bytes:

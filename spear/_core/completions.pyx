@@ -7,6 +7,7 @@ any more is not kept. Each wait is told once and looks again.
 import contextlib
 import sys
 
+cimport cython
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 
@@ -23,6 +24,7 @@ cdef object running_loop():
     return None if asyncio is None else asyncio._get_running_loop()
 
 
+@cython.no_gc_clear
 cdef class Hub:
     """Tells one event loop which runs have ended."""
 
@@ -55,6 +57,7 @@ cdef class Hub:
         entry = self.waiting.get(<uint64_t>guest)
         if entry is not None and all([future.done() for future in entry[1]]):
             del self.waiting[<uint64_t>guest]
+            guest_unwatch(guest, self.native)
         return 0
 
     def drain(self):

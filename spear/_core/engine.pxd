@@ -34,4 +34,4 @@ cdef class Engine:
     cdef int _make(self) except -1
     cdef int _obtain(self, Module module, bytes wasm, cache_dir) except -1
     cdef int _compile(self, Module module, bytes wasm) except -1
-    cdef bint _deserialize(self, Module module, path) except -1
+    cdef bint _deserialize(self, Module module, path, shown) except -1

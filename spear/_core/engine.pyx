@@ -252,7 +252,7 @@ cdef class Engine:
                 _link(self.linker, wasi_table())
         return 0
 
-    def load(self, wasm not None, *, cache_dir=None):
+    def load(self, wasm, *, cache_dir=None):
         """Compiles `wasm` (bytes), or takes it from `cache_dir`; see engine.pyi for the errors."""
         if self.generation != engineapi.generation():
             raise EngineUnavailable("this engine was made before a fork: make one in the child")
@@ -281,10 +281,14 @@ cdef class Engine:
         if cache_dir is None:
             return self._compile(module, wasm)
         name = aotcache.entry_name(module.digest, library()[0], SETTINGS)
-        path, module.warning = aotcache.find(cache_dir, name)
-        if path is not None and self._deserialize(module, path):
-            module.source = "cache"
-            return 0
+        handle, module.warning = aotcache.find(cache_dir, name)
+        if handle is not None:
+            try:
+                if self._deserialize(module, f"/proc/self/fd/{handle}", f"{cache_dir}/{name}"):
+                    module.source = "cache"
+                    return 0
+            finally:
+                os.close(handle)
         self._compile(module, wasm)
         if aotcache.is_usable(cache_dir):
             module.warning = aotcache.store(cache_dir, name, _serialized(module)) or module.warning
@@ -300,12 +304,12 @@ cdef class Engine:
             raise ModuleInvalid(f"the module is not valid: {_take_error(error)}")
         return 0
 
-    cdef bint _deserialize(self, Module module, path) except -1:
+    cdef bint _deserialize(self, Module module, path, shown) except -1:
         cdef bytes encoded = os.fsencode(path)
         cdef wasmtime_error_t *error = wasmtime_module_deserialize_file(
             self.native, encoded, &module.native)
         if error != NULL:
-            module.warning = f"the cached code {path} was not taken: {_take_error(error)}"
+            module.warning = f"the cached code {shown} was not taken: {_take_error(error)}"
             return False
         return True
 
@@ -326,7 +330,8 @@ cdef class Engine:
     def trim(self):
         """Gives the pages of idle guests' memories and stacks back to the system."""
         if self.memories != NULL:
-            gm_pool_trim(<gm_pool *>self.memories)
+            with nogil:
+                gm_pool_trim(<gm_pool *>self.memories)
 
 
 cdef bytes _serialized(Module module):

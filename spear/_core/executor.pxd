@@ -41,6 +41,8 @@ cdef class Executor:
     cdef object refusal(self)
 
 
+# A Run without its record: the caller fills it.
+cdef Run new_run()
 # Module and input of a record; gives what the record borrows and must be kept.
 cdef tuple fill_input(guest_t *guest, Module module, str entry, args, env, bytes stdin)
 cdef void fill_limits(

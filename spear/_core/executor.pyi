@@ -89,7 +89,8 @@ class Executor:
     ) -> Run:
         """Starts one fresh instance of `module`. With `inline` its first slice runs on this
         thread, with the GIL released. The last `log_lines_max` lines (up to 262,144) are kept
-        for a reader; `timeout_ns` counts from now. Raises NodeBusy at `guests_max`, NodeClosed after close."""
+        for a reader; `timeout_ns` counts from now. Raises NodeBusy at `guests_max`, NodeClosed
+        after close."""
 
     def run_many(
         self,

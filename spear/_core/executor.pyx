@@ -34,8 +34,9 @@ BATCH_MAX = 100_000_000
 cdef class Run:
     """One run of a module; made by `Executor.start`; waited for once or often, by any thread."""
 
-    def __init__(self):
-        raise TypeError("Run objects are made by Executor.start")
+    def __cinit__(self):
+        if not _making:
+            raise TypeError("Run objects are made by Executor.start")
 
     def __dealloc__(self):
         if self.guest == NULL or self.executor.native.generation != engineapi.generation():
@@ -96,20 +97,26 @@ cdef class Run:
     def cancel(self, reason=""):
         """Ends the guest wherever it is; False if its end was settled already."""
         cdef bint ours
-        if not self.ended():
-            self.reason = self.reason or str(reason)
+        if self.ended():
+            return False
+        self.reason = self.reason or str(reason)
+        line = f"Terminate execution{': ' if self.reason else ''}{self.reason}".encode()
+        cdef const char *text = line
+        cdef size_t size = len(line)
         with nogil:
+            guest_log(self.guest, LEVEL_WARN, STREAM_LOG, text, size)
             ours = executor_doom(self.executor.native, self.guest, CAUSE_CANCELLED)
         return bool(ours)
 
     def read_logs(self, Py_ssize_t count_max=LOG_LINES_MAX):
         """Takes the lines logged since the last call, oldest first."""
         cdef log_entry *entries[LOG_BATCH]
-        cdef Py_ssize_t taken, index
+        cdef Py_ssize_t taken, index, wanted
         lines = []
         while len(lines) < count_max:
-            taken = guest_take_logs(
-                self.guest, entries, min(count_max - <Py_ssize_t>len(lines), <Py_ssize_t>LOG_BATCH))
+            wanted = min(count_max - <Py_ssize_t>len(lines), <Py_ssize_t>LOG_BATCH)
+            with nogil:
+                taken = guest_take_logs(self.guest, entries, wanted)
             for index in range(taken):
                 lines.append(line_of(entries[index]))
                 free(entries[index])
@@ -119,11 +126,14 @@ cdef class Run:
 
     def read_output(self):
         """Takes what was written to stdout since the last call."""
-        pthread_mutex_lock(&self.guest.lock)
+        with nogil:
+            pthread_mutex_lock(&self.guest.lock)
         cdef size_t begin = self.guest.output_read, end = self.guest.output.size
-        self.guest.output_read = end
-        data = self.guest.output.data[begin:end] if end > begin else b""
-        pthread_mutex_unlock(&self.guest.lock)
+        try:
+            data = self.guest.output.data[begin:end] if end > begin else b""
+            self.guest.output_read = end
+        finally:
+            pthread_mutex_unlock(&self.guest.lock)
         return data
 
     cdef int check_ended(self) except -1:
@@ -145,6 +155,27 @@ cdef class Run:
 
     def __await__(self):
         return _awaiting(self)
+
+
+cdef bint _making = False             # true while this module makes a handle
+
+
+cdef Run new_run():
+    global _making
+    _making = True
+    try:
+        return Run.__new__(Run)
+    finally:
+        _making = False
+
+
+cdef Batch _new_batch():
+    global _making
+    _making = True
+    try:
+        return Batch.__new__(Batch)
+    finally:
+        _making = False
 
 
 class Changed:
@@ -185,14 +216,14 @@ def _looking(Run run, waiter, bint news):
             hub.let_go(run.guest)
 
 
-cdef bytes _strings(items, what):
-    """Strings one behind another, each with its NUL."""
+cdef tuple _strings(items, what):
+    """(strings one behind another, each with its NUL; how many there are)."""
     parts = []
     for item in items:
         if "\0" in item:
             raise InvalidArgument(f"{what} {item!r} has a NUL character")
         parts.append(item.encode("utf-8", "surrogateescape"))
-    return b"\0".join(parts) + b"\0" if parts else b""
+    return b"\0".join(parts) + b"\0" if parts else b"", len(parts)
 
 
 cdef int _check_options(
@@ -238,16 +269,16 @@ cdef int check_limits(Module module, memory_bytes_max) except -1:
 cdef tuple fill_input(guest_t *guest, Module module, str entry, args, env, bytes stdin):
     """Module and input of a record; gives what the record borrows and must be kept."""
     cdef bytes name = entry.encode()
-    cdef bytes argv = _strings(args, "argument")
+    argv, argc = _strings(args, "argument")
     for key in env or ():
         if not key or "=" in key:
             raise InvalidArgument(f"variable name {key!r}: expected one or more characters, no '='")
-    cdef bytes environ = _strings(
+    environ, envc = _strings(
         [f"{key}={value}" for key, value in env.items()] if env else (), "variable")
     guest.engine, guest.pre = module.native_engine, module.pre
     guest.entry, guest.entry_size = name, len(name)
-    guest.args, guest.args_size, guest.argc = argv, len(argv), len(args)
-    guest.env, guest.env_size, guest.envc = environ, len(environ), len(env) if env else 0
+    guest.args, guest.args_size, guest.argc = <bytes>argv, len(argv), argc
+    guest.env, guest.env_size, guest.envc = <bytes>environ, len(environ), envc
     guest.stdin_data, guest.stdin_size = stdin, len(stdin)
     return name, argv, environ, stdin
 
@@ -264,8 +295,9 @@ cdef void fill_limits(
 cdef class Batch:
     """What became of `Executor.run_many`: counts, and each run's cause, exit code and time."""
 
-    def __init__(self):
-        raise TypeError("Batch objects are made by Executor.run_many")
+    def __cinit__(self):
+        if not _making:
+            raise TypeError("Batch objects are made by Executor.run_many")
 
     def __dealloc__(self):
         if self.native != NULL:
@@ -333,6 +365,7 @@ cdef class Batch:
         return [self.native.durations_ns[number] for number in range(self.native.count)]
 
 
+@cython.no_gc_clear
 cdef class Executor:
     """`workers` native threads (0: one a core); at most `guests_max` live guests."""
 
@@ -380,7 +413,7 @@ cdef class Executor:
         _check_entry(module, entry)
         check_limits(module, memory_bytes_max)
         self.adopt(module)
-        cdef Run run = Run.__new__(Run)
+        cdef Run run = new_run()
         run.guest = guest_new()
         if run.guest == NULL:
             raise MemoryError("no memory for a guest record")
@@ -416,7 +449,7 @@ cdef class Executor:
         kept = fill_input(model, module, entry, args, env, stdin)
         fill_limits(model, memory_bytes_max, output_bytes_max, log_bytes_max, False)
         model.deadline_ns = timeout_ns             # from each run's own start
-        cdef Batch batch = Batch.__new__(Batch)
+        cdef Batch batch = _new_batch()
         batch.native = batch_new(self.native, model, count)
         guest_release(model)
         if batch.native == NULL:

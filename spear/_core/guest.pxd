@@ -16,6 +16,8 @@ cdef enum:
     LOG_LINES_MAX = 262144
     RING_ROOM_MIN = 64
     LINE_BYTES_MAX = 16384     # longer lines of stdout and stderr are logged in pieces
+    LINES_MAX = 1000000        # of one log: empty ones count no bytes
+    WRITE_PIECE = 16384        # written under one hold of the lock
     FRAMES_MAX = 64            # of a backtrace
 
 cdef enum GuestState:
@@ -200,6 +202,8 @@ cdef void guest_signal(guest_t *guest) noexcept nogil
 cdef bint guest_has_news(guest_t *guest) noexcept nogil
 # Has `hub` told once: of the end or, with `news`, of anything to read.
 cdef Watch guest_watch(guest_t *guest, hub_t *hub, bint news) noexcept nogil
+# Takes the hub's wish back; it may have been told already.
+cdef void guest_unwatch(guest_t *guest, hub_t *hub) noexcept nogil
 # Tells the hub, if there is one; after ENDED is visible, or after news.
 cdef void guest_tell(guest_t *guest) noexcept nogil
 cdef void guest_let_go(void *guest) noexcept nogil

@@ -152,6 +152,11 @@ cdef Watch guest_watch(guest_t *guest, hub_t *hub, bint news) noexcept nogil:
     return LOOK_AGAIN
 
 
+cdef void guest_unwatch(guest_t *guest, hub_t *hub) noexcept nogil:
+    if cas_ptr(&guest.hub, hub, NULL):
+        hub_release(hub)
+
+
 cdef void guest_let_go(void *guest) noexcept nogil:
     guest_release(<guest_t *>guest)
 
@@ -222,7 +227,7 @@ cdef void _log_locked(
 ) noexcept nogil:
     if guest.log_truncated:
         return
-    if guest.log_bytes + size > guest.log_bytes_max:
+    if guest.log_bytes + size > guest.log_bytes_max or guest.log_lines >= LINES_MAX:
         guest.log_truncated = True
         level, stream, text, size = LEVEL_WARN, STREAM_LOG, _TRUNCATED, strlen(_TRUNCATED)
     cdef log_entry *entry = <log_entry *>malloc(sizeof(log_entry) + size)
@@ -278,7 +283,7 @@ cdef void _split_lines(guest_t *guest, int stream, const char *data, size_t size
             data, size = data + 1, size - 1
 
 
-cdef bint guest_write(guest_t *guest, int stream, const char *data, size_t size) noexcept nogil:
+cdef bint _write_piece(guest_t *guest, int stream, const char *data, size_t size) noexcept nogil:
     cdef bint fits = True
     pthread_mutex_lock(&guest.lock)
     if stream == STREAM_STDOUT:
@@ -287,6 +292,17 @@ cdef bint guest_write(guest_t *guest, int stream, const char *data, size_t size)
     if fits and (stream == STREAM_STDERR or guest.log_stdout):
         _split_lines(guest, stream, data, size)
     pthread_mutex_unlock(&guest.lock)
+    return fits
+
+
+cdef bint guest_write(guest_t *guest, int stream, const char *data, size_t size) noexcept nogil:
+    """In pieces, so that a reader never waits long for the lock."""
+    cdef bint fits = True
+    cdef size_t piece
+    while fits and size > 0:
+        piece = size if size < WRITE_PIECE else WRITE_PIECE
+        fits = _write_piece(guest, stream, data, piece)
+        data, size = data + piece, size - piece
     guest_signal(guest)
     return fits
 

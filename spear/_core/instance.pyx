@@ -13,18 +13,20 @@ from spear._core cimport engineapi
 from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
 from spear._core.execution cimport execution_end, execution_prepare
-from spear._core.executor cimport Executor, Run, check_limits, fill_input, fill_limits
+from spear._core.executor cimport (
+    Executor, Run, check_limits, fill_input, fill_limits, new_run)
 from spear._core.guest cimport *
 from spear._core.outcome cimport outcome_of
 from spear._core.scheduler cimport executor_enter, executor_leave
 from spear._core.sync cimport *
 
-from spear.errors import GuestTrap, InvalidArgument, ModuleInvalid, NodeBusy, NodeClosed
+from spear.errors import GuestTrap, InvalidArgument, ModuleInvalid, NodeClosed
 
 wasmtime_bind(engineapi.functions())
 
 cdef enum:
     VALUES_MAX = 32            # parameters, or results, of one function
+    STACK_BYTES_MIN = 768 << 10    # the engine's wasm stack, and 512 KiB for the host's calls
 
 cdef dict _KINDS = {"i32": WASMTIME_KIND_I32, "i64": WASMTIME_KIND_I64,
                     "f32": WASMTIME_KIND_F32, "f64": WASMTIME_KIND_F64}
@@ -42,6 +44,9 @@ cdef class Instance:
     cdef int32_t busy
     cdef str spent                 # why no call is possible any more, or ""
 
+    def __cinit__(self):
+        self.spent = "it was not made"
+
     def __init__(self, Executor executor not None, Module module not None, *, args=(), env=None,
                  int64_t timeout_ns=60_000_000_000, int64_t memory_bytes_max=64 << 20):
         if self.guest != NULL:
@@ -56,7 +61,7 @@ cdef class Instance:
             raise NodeClosed("the executor is closed and takes no more guests")
         check_limits(module, memory_bytes_max)
         executor.adopt(module)
-        self.executor, self.module, self.spent = executor, module, ""
+        self.executor, self.module = executor, module
         self.timeout_ns, self.limits = timeout_ns, (timeout_ns, 16 << 20)
         self.guest = guest_new()
         if self.guest == NULL:
@@ -65,6 +70,7 @@ cdef class Instance:
         fill_limits(self.guest, memory_bytes_max, 16 << 20, 10 << 20, True)
         self.guest.started_ns = realtime_ns()
         self._instantiate()
+        self.spent = ""
         if "_initialize" in module.signatures:
             self.function("_initialize")()
 
@@ -76,8 +82,7 @@ cdef class Instance:
     cdef int _instantiate(self) except -1:
         cdef bint made
         self._arm()
-        if not executor_enter(self.executor.native):
-            raise NodeBusy("the system gives no more threads")
+        self.enter()
         with nogil:
             made = execution_prepare(self.guest)
             executor_leave(self.executor.native)
@@ -87,7 +92,13 @@ cdef class Instance:
         return 0
 
     cdef void _arm(self) noexcept nogil:
-        """The deadline of what follows; in place nothing yields."""
+        """The deadline of what follows, and its limits; in place nothing yields."""
+        if self.guest.log_bytes > 0 or self.guest.output.size > 0:
+            pthread_mutex_lock(&self.guest.lock)
+            self.guest.log_bytes, self.guest.log_truncated = 0, False
+            if self.guest.output_read == self.guest.output.size:
+                self.guest.output_read = self.guest.output.size = 0
+            pthread_mutex_unlock(&self.guest.lock)
         self.guest.began_ns = monotonic_ns()
         self.guest.deadline_ns = INT64_MAX
         if self.timeout_ns < INT64_MAX - self.guest.began_ns:
@@ -101,9 +112,25 @@ cdef class Instance:
         self.spent = outcome.message or "it has exited"
         raise GuestTrap(outcome)
 
+    cdef int enter(self) except -1:
+        """Before guest code runs on this thread; executor_leave follows."""
+        if stack_left() < STACK_BYTES_MIN:
+            raise InvalidArgument(
+                f"a warm call needs {STACK_BYTES_MIN >> 10} KiB of stack, this thread has "
+                f"{stack_left() >> 10} KiB left: call from a thread with a larger one")
+        if not executor_enter(self.executor.native):
+            raise self.executor.refusal()
+        return 0
+
     cdef int check_usable(self) except -1:
         if self.spent:
             raise InvalidArgument(f"the instance is spent: {self.spent}; make another")
+        return 0
+
+    cdef int hold(self) except -1:
+        """A store is one thread's at a time; `busy` is set back to 0 afterwards."""
+        if not cas32(&self.busy, 0, 1):
+            raise RuntimeError("another thread is calling into this instance")
         return 0
 
     def function(self, str name not None):
@@ -115,9 +142,11 @@ cdef class Instance:
             raise ModuleInvalid(f"the module exports no function {name!r}; exported: {there}")
         cdef wasmtime_extern_t item
         cdef bytes encoded = name.encode()
+        self.hold()
         wasmtime_instance_export_get(
             self.guest.context, &self.guest.instance, encoded, len(encoded), &item)
-        cdef Function function = Function.__new__(Function)
+        store32(&self.busy, 0)
+        cdef Function function = _new_function()
         function.func, function.instance = item.of.func, self
         function.name, function.signature = name, signature
         function.param_count = _read_kinds(function.params, signature.split(") -> ")[0][1:], name)
@@ -126,9 +155,13 @@ cdef class Instance:
 
     @property
     def memory_bytes(self):
-        if self.guest.context != NULL and self.guest.has_memory:
-            return wasmtime_memory_data_size(self.guest.context, &self.guest.memory)
-        return self.guest.memory_bytes
+        self.check_usable()
+        self.hold()
+        size = 0
+        if self.guest.has_memory:
+            size = wasmtime_memory_data_size(self.guest.context, &self.guest.memory)
+        store32(&self.busy, 0)
+        return size
 
     def read_logs(self):
         """Takes the lines logged since the last call."""
@@ -139,19 +172,32 @@ cdef class Instance:
         return self._reader().read_output()
 
     cdef Run _reader(self):
-        cdef Run run = Run.__new__(Run)
+        if self.guest == NULL:
+            raise InvalidArgument(f"the instance is spent: {self.spent}")
+        cdef Run run = new_run()
         run.guest, run.executor, run.module = self.guest, self.executor, self.module
         guest_retain(self.guest)
         return run
 
     def close(self):
         """Frees the instance; later calls are refused."""
-        if not cas32(&self.busy, 0, 1):
-            raise RuntimeError("another thread is calling into this instance")
+        self.hold()
         if not self.spent:
             execution_end(self.guest)
             self.spent = "it was closed"
         store32(&self.busy, 0)
+
+
+cdef bint _making = False         # true while this module makes a handle
+
+
+cdef Function _new_function():
+    global _making
+    _making = True
+    try:
+        return Function.__new__(Function)
+    finally:
+        _making = False
 
 
 cdef int _read_kinds(uint8_t *kinds, str types, str name) except -1:
@@ -190,6 +236,7 @@ cdef object _load(const wasmtime_val_raw_t *value, uint8_t kind):
     return value.f32 if kind == WASMTIME_KIND_F32 else value.f64
 
 
+@cython.no_gc_clear
 cdef class Function:
     """An exported function of a warm instance; see instance.pyi."""
 
@@ -200,8 +247,9 @@ cdef class Function:
     cdef uint8_t results[VALUES_MAX]
     cdef int param_count, result_count
 
-    def __init__(self):
-        raise TypeError("Function objects are made by Instance.function")
+    def __cinit__(self):
+        if not _making:
+            raise TypeError("Function objects are made by Instance.function")
 
     def __repr__(self):
         return f"<Function {self.name} {self.signature}>"
@@ -213,13 +261,13 @@ cdef class Function:
         if len(args) != self.param_count:
             raise InvalidArgument(
                 f"function {self.name!r} {self.signature} was given {len(args)} arguments")
-        memset(values, 0, sizeof(wasmtime_val_raw_t) * (self.param_count + 1))
+        memset(values, 0, sizeof(values))
         for at in range(self.param_count):
             _store(&values[at], self.params[at], args[at])
-        if not cas32(&instance.busy, 0, 1):
-            raise RuntimeError("another thread is calling into this instance")
+        instance.hold()
         try:
             instance.check_usable()
+            instance.enter()
             if not _call(instance, &self.func, values, max(self.param_count, self.result_count)):
                 instance._fail()
         finally:
@@ -239,7 +287,6 @@ cdef bint _call(
     with nogil:
         instance._arm()
         wasmtime_context_set_epoch_deadline(guest.context, 1)
-        executor_enter(instance.executor.native)
         guest.error = wasmtime_func_call_unchecked(
             guest.context, func, values, count, &guest.trap)
         executor_leave(instance.executor.native)

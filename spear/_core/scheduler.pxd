@@ -41,7 +41,9 @@ cdef struct executor_t:
 
     int32_t threads                # of workers, running
     int32_t closing                # takes no more guests
+    int32_t pending                # futex: guests, lanes and calls that close waits for
     int32_t stopping               # threads end
+    int32_t closed                 # futex: 1 once close is done
     int32_t work                   # futex: counts pushes
     int32_t idle                   # workers asleep on it
     int32_t clock_word             # futex of the timekeeper
@@ -55,7 +57,7 @@ cdef struct executor_t:
 
     pthread_mutex_t lock           # of starting threads and taking in engines
     int32_t stale                  # queue entries whose guest has ended
-    int32_t live                   # futex: close waits for 0
+    int32_t live                   # guests that take room, at most guests_max
     int64_t woken
     run_queue *starving            # lanes that wait for room
     int32_t starved                # how many those are
@@ -98,6 +100,6 @@ cdef void batch_doom(batch_t *batch, int32_t cause) noexcept nogil
 cdef void batch_release(batch_t *batch) noexcept nogil
 
 # Before and after a guest's code runs on the caller's own thread, outside the queues. False: the
-# system gives no thread to watch over its deadline.
+# system gives no thread to watch over its deadline, or the executor is closing.
 cdef bint executor_enter(executor_t *executor) noexcept nogil
 cdef void executor_leave(executor_t *executor) noexcept nogil

@@ -9,6 +9,7 @@ when first needed.
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from spear._core cimport engineapi
 from spear._core.engineapi cimport *
@@ -24,7 +25,6 @@ cdef enum:
     LANE = 1
     STALE_SLACK = 256          # entries of ended guests in the queues, beyond guests_max
     CLOSE_ROUND_NS = 20000000
-    LANE_RUNS = 64             # a lane looks at the clock after so many runs
     LINGER_TICKS = 20          # the timekeeper ticks on for so long after the last guest ran
 
 
@@ -125,10 +125,29 @@ cdef void _delist(executor_t *executor, guest_t *guest) noexcept nogil:
 # ---- queues: an entry is a guest or, with its lowest bit set, a lane of a batch
 
 cdef void _drop_entry(uint64_t entry) noexcept nogil:
+    cdef executor_t *executor
     if entry & LANE:
+        executor = (<batch_t *>(entry - LANE)).executor
+        executor_retain(executor)
         batch_release(<batch_t *>(entry - LANE))
+        _settled(executor)
+        executor_release(executor)
     else:
         guest_release(<guest_t *>entry)
+
+
+# What close waits for: one more; refused once it closes.
+cdef bint _begin_pending(executor_t *executor) noexcept nogil:
+    add32(&executor.pending, 1)
+    if load32(&executor.closing) == 0:
+        return True
+    _settled(executor)
+    return False
+
+
+cdef void _settled(executor_t *executor) noexcept nogil:
+    if add32(&executor.pending, -1) == 0 and load32(&executor.closing) != 0:
+        futex_wake(&executor.pending, 0x7FFFFFFF)
 
 
 cdef void _announce_work(executor_t *executor) noexcept nogil:
@@ -144,7 +163,8 @@ cdef void _push(executor_t *executor, guest_t *guest) noexcept nogil:
     if not _start_workers(executor) or run_queue_push(
             executor.workers[guest.home].queue, &handle, 1, PRIORITY_NORMAL) != PUSHED:
         guest_doom(guest, CAUSE_MEMORY)
-        _claim_and_finish(executor, guest)
+        if _claim_and_finish(executor, guest):
+            add32(&executor.stale, -1)     # there is no entry
         guest_release(guest)
         return
     _announce_work(executor)
@@ -211,7 +231,8 @@ cdef void _give_up(executor_t *executor, uint64_t entry) noexcept nogil:
         _cancel_rest(<batch_t *>(entry - LANE))
     else:
         guest_doom(<guest_t *>entry, CAUSE_MEMORY)
-        _claim_and_finish(executor, <guest_t *>entry)
+        if _claim_and_finish(executor, <guest_t *>entry):
+            add32(&executor.stale, -1)
     _drop_entry(entry)
 
 
@@ -229,19 +250,21 @@ cdef void _finish(executor_t *executor, guest_t *guest) noexcept nogil:
     if guest.batch != NULL:
         _settle(<batch_t *>guest.batch, guest)
     guest_release(guest)
+    _settled(executor)
     executor_release(executor)
 
 
 cdef bint _take_room(executor_t *executor) noexcept nogil:
-    if add32(&executor.live, 1) <= executor.guests_max and load32(&executor.closing) == 0:
-        return True
-    _leave_room(executor)
+    cdef int32_t live = load32(&executor.live)
+    while live < executor.guests_max:
+        if cas32(&executor.live, live, live + 1):
+            return True
+        live = load32(&executor.live)
     return False
 
 
 cdef void _leave_room(executor_t *executor) noexcept nogil:
-    if add32(&executor.live, -1) == 0 and load32(&executor.closing) != 0:
-        futex_wake(&executor.live, 0x7FFFFFFF)
+    add32(&executor.live, -1)
     if load32(&executor.starved) > 0:
         _recall(executor)
 
@@ -315,7 +338,10 @@ cdef void _requeue(executor_t *executor, guest_t *guest) noexcept nogil:
 
 
 cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) noexcept nogil:
-    if not _start_timekeeper(executor) or not _take_room(executor):
+    if not _start_timekeeper(executor) or not _begin_pending(executor):
+        return False
+    if not _take_room(executor):
+        _settled(executor)
         return False
     guest_retain(guest)            # as long as it lives
     executor_retain(executor)
@@ -327,14 +353,15 @@ cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) no
     if not run_here:
         _push(executor, guest)
         return True
-    executor_enter(executor)
+    add32(&executor.inline_runs, 1)
+    _keep_ticking(executor)
     _run_slice(executor, guest)
-    executor_leave(executor)
+    add32(&executor.inline_runs, -1)
     return True
 
 
 cdef bint executor_enter(executor_t *executor) noexcept nogil:
-    if not _start_timekeeper(executor):
+    if not _start_timekeeper(executor) or not _begin_pending(executor):
         return False
     add32(&executor.inline_runs, 1)
     _keep_ticking(executor)
@@ -343,6 +370,7 @@ cdef bint executor_enter(executor_t *executor) noexcept nogil:
 
 cdef void executor_leave(executor_t *executor) noexcept nogil:
     add32(&executor.inline_runs, -1)
+    _settled(executor)
 
 
 # ---- batches
@@ -357,6 +385,8 @@ cdef batch_t *batch_new(executor_t *executor, guest_t *model, int64_t count) noe
     batch.causes = <uint8_t *>calloc(count, 1)
     batch.exit_codes = <int32_t *>calloc(count, sizeof(int32_t))
     batch.durations_ns = <int64_t *>calloc(count, sizeof(int64_t))
+    if batch.exit_codes != NULL:
+        memset(batch.exit_codes, 0xFF, count * sizeof(int32_t))    # -1: did not exit by itself
     if batch.causes == NULL or batch.exit_codes == NULL or batch.durations_ns == NULL:
         batch_release(batch)
         return NULL
@@ -378,26 +408,28 @@ cdef void _push_lane(batch_t *batch, int home) noexcept nogil:
     """A lane begins runs one after another on whichever worker takes it."""
     cdef executor_t *executor = batch.executor
     cdef uint64_t entry = <uint64_t>batch + LANE
+    add32(&executor.pending, 1)        # a lane, until its entry is dropped
     add64(&batch.refs, 1)
     if _start_workers(executor) and run_queue_push(
             executor.workers[home].queue, &entry, 1, PRIORITY_NORMAL) == PUSHED:
         _announce_work(executor)
     else:
-        batch_release(batch)
         _cancel_rest(batch)
+        _drop_entry(entry)
 
 
 cdef bint batch_start(batch_t *batch) noexcept nogil:
     cdef int index
-    if load32(&batch.executor.closing) != 0 or not _start_timekeeper(batch.executor):
+    if not _start_timekeeper(batch.executor) or not _begin_pending(batch.executor):
         return False
     for index in range(batch.executor.worker_count):
         _push_lane(batch, index)
+    _settled(batch.executor)
     return True
 
 
 cdef void batch_doom(batch_t *batch, int32_t cause) noexcept nogil:
-    """Ends the runs that are under way; those not begun end as they begin."""
+    """Ends the runs that are under way; the others never begin."""
     cas32(&batch.kill, CAUSE_NONE, cause)
     cdef guest_t *guest = _live_of(batch)
     while guest != NULL:
@@ -439,7 +471,6 @@ cdef guest_t *_next_of(batch_t *batch) noexcept nogil:
     guest.batch, guest.batch_number = batch, number
     guest.began_ns = monotonic_ns()
     guest.deadline_ns = guest.began_ns + batch.model.deadline_ns
-    guest.kill = load32(&batch.kill)
     return guest
 
 
@@ -447,10 +478,11 @@ cdef bint _begin_next(worker_t *worker, batch_t *batch) noexcept nogil:
     """Begins one run and gives it its first slice; False if the lane has nothing to begin."""
     cdef executor_t *executor = batch.executor
     cdef guest_t *guest
-    if load64(&batch.next) >= batch.count:
-        return False
-    if load32(&executor.closing) != 0:
+    if load32(&executor.closing) != 0 or load32(&batch.kill) != 0:
         _cancel_rest(batch)
+    if load64(&batch.next) >= batch.count:
+        if load32(&executor.starved) > 0:
+            _recall(executor)              # the batch's other lanes end likewise
         return False
     if not _take_room(executor):
         _starve(executor, batch)
@@ -459,11 +491,14 @@ cdef bint _begin_next(worker_t *worker, batch_t *batch) noexcept nogil:
     if guest == NULL:
         _leave_room(executor)
         return load64(&batch.next) < batch.count
+    add32(&executor.pending, 1)
     executor_retain(executor)
     add64(&batch.refs, 1)
     guest.executor, guest.home = executor, worker.index
     guest.state = RUNNING
     _enlist(executor, guest)
+    if load32(&batch.kill) != 0:           # asked for before it stood in the list
+        guest_doom(guest, load32(&batch.kill))
     _run_slice(executor, guest)
     return True
 
@@ -471,10 +506,8 @@ cdef bint _begin_next(worker_t *worker, batch_t *batch) noexcept nogil:
 cdef void _run_lane(worker_t *worker, batch_t *batch) noexcept nogil:
     """Begins runs for about a slice, then lets other work have the worker."""
     cdef int64_t until_ns = monotonic_ns() + batch.executor.tick_ns // 2
-    cdef int runs = 0
     while _begin_next(worker, batch):
-        runs += 1
-        if runs % LANE_RUNS == 0 and monotonic_ns() >= until_ns:
+        if monotonic_ns() >= until_ns:
             _push_lane(batch, worker.index)
             return
 
@@ -492,9 +525,10 @@ cdef void _starve(executor_t *executor, batch_t *batch) noexcept nogil:
     """The lane waits until some guest ends; one may have ended just now."""
     cdef uint64_t entry = <uint64_t>batch + LANE
     add64(&batch.refs, 1)
+    add32(&executor.pending, 1)
     if run_queue_push(executor.starving, &entry, 1, PRIORITY_NORMAL) != PUSHED:
-        batch_release(batch)
         _cancel_rest(batch)
+        _drop_entry(entry)
         return
     add32(&executor.starved, 1)
     if load32(&executor.live) < executor.guests_max:
@@ -570,7 +604,7 @@ cdef bint _start_workers(executor_t *executor) noexcept nogil:
         return True
     pthread_mutex_lock(&executor.lock)
     cdef int made = executor.threads
-    if made == 0:
+    if made == 0 and load32(&executor.stopping) == 0:
         block_signals(&before)
         while made < executor.worker_count and pthread_create(
                 &executor.workers[made].thread, NULL, _work, &executor.workers[made]) == 0:
@@ -608,7 +642,7 @@ cdef bint _start_timekeeper(executor_t *executor) noexcept nogil:
         return True
     pthread_mutex_lock(&executor.lock)
     cdef bint made = executor.timekeeper_running != 0
-    if not made:
+    if not made and load32(&executor.stopping) == 0:
         block_signals(&before)
         made = pthread_create(&executor.timekeeper, NULL, _keep_time, executor) == 0
         restore_signals(&before)
@@ -699,12 +733,12 @@ cdef guest_t *_any_live(executor_t *executor) noexcept nogil:
     return guest
 
 
-cdef void _wait_until_none_live(executor_t *executor, int64_t until_ns) noexcept nogil:
-    cdef int32_t live = load32(&executor.live)
+cdef void _wait_until_settled(executor_t *executor, int64_t until_ns) noexcept nogil:
+    cdef int32_t pending = load32(&executor.pending)
     cdef int64_t now = monotonic_ns()
-    while live != 0 and now < until_ns:
-        futex_wait(&executor.live, live, until_ns - now)
-        live = load32(&executor.live)
+    while pending != 0 and now < until_ns:
+        futex_wait(&executor.pending, pending, until_ns - now)
+        pending = load32(&executor.pending)
         now = monotonic_ns()
 
 
@@ -717,14 +751,29 @@ cdef void _doom_all(executor_t *executor) noexcept nogil:
 
 
 cdef void executor_close(executor_t *executor, int64_t grace_ns) noexcept nogil:
-    cdef int index
+    cdef int64_t grace_until_ns = monotonic_ns() + grace_ns
     if swap32(&executor.closing, 1) != 0:
+        while load32(&executor.closed) == 0:       # another thread closes it: until it is done
+            futex_wait(&executor.closed, 0, -1)
         return
-    _wait_until_none_live(executor, monotonic_ns() + grace_ns)
-    while load32(&executor.live) != 0:     # one that was starting may come late
+    while load32(&executor.starved) > 0:           # lanes that wait for room never get it
+        _recall(executor)
+    _wait_until_settled(executor, grace_until_ns)
+    while load32(&executor.pending) != 0:          # one that was starting may come late
         _doom_all(executor)
-        _wait_until_none_live(executor, monotonic_ns() + CLOSE_ROUND_NS)
-    store32(&executor.stopping, 1)
+        while load32(&executor.starved) > 0:
+            _recall(executor)
+        _wait_until_settled(executor, monotonic_ns() + CLOSE_ROUND_NS)
+    _end_threads(executor)
+    store32(&executor.closed, 1)
+    futex_wake(&executor.closed, 0x7FFFFFFF)
+
+
+cdef void _end_threads(executor_t *executor) noexcept nogil:
+    cdef int index
+    pthread_mutex_lock(&executor.lock)
+    store32(&executor.stopping, 1)                 # from here on none is started
+    pthread_mutex_unlock(&executor.lock)
     add32(&executor.work, 1)
     futex_wake(&executor.work, 0x7FFFFFFF)
     _wake_timekeeper(executor)

@@ -4,8 +4,12 @@
  */
 #ifndef SPEAR_SYNC_H
 #define SPEAR_SYNC_H
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -50,6 +54,26 @@ static inline void futex_wait(int32_t *word, int32_t expected, int64_t timeout_n
 static inline void futex_wake(int32_t *word, int32_t count)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}
+
+/* Bytes left on this thread's own stack; 0 where the system does not say. */
+static inline size_t stack_left(void)
+{
+    static __thread char *low;
+    char here;
+    if (low == NULL) {
+        pthread_attr_t attributes;
+        void *base;
+        size_t size;
+        if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+            return 0;
+        if (pthread_attr_getstack(&attributes, &base, &size) == 0)
+            low = (char *)base;
+        pthread_attr_destroy(&attributes);
+        if (low == NULL)
+            return 0;
+    }
+    return &here > low ? (size_t)(&here - low) : 0;
 }
 
 /* Native threads take no signals, those belong to the interpreter's main thread; but for the ones

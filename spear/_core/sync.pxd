@@ -34,6 +34,7 @@ cdef extern from "sync.h" nogil:
     bint cas_ptr(void **at, void *expected, void *value)
     int64_t monotonic_ns()
     int64_t realtime_ns()
+    size_t stack_left()
     void futex_wait(int32_t *word, int32_t expected, int64_t timeout_ns)
     void futex_wake(int32_t *word, int32_t count)
     void block_signals(sigset_t *before)

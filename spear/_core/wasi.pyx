@@ -27,6 +27,7 @@ cdef enum:
     RIGHT_POLL = 1 << 27
     VECTORS_MAX = 1024
     WRITE_BYTES_MAX = 1 << 20
+    RANDOM_PIECE = 1 << 16     # bytes between two looks at the deadline
     ROWS_MAX = 48
 
 cdef import_row _rows[ROWS_MAX]
@@ -67,7 +68,7 @@ cdef int32_t _strings_get(
     cdef uint32_t at, begin = 0, number = 0
     cdef uint32_t address
     for at in range(<uint32_t>size):
-        if data[at] == 0:
+        if data[at] == 0 and number < count:
             address = <uint32_t>text_at + begin
             memcpy(table + 4 * number, &address, 4)
             number += 1
@@ -140,9 +141,11 @@ cdef int32_t _random_get(
     if out == NULL:
         return EFAULT
     while size > 0 and not wasi_doomed(guest):
-        got = getrandom(out, size if size < 256 else 256, 0)
+        got = getrandom(out, size if size < RANDOM_PIECE else RANDOM_PIECE, 0)
         if got > 0:
             out, size = out + got, size - got
+        if monotonic_ns() >= guest.deadline_ns:
+            guest_doom(guest, CAUSE_DEADLINE)
     return ESUCCESS
 
 

@@ -7,6 +7,7 @@ size is looked at, and its size before it is copied.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
 from spear.errors import InvalidArgument
 
@@ -53,10 +54,9 @@ def environment_of(env: object) -> dict[str, str]:
     """A copy of the mapping, once its names can be those of variables."""
     if env is None:
         return {}
-    try:
-        found = {key: env[key] for key in env.keys()}  # type: ignore[attr-defined] # noqa: SIM118
-    except (AttributeError, TypeError):
-        raise InvalidArgument(f"env is a mapping of texts, found {_shown(env)}") from None
+    if not isinstance(env, Mapping):
+        raise InvalidArgument(f"env is a mapping of texts, found {_shown(env)}")
+    found = dict(env)
     for key, value in found.items():
         _size(key)
         _size(value)
@@ -67,7 +67,7 @@ def environment_of(env: object) -> dict[str, str]:
 
 def arguments_of(name: str, args: object, env: dict[str, str]) -> tuple[str, ...]:
     """argv, once it and the environment can be passed as C strings."""
-    if not isinstance(args, (list, tuple)):
+    if isinstance(args, str) or not isinstance(args, Sequence):
         raise InvalidArgument(f"args is a list or tuple of texts, found {_shown(args)}")
     argv = (name, *args)
     size = sum(map(_size, (*argv, *env, *env.values())))

@@ -12,6 +12,7 @@ import pytest_asyncio
 from conftest import make_config
 
 import spear
+from spear.spearlet.handle import Handle, SyncHandle
 
 pytest.importorskip("spear._core.executor")
 Guest = Callable[[str], Path]
@@ -65,12 +66,81 @@ async def test_a_follower_sees_a_line_before_the_guest_ends(
     handle = await node.start(guest("sleeper"), args=["-1"])
     seen: list[str] = []
     async for progress in handle.follow():
-        seen += [line.message for line in progress.logs]
-        if seen and not progress.ended:
+        if not seen:
             assert not handle.ended
             await handle.cancel("seen enough")
+        seen += [line.message for line in progress.logs]
     assert seen[0] == "going to sleep for -1 ms"
     assert (await handle).status == "terminated"
+
+
+async def test_idle_followers_leave_the_node_free(tmp_path: Path, guest: Guest) -> None:
+    config = make_config(tmp_path, executor__workers=2, executor__max_parked=600)
+    async with spear.Spearlet(config=config) as node:
+        sleeper, hello = await node.load(guest("sleeper")), await node.load(guest("hello"))
+        threads = threading.active_count()
+        handles = [await node.start(sleeper, args=["-1"]) for _ in range(500)]
+        seen: list[str] = []
+
+        async def follow(handle: Handle) -> None:
+            async for progress in handle.follow():
+                seen.extend(line.message for line in progress.logs)
+
+        followers = [asyncio.create_task(follow(handle)) for handle in handles]
+        while len(seen) < 500:  # each one's line; from then on all are idle
+            await asyncio.sleep(0.01)
+        assert (await asyncio.wait_for(node.run(hello), 60)).completed
+        await asyncio.wait_for(follow(await node.start(hello)), 60)
+        assert seen[500] == "hello from a guest"
+        assert threading.active_count() == threads
+        for handle in handles:
+            assert (await handle.cancel("seen enough")).status == "terminated"
+        await asyncio.wait_for(asyncio.gather(*followers), 60)
+
+
+def test_lines_of_stdout_are_told_from_the_log(sync_node: spear.SyncSpearlet, guest: Guest) -> None:
+    output, lines = b"", []
+    for progress in sync_node.start(guest("hello")).follow():
+        output += progress.output
+        lines += progress.logs
+    assert "".join(f"{x.message}\n" for x in lines if x.stream == "stdout") == output.decode()
+    assert "hello from a guest" in [x.message for x in lines if x.stream == "log"]
+
+
+def test_a_reader_who_comes_late_finds_the_lines_asked_for(
+    sync_node: spear.SyncSpearlet, guest: Guest
+) -> None:
+    for kept, lost in ((2, 8), (262_144, 0)):
+        handle = sync_node.start(guest("log_flood"), args=["10"], log_lines_max=kept)
+        assert handle.wait("1m").log_lost == lost
+        lines = sum(len(progress.logs) for progress in handle.follow())
+        assert lines + lost == handle.execution.log_lines == 10
+
+
+async def test_both_handles_wait_for_their_time(node: spear.Spearlet, guest: Guest) -> None:
+    handle = await node.start(guest("sleeper"), args=["-1"])
+    with pytest.raises(TimeoutError):
+        await handle.wait("10ms")
+    with pytest.raises(TimeoutError):
+        await asyncio.to_thread(SyncHandle(handle._services, handle._live).wait, "10ms")
+    await handle.cancel()
+    assert (await handle.wait(0)).status == "terminated"
+
+
+def test_loading_at_the_same_time_compiles_once(
+    sync_node: spear.SyncSpearlet, guest: Guest
+) -> None:
+    found: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(sync_node.load(guest("answer"))))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, found))) == 1
+    assert sync_node.stats()["artifacts"]["count"] == 1
 
 
 def test_a_sync_follower_sees_all_output(sync_node: spear.SyncSpearlet, guest: Guest) -> None:
@@ -125,6 +195,8 @@ def test_closing_ends_what_runs(tmp_path: Path, guest: Guest) -> None:
     handle = node.start(guest("sleeper"), args=["-1"])
     node.close()
     assert handle.execution.status == "terminated"
+    assert handle.execution.error is not None
+    assert handle.execution.error.message == "the guest was cancelled: the node was closed"
     with pytest.raises(spear.NodeClosed):
         node.run(guest("hello"))
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import spear
+from spear import errors
 
 NATIVE = {"FrameDecoder", "encode", "encode_many", "DELETE", "ObjectStore", "DueQueue", "RunQueue"}
+PRIVATE: set[str] = set()  # classes of spear/errors.py that are deliberately not exported
 HEAVY = ("typing", "asyncio", "re", "click", "rich", "msgspec", "uvloop", "hashlib", "spear.errors")
 
 
@@ -35,6 +39,24 @@ def test_what_a_run_imports_before_the_engine_has_no_loop_and_no_click() -> None
 @pytest.mark.parametrize("name", sorted(set(spear.__all__) - NATIVE))
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(spear, name) is not None
+
+
+def test_every_error_is_public() -> None:
+    """One that is not to be caught by name stands in PRIVATE, with the reason."""
+    classes = {
+        name for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }  # fmt: skip
+    assert len(classes) > 10
+    assert classes - PRIVATE == classes & set(spear.__all__)
+    assert classes >= PRIVATE
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(spear.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    names = {alias.asname for node in block.body for alias in node.names}  # type: ignore[attr-defined]
+    assert names == set(spear.__all__) - {"__version__"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

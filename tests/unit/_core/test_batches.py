@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from spear._core.executor import Executor
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit, NodeClosed
 from tests.guest_runs import executor, guest
 
@@ -73,7 +74,7 @@ def test_other_runs_go_on_beside_a_batch():
 
 
 def test_close_ends_a_batch():
-    node = executor(workers=1, guests_max=4)
+    node = Executor(workers=1, guests_max=4)
     counts: list[dict[str, int]] = []
     thread = threading.Thread(
         target=lambda: counts.append(
@@ -90,6 +91,7 @@ def test_close_ends_a_batch():
 
 def test_an_interrupt_ends_a_batch():
     with executor(workers=1) as node:
+
         def interrupt() -> None:
             while node.stats()["live"] == 0:
                 time.sleep(0.001)
@@ -118,3 +120,41 @@ def test_what_a_run_would_refuse_a_batch_refuses():
         node.close()
         with pytest.raises(NodeClosed):
             node.run_many(guest("noop"), 2)
+
+
+def test_a_closing_executor_ends_lanes_that_wait_for_room():
+    for _ in range(3):
+        node = Executor(workers=2, guests_max=6)
+        others = [node.start(guest("sleeper"), args=["sleeper", "-1"]) for _ in range(4)]
+        counts: list[dict[str, int]] = []
+        thread = threading.Thread(
+            target=lambda node=node, counts=counts: counts.append(
+                node.run_many(guest("sleeper"), 50, args=["sleeper", "-1"]).counts
+            )
+        )
+        thread.start()
+        while node.stats()["live"] < 6:
+            time.sleep(0.001)
+        node.close()
+        thread.join(20)
+        assert counts == [{"cancelled": 50}]
+        assert all(other.done for other in others)
+
+
+def test_batches_that_wait_for_the_same_room_do_not_chase_each_other():
+    with executor(workers=1, guests_max=2) as node:
+        others = [node.start(guest("sleeper"), args=["sleeper", "300"]) for _ in range(2)]
+        completed: list[int] = []
+        threads = [
+            threading.Thread(
+                target=lambda: completed.append(node.run_many(guest("noop"), 4).completed)
+            )
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert completed == [4, 4]
+        assert all(other.wait(20) for other in others)
+        assert node.stats()["polls"] < 1000

@@ -7,8 +7,11 @@ import threading
 
 import pytest
 
+from spear._core.executor import Batch, Run
+from spear._core.instance import Function, Instance
 from spear.errors import GuestTrap, InvalidArgument, ModuleInvalid, ModuleLimit, NodeClosed
-from tests.guest_runs import engine, executor, guest
+from tests.guest_runs import assembled, engine, executor, guest
+from tests.wasm_bytes import export, section, vector
 
 
 def test_functions_take_and_give_integers():
@@ -24,12 +27,9 @@ def test_functions_take_and_give_integers():
 def test_an_instance_keeps_its_state_between_calls():
     with executor() as node:
         instance = node.instantiate(guest("add"))
-        add, count = instance.function("add"), instance.function("count")
-        before = count()
-        for _ in range(5):
-            add(1, 1)
-        assert count() == before + 5
-        assert node.instantiate(guest("add")).function("count")() == before
+        count = instance.function("count")
+        assert [count() for _ in range(5)] == [1, 2, 3, 4, 5]
+        assert node.instantiate(guest("add")).function("count")() == 1
 
 
 @pytest.mark.parametrize("given", [(), (1,), (1, 2, 3)])
@@ -54,7 +54,7 @@ def test_a_value_outside_its_type_is_refused(given: int):
 def test_an_unknown_function_is_named_with_those_there_are():
     with executor() as node:
         instance = node.instantiate(guest("add"))
-        with pytest.raises(ModuleInvalid, match="'sub'; exported: .*add"):
+        with pytest.raises(ModuleInvalid, match=r"'sub'; exported: .*add"):
             instance.function("sub")
 
 
@@ -66,7 +66,7 @@ def test_a_trap_says_where_and_spends_the_instance():
             start()
         outcome = caught.value.outcome
         assert [frame.function for frame in outcome.backtrace] == ["give_up", "work", "_start"]
-        assert [line.message for line in instance.read_logs()][0] == "about to give up"
+        assert next(iter(instance.read_logs())).message == "about to give up"
         assert instance.read_output() == b"half a li"
         with pytest.raises(InvalidArgument, match="spent"):
             start()
@@ -75,7 +75,7 @@ def test_a_trap_says_where_and_spends_the_instance():
 
 
 def test_an_endless_call_is_ended_at_its_deadline_also_by_a_fresh_executor():
-    with executor() as node, pytest.raises(GuestTrap, match="deadline of 0.05 s"):
+    with executor() as node, pytest.raises(GuestTrap, match=r"deadline of 0\.05 s"):
         node.instantiate(guest("start_loop"), timeout_ns=50_000_000)
 
 
@@ -115,8 +115,7 @@ def test_one_thread_at_a_time():
     """Calls from several threads either run or are refused; none is lost or mixed."""
     with executor() as node:
         instance = node.instantiate(guest("add"))
-        add, count = instance.function("add"), instance.function("count")
-        before, done, refused = count(), [0] * 4, [0] * 4
+        add, done, refused = instance.function("add"), [0] * 4, [0] * 4
 
         def work(number: int) -> None:
             for value in range(2000):
@@ -133,4 +132,55 @@ def test_one_thread_at_a_time():
         for thread in threads:
             thread.join()
         assert sum(done) + sum(refused) == 8000
-        assert count() == before + sum(done)
+        assert sum(done) > 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32])
+def test_functions_of_up_to_32_parameters_are_called(count: int):
+    wasm = (
+        b"\0asm\1\0\0\0"
+        + section(1, vector(b"\x60" + bytes([count]) + b"\x7f" * count + b"\1\x7f"))
+        + section(3, vector(b"\0"))
+        + section(7, vector(export("f", 0, 0)))
+        + section(10, vector(b"\x04\0\x41" + bytes([count]) + b"\x0b"))
+    )
+    with executor() as node:
+        assert node.instantiate(assembled(wasm)).function("f")(*range(count)) == count
+
+
+def test_a_warm_call_after_close_is_refused():
+    with executor() as node:
+        add = node.instantiate(guest("add")).function("add")
+        node.close()
+        with pytest.raises(NodeClosed):
+            add(1, 2)
+
+
+def test_a_thread_with_too_small_a_stack_is_refused():
+    with executor() as node:
+        add = node.instantiate(guest("add")).function("add")
+        refused: list[str] = []
+
+        def call() -> None:
+            try:
+                add(1, 2)
+            except InvalidArgument as error:
+                refused.append(str(error))
+
+        before = threading.stack_size(256 << 10)
+        try:
+            thread = threading.Thread(target=call)
+            thread.start()
+        finally:
+            threading.stack_size(before)
+        thread.join()
+        assert len(refused) == 1
+        assert "KiB of stack" in refused[0]
+
+
+def test_handles_cannot_be_made_by_hand():
+    for kind in (Run, Batch, Function):
+        with pytest.raises(TypeError, match="are made by"):
+            kind.__new__(kind)
+    with pytest.raises(InvalidArgument, match="not made"):
+        Instance.__new__(Instance).function("add")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from spear.errors import ModuleInvalid, NodeClosed
 from spear.runtime.invocation import Invocation
 from spear.runtime.stub import StubRun, StubRuntime
+from spear.runtime.waiting import drive
 from spear.runtime.wasm.runtime import WasmRuntime
 
-NAMES = ("hello", "echo", "sleeper", "exit_code", "trap", "loop")
+NAMES = ("hello", "echo", "sleeper", "exit_code", "trap", "loop", "log_flood")
 
 
 class Case:
@@ -23,11 +25,13 @@ class Case:
     def __init__(self, runtime: Any, program: Callable[[str], bytes]) -> None:
         self.runtime, self.program = runtime, program
 
-    def start(self, name: str, *args: str, stdin: bytes = b"", timeout_ns: int = 10**10) -> Any:
+    def start(
+        self, name: str, *args: str, stdin: bytes = b"", timeout_ns: int = 10**10, **more: Any
+    ) -> Any:
         program = self.runtime.load(self.program(name))
         invocation = Invocation(
             args=(name, *args), stdin=stdin, timeout_ns=timeout_ns, memory_bytes_max=64 << 20,
-            output_bytes_max=1 << 20, log_bytes_max=1 << 20,
+            output_bytes_max=1 << 20, log_bytes_max=1 << 20, **more,
         )  # fmt: skip
         return self.runtime.start(program, invocation)
 
@@ -48,7 +52,13 @@ def play(run: StubRun) -> None:
         run.finish("failed", "trap", trap="memory out of bounds", message="trapped")
     elif name == "loop":
         run.finish("timeout", "deadline", message="deadline")
-    elif name != "sleeper":
+    elif name == "log_flood":
+        for number in range(int(args[0])):
+            run.log(f"line {number}")
+        run.finish()
+    elif name == "sleeper":
+        run.log("going to sleep")
+    else:
         run.finish()
 
 
@@ -165,3 +175,56 @@ def test_a_closed_runtime_takes_no_more_and_ends_what_runs(case: Case) -> None:
     assert run.outcome.status == "terminated"
     with pytest.raises(NodeClosed):
         case.start("hello")
+
+
+async def change_of(run: Any) -> bool:
+    found: bool = await run.changed()
+    return found
+
+
+async def end_by_changes(run: Any) -> None:
+    """A runtime may log the end itself, so that there is news before it."""
+    while not await run.changed():
+        assert run.read_logs()
+
+
+async def test_a_change_is_awaited_on_a_loop_without_a_thread(case: Case) -> None:
+    threads = threading.active_count()
+    run = case.start("sleeper", "60000")
+    assert not await asyncio.wait_for(change_of(run), 60)
+    assert run.read_logs()
+    end = asyncio.create_task(end_by_changes(run))
+    await asyncio.sleep(0.01)
+    assert not end.done()
+    assert threading.active_count() == threads
+    run.cancel()
+    await asyncio.wait_for(end, 60)
+    assert await asyncio.wait_for(change_of(run), 60)
+
+
+def test_a_change_is_waited_for_without_a_loop(case: Case) -> None:
+    run = case.start("sleeper", "60000")
+    assert not drive(change_of(run))
+    assert run.read_logs()
+    timer = threading.Timer(0.01, run.cancel)
+    timer.start()
+    drive(end_by_changes(run))
+    assert run.done
+    timer.join()
+
+
+async def test_changes_may_be_awaited_beside_the_end(case: Case) -> None:
+    run = case.start("sleeper", "60000")
+    end = asyncio.ensure_future(run)
+    while not await asyncio.wait_for(change_of(run), 60):
+        run.read_logs()
+        run.cancel()
+    assert (await asyncio.wait_for(end, 60)).status == "terminated"
+
+
+def test_the_newest_lines_are_kept_and_the_rest_is_counted(case: Case) -> None:
+    run = case.start("log_flood", "5", log_lines_max=2)
+    assert run.wait(10)
+    lines = run.read_logs()
+    assert [line.seq for line in lines] == [run.outcome.log_lines - 1, run.outcome.log_lines]
+    assert run.outcome.log_lost == run.outcome.log_lines - 2 > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from conftest import make_config
 import spear
 from spear.errors import InvalidArgument, ModuleInvalid, NodeClosed, NotFound
 from spear.runtime.stub import StubRun, StubRuntime
+from spear.spearlet.handle import Handle, SyncHandle
 
 WASM = b"stub guest"
 
@@ -115,6 +117,24 @@ def test_limits_come_from_the_call_else_the_configuration(tmp_path: Path) -> Non
         ({"args": ["a\0b"]}, "without a NUL"),
         ({"args": ["\udcff"]}, "UTF-8"),
         ({"args": [5]}, "texts"),
+        ({"args": "Ada"}, "args is a list or tuple of texts, found 'Ada'"),
+        ({"args": None}, "args is a list or tuple of texts, found None"),
+        ({"args": [None]}, "texts"),
+        ({"env": "A=b"}, "env is a mapping of texts, found 'A=b'"),
+        ({"env": {5: "c"}}, "texts"),
+        ({"env": {"A": None}}, "texts"),
+        ({"name": 5}, "name is a text, found 5"),
+        ({"name": "\udcff"}, "UTF-8"),
+        ({"entry": 5}, "entry is the name of an exported function, found 5"),
+        ({"input": 10**11}, "another buffer, or a text; found int 100000000000"),
+        ({"input": None}, "the input is bytes, a bytearray, a memoryview"),
+        ({"input": [1, 2]}, "found list [1, 2]"),
+        ({"input": "\udcff"}, "the input cannot be written as UTF-8: found '\\udcff'"),
+        ({"input": "12345"}, "the input is longer than limits.input, 4"),
+        ({"input": array("i", [1, 2])}, "the input is longer than limits.input, 4"),
+        ({"log_lines_max": 0}, "log_lines_max: expected 1 to 262144, found 0"),
+        ({"log_lines_max": 262_145}, "log_lines_max: expected 1 to 262144"),
+        ({"log_lines_max": 1.5}, "expected a whole number"),
         ({"env": {"A=B": "c"}}, "'A=B' cannot name"),
         ({"env": {"": "c"}}, "cannot name"),
         ({"args": ["x" * (1 << 21)]}, "args and env take"),
@@ -140,8 +160,31 @@ def test_a_bad_source_is_said(tmp_path: Path) -> None:
             node.load("a\0b")
         with pytest.raises(InvalidArgument, match=r"longer than limits\.module, 12"):
             node.run(b"stub" * 4)
+        with pytest.raises(InvalidArgument, match=r"longer than limits\.module, 12"):
+            node.run(memoryview(b"stub" * 4))
+        for source in (10**11, None, [1]):
+            with pytest.raises(InvalidArgument, match="a module not named by its path is bytes"):
+                node.run(source)  # type: ignore[arg-type]
         with pytest.raises(ModuleInvalid):
             node.run(b"neither")
+
+
+@pytest.mark.parametrize(
+    "data", [bytearray(b"1234"), memoryview(b"1_2_3_4")[::2], array("B", b"1234"), "1234"]
+)
+def test_input_is_any_buffer_or_text(data: Any, tmp_path: Path) -> None:
+    with spear.Spearlet.sync(**parts(tmp_path, limits__input=4)) as node:
+        assert node.run(bytearray(WASM), input=data).output == b"1234"
+
+
+def test_input_is_copied(tmp_path: Path) -> None:
+    known = parts(tmp_path, park)
+    with spear.Spearlet.sync(**known) as node:
+        data = bytearray(b"before")
+        node.start(WASM, input=data)
+        data[:] = b"after."
+        data += b"may grow"
+    assert known["runtime"].runs[0].invocation.stdin == b"before"
 
 
 def test_questions_are_checked(tmp_path: Path) -> None:
@@ -150,6 +193,8 @@ def test_questions_are_checked(tmp_path: Path) -> None:
             node.executions(status="done")
         with pytest.raises(InvalidArgument, match="a limit of 1 to 10000"):
             node.executions(limit=0)
+        with pytest.raises(InvalidArgument, match="a whole number"):
+            node.executions(limit=1.5)  # type: ignore[arg-type]
         with pytest.raises(NotFound):
             node.execution("x")
 
@@ -176,7 +221,7 @@ def test_a_sync_handle_follows_and_waits(tmp_path: Path) -> None:
     known = parts(tmp_path, park)
     with spear.Spearlet.sync(**known) as node:
         handle = node.start(WASM)
-        with pytest.raises(TimeoutError, match="still runs after 0 s"):
+        with pytest.raises(TimeoutError, match="has not ended after 0ms"):
             handle.wait(0)
         run = known["runtime"].runs[0]
         thread = threading.Thread(target=lambda: (run.write(b"out"), run.finish()))
@@ -186,6 +231,82 @@ def test_a_sync_handle_follows_and_waits(tmp_path: Path) -> None:
         assert output == b"out"
         assert handle.wait().output == b"out"
         assert node.cancel(handle.id).status == "completed"
+
+
+async def test_handles_of_both_faces_wait_for_their_time(tmp_path: Path) -> None:
+    known = parts(tmp_path, park)
+
+    def wait_in_a_thread(handle: SyncHandle) -> None:
+        for timeout in (0, 0.001, "1ms"):
+            with pytest.raises(TimeoutError, match="has not ended after"):
+                handle.wait(timeout)
+        for timeout in (-1, "-1s", "400d", "soon", float("nan")):
+            with pytest.raises(InvalidArgument, match="timeout: expected"):
+                handle.wait(timeout)
+
+    async with spear.Spearlet(**known) as node:
+        handle = await node.start(WASM)
+        twin = SyncHandle(handle._services, handle._live)
+        await asyncio.to_thread(wait_in_a_thread, twin)
+        for timeout in (0, 0.001, "1ms"):
+            with pytest.raises(TimeoutError, match="has not ended after"):
+                await handle.wait(timeout)
+        for timeout in (-1, "-1s", "400d", "soon", float("nan")):
+            with pytest.raises(InvalidArgument, match="timeout: expected"):
+                await handle.wait(timeout)
+        assert not handle.ended
+        known["runtime"].runs[0].finish()
+        assert (await handle.wait("1s")).completed
+        assert (await handle.wait(0)).completed
+
+
+def test_both_handles_have_the_same_methods() -> None:
+    names = {name for name in dir(Handle) if not name.startswith("_")}
+    assert names == {name for name in dir(SyncHandle) if not name.startswith("_")}
+
+
+async def test_a_handle_s_record_is_complete_once_the_guest_has_ended(tmp_path: Path) -> None:
+    async with spear.Spearlet(**parts(tmp_path)) as node:
+        handle = await node.start(WASM, input=b"payload")
+        assert handle.ended
+        assert (handle.execution.status, handle.execution.output) == ("completed", b"payload")
+
+
+async def test_idle_followers_take_no_threads_and_leave_the_node_free(tmp_path: Path) -> None:
+    known = parts(tmp_path, lambda run: None if run.invocation.args[-1] == "idle" else echo(run))
+    async with spear.Spearlet(**known) as node:
+        artifact = await node.load(WASM)
+        threads = threading.active_count()
+        handles = [await node.start(artifact, args=["idle"]) for _ in range(500)]
+        follows = [asyncio.create_task(anext(handle.follow())) for handle in handles]
+        await asyncio.sleep(0)
+        assert (await asyncio.wait_for(node.run(artifact), 60)).completed
+        known["runtime"].runs[7].log("one line")
+        progress = await asyncio.wait_for(follows[7], 60)
+        assert [line.message for line in progress.logs] == ["one line"]
+        assert threading.active_count() == threads
+        for run in known["runtime"].runs:
+            run.finish()
+        assert all(p.ended for p in await asyncio.gather(*follows[:7], *follows[8:]))
+
+
+def test_the_lines_kept_for_a_reader_are_the_caller_s_choice(tmp_path: Path) -> None:
+    known = parts(tmp_path)
+    with spear.Spearlet.sync(**known) as node:
+        node.run(WASM)
+        node.run(WASM, log_lines_max=262_144)
+    assert [r.invocation.log_lines_max for r in known["runtime"].runs] == [2048, 262_144]
+
+
+def test_a_node_that_is_closed_says_so_in_the_records(tmp_path: Path) -> None:
+    node = spear.Spearlet.sync(**parts(tmp_path, park))
+    handle = node.start(WASM)
+    with pytest.raises(InvalidArgument, match="grace: expected 0 to 365d, found -1"):
+        node.close(-1)
+    node.close()
+    error = handle.execution.error
+    assert error is not None
+    assert "the node was closed" in error.message
 
 
 async def test_cancelling_a_run_ends_its_guest(tmp_path: Path) -> None:

@@ -78,3 +78,20 @@ def test_a_second_end_is_a_broken_invariant() -> None:
     execution.finish(run.outcome, b"")
     with pytest.raises(RuntimeError):
         execution.finish(run.outcome, b"")
+
+
+def test_who_sees_the_end_sees_all_of_the_record() -> None:
+    """Other threads look while a record is filled; the state changes last."""
+    execution, run = record(), StubRun(INVOCATION)
+    run.finish("failed", "trap", message="trapped")
+    execution.advance("running")
+    seen = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> object:
+            seen.append(execution.ended)
+            return getattr(run.outcome, name)
+
+    execution.finish(Watched(), b"out")  # type: ignore[arg-type]
+    assert not any(seen)
+    assert execution.ended

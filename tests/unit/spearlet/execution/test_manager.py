@@ -18,7 +18,8 @@ from spear.runtime.invocation import Invocation
 from spear.runtime.stub import StubRun, StubRuntime
 from spear.runtime.waiting import drive
 from spear.spearlet.execution.artifact import Artifact, digest_of
-from spear.spearlet.execution.manager import Live, Manager
+from spear.spearlet.execution.live import Live
+from spear.spearlet.execution.manager import Manager
 
 WASM = b"stub guest"
 
@@ -175,6 +176,58 @@ def test_a_closed_manager_ends_what_runs_and_takes_no_more(tmp_path: Path) -> No
         bench.start()
 
 
+def test_a_close_names_itself_as_the_reason(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    live = bench.start()
+    bench.manager.close(0)
+    assert live.execution.error is not None
+    assert live.execution.error.message == "the node was closed"
+
+
+def test_a_close_leaves_its_grace_to_what_runs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    live = bench.start()
+    timer = threading.Timer(0.02, bench.run.finish)
+    timer.start()
+    bench.manager.close(60)
+    timer.join()
+    assert live.execution.status == "completed"
+
+
+def test_one_that_begins_during_the_close_is_ended_by_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, lambda run: setattr(bench.manager, "_closed", True))
+    live = bench.start()
+    error = drive(bench.manager.wait(live)).error
+    assert error is not None
+    assert error.message == "the node was closed"
+
+
+def test_a_look_at_a_live_execution_settles_its_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    live = bench.start()
+    assert bench.manager.look(live).status == "running"
+    finish(bench.run)
+    assert (bench.manager.look(live).status, live.execution.output) == ("completed", b"out")
+
+
+def test_a_wait_has_its_time(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    live = bench.start()
+    with pytest.raises(TimeoutError, match="has not ended after 10ms"):
+        drive(bench.manager.wait(live, 10_000_000))
+    finish(bench.run)
+    assert drive(bench.manager.wait(live, 0)).completed
+
+
+async def test_a_wait_on_a_loop_has_its_time(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    live = bench.start()
+    with pytest.raises(TimeoutError, match="has not ended after 10ms"):
+        await bench.manager.wait(live, 10_000_000)
+    finish(bench.run)
+    assert (await bench.manager.wait(live, 0)).completed
+
+
 async def test_giving_up_a_held_execution_ends_the_guest(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     live = bench.start()
@@ -191,7 +244,7 @@ async def test_giving_up_a_mere_wait_leaves_the_guest_alone(tmp_path: Path) -> N
     live = bench.start()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(bench.manager.wait(live), 0.01)
-    assert not live.run.done
+    assert not live.ended
     bench.manager.close(0)
 
 
