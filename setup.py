@@ -77,7 +77,6 @@ setup(
     packages=[
         "spear",
         "spear._core",
-        "spear.hostcalls",
         "spear.runtime",
         "spear.runtime.wasm",
         "spear.spearlet",

@@ -23,6 +23,9 @@ def bytes_of(what: str, value: object, check_size: Callable[[int], None]) -> byt
     if isinstance(value, str):
         check_size(len(value))
         value = _encoded(what, value)
+    if type(value) is bytes:
+        check_size(len(value))
+        return value
     try:
         view = memoryview(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, BufferError):
@@ -32,7 +35,7 @@ def bytes_of(what: str, value: object, check_size: Callable[[int], None]) -> byt
         ) from None
     with view:
         check_size(view.nbytes)
-        return value if type(value) is bytes else view.tobytes()
+        return view.tobytes()
 
 
 def task_name_of(name: object, source: object) -> str:
@@ -67,7 +70,9 @@ def environment_of(env: object) -> dict[str, str]:
 
 def arguments_of(name: str, args: object, env: dict[str, str]) -> tuple[str, ...]:
     """argv, once it and the environment can be passed as C strings."""
-    if isinstance(args, str) or not isinstance(args, Sequence):
+    if not isinstance(args, (tuple, list)) and (
+        isinstance(args, str) or not isinstance(args, Sequence)
+    ):
         raise InvalidArgument(f"args is a list or tuple of texts, found {_shown(args)}")
     argv = (name, *args)
     size = sum(map(_size, (*argv, *env, *env.values())))
@@ -79,7 +84,7 @@ def arguments_of(name: str, args: object, env: dict[str, str]) -> tuple[str, ...
 def _size(text: object) -> int:
     if not isinstance(text, str) or "\0" in text:
         raise InvalidArgument(f"args and env are UTF-8 texts without a NUL, found {_shown(text)}")
-    return len(_encoded("a text of args or env", text)) + 1
+    return (len(text) if text.isascii() else len(_encoded("a text of args or env", text))) + 1
 
 
 def _encoded(what: str, text: str) -> bytes:

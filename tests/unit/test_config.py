@@ -14,12 +14,14 @@ from spear.config import (
     SETTINGS,
     UNSERVED,
     Config,
+    Refusal,
     format_duration,
     format_size,
     parse_duration_ns,
     parse_size,
+    show_size,
 )  # fmt: skip
-from spear.errors import InvalidArgument
+from spear.errors import InvalidArgument, NotFound
 
 S = 10**9
 
@@ -138,7 +140,7 @@ def test_an_empty_file_or_table_is_all_defaults(tmp_path: Path) -> None:
 
 
 def test_a_file_asked_for_must_be_there() -> None:
-    with pytest.raises(InvalidArgument, match="no configuration file '/nowhere/at-all'"):
+    with pytest.raises(NotFound, match="no configuration file '/nowhere/at-all'"):
         configuration.load("/nowhere/at-all", environ={})
 
 
@@ -153,6 +155,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         ("[spearlet]\nlimits.tiemout = 5\n", "nearest known one is 'limits.timeout'"),
         ("[spearlet]\nnode_nam = 'a'\n", "nearest known one is 'node_name'"),
         ("[spearlet.limits]\nxyz = 5\n", "unknown key 'limits.xyz'"),
+        ("[spearlet]\nbogus = 5\n", "known: node_name, cache_dir, executor.workers"),
         ("[spearelt]\n", "expected a table [spearlet]"),
         ("spearlet = 5\n", "expected a table, found 5"),
         ("[spearlet\n", "is not TOML"),
@@ -210,3 +213,53 @@ def test_rows_show_every_setting_with_its_source() -> None:
     assert rows["limits.memory"] == ("64MiB", "default")
     assert rows["cache_dir"] == ("off", "environment SPEAR_CACHE_DIR")
     assert len(rows) == len(SETTINGS)
+
+
+def test_a_flag_is_called_by_its_own_name() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        configuration.load(environ={}, flags={"limits.timeout": ("--timeout", "0")})
+    assert str(caught.value) == "--timeout: expected 1ms to 365d, found 0"
+
+
+def test_who_collects_refusals_gets_all_of_them_and_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[spearlet]\nbogus = 1\nlimits.memory = "1MiB"\nlogging.level = "info"\n')
+    environ = {"SPEARLET_LOG_LEVEL": "debug", "SPEARLET_LIMITS_TIMEOUT": "soon"}
+    refusals: list[Refusal] = []
+    config = configuration.load(str(path), environ=environ, refusals=refusals)
+    assert [(refusal.key, refusal.source) for refusal in refusals] == [
+        ("bogus", f"file {path}"),
+        ("logging.level", f"file {path}"),
+        ("limits.timeout", "environment SPEARLET_LIMITS_TIMEOUT"),
+        ("logging.level", "environment SPEARLET_LOG_LEVEL"),
+    ]
+    assert "is not served: only guests log" in refusals[-1].reason
+    assert (config.memory_bytes_max, config.timeout_ns) == (1 << 20, 60 * S)
+    assert config.sources["limits.timeout"] == "default"
+
+
+def test_flags_are_raised_even_where_refusals_are_collected() -> None:
+    with pytest.raises(InvalidArgument, match="--timeout"):
+        configuration.load(environ={}, flags={"limits.timeout": ("--timeout", "x")}, refusals=[])
+
+
+def test_only_the_given_environment_has_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".spear").mkdir()
+    (tmp_path / ".spear" / "config.toml").write_text('[spearlet]\nnode_name = "mine"\n')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for environ in ({}, {"HOME": ""}, {"HOME": "relative"}):
+        config = configuration.load(environ=environ)
+        assert (config.node_name, config.cache_dir) == ("localhost", None)
+        assert configuration.file_path(None, environ) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 bytes"), (1, "1 byte"), (126, "126 bytes"), (3384, "3.3 KiB"), (65536, "64 KiB"),
+     (125 << 20, "125 MiB"), (3 << 29, "1.5 GiB")],
+)  # fmt: skip
+def test_a_size_is_shown_as_a_person_reads_it(count: int, shown: str) -> None:
+    assert show_size(count) == shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spear.cli.arguments import Option, UsageError, parse
+from spear.cli.arguments import Option, UsageError, asks_for, parse
 
 OPTIONS = (
     Option("--input", "FILE", ""),
@@ -44,11 +44,32 @@ def test_of_an_option_given_twice_the_last_counts() -> None:
     [
         (["--imput", "x"], "no option --imput: did you mean --input?"),
         (["-x"], "no option -x: known are --input, --env, --output"),
+        (["--bogus", "1"], "no option --bogus: known are --input, --env, --output"),
+        (["--later", "1"], "--later is not served by this build: not yet"),
+        (["--later=1"], "--later is not served by this build: not yet"),
         (["--input"], "--input needs a value: --input FILE"),
         (["--output", "xml"], "--output is one of text, json, not 'xml'"),
     ],
 )
 def test_what_is_not_understood_is_said(arguments: list[str], said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse(arguments, OPTIONS)
+        parse(arguments, OPTIONS, {"--later": "not yet"})
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["--output", "json", "--bogus"], True),
+        (["--bogus", "--output=json"], True),
+        (["--output=text", "--output", "json"], True),
+        (["--output", "json", "--output=text"], False),
+        (["--output"], False),
+        (["file", "--", "--output", "json"], False),
+        ([], False),
+    ],
+)
+def test_an_option_is_found_in_arguments_that_are_not_understood(
+    arguments: list[str], asked: bool
+) -> None:
+    assert asks_for(arguments, "--output", "json") is asked

@@ -9,9 +9,9 @@ import pytest
 from conftest import make_config
 from wasm_bytes import HEADER, command
 
-from spear.cli import doctor_machine, doctor_module
+from spear.cli import doctor, doctor_machine, doctor_module
 from spear.cli.finding import Finding
-from spear.errors import InvalidArgument
+from spear.errors import InvalidArgument, NotFound
 
 
 def verdicts(findings: list[Finding]) -> dict[str, str]:
@@ -91,3 +91,74 @@ def test_unknown_imports_are_named_by_the_engine(guest: Callable[[str], Path]) -
     pytest.importorskip("spear._core.engine")
     findings = doctor_module.module_findings(str(guest("unknown_imports")))
     assert "missing" in verdicts(findings).values()
+
+
+def test_a_file_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="cannot read"):
+        doctor_module.module_findings(str(tmp_path / "nothing"))
+
+
+def test_no_two_findings_have_one_name(guest: Callable[[str], Path]) -> None:
+    for name in ("hello", "memory_over_limit", "unserved"):
+        names = [finding.name for finding in doctor_module.module_findings(str(guest(name)))]
+        assert len(names) == len(set(names))
+
+
+def test_an_entry_with_a_wrong_signature_is_not_called_missing(
+    guest: Callable[[str], Path],
+) -> None:
+    found = doctor_module.module_findings(str(guest("start_signature")))
+    entry = next(finding for finding in found if finding.name == "entry")
+    assert entry.verdict == "missing"
+    assert entry.found == "function '_start' is (i32) -> i32; an entry is () -> ()"
+
+
+def test_one_function_is_not_functions_and_sizes_have_units(guest: Callable[[str], Path]) -> None:
+    found = {f.name: f for f in doctor_module.module_findings(str(guest("memory_over_limit")))}
+    assert found["module"].found == "core wasm, 110 bytes, 1 function"
+    assert found["memory"].found == "125 MiB at start, 64 MiB allowed"
+    assert found["memory"].advice == "spear run --memory 125MiB"
+
+
+def test_unserved_names_are_counted_and_wrapped(guest: Callable[[str], Path]) -> None:
+    findings = doctor_module.module_findings(str(guest("unserved")))
+    unserved = next(finding for finding in findings if finding.name == "unserved")
+    assert unserved.found.startswith("27 of 29 imports: cchat_close, ")
+    assert max(map(len, doctor._table(findings).splitlines())) <= 100
+
+
+def test_a_name_cannot_begin_a_line_of_the_table() -> None:
+    said = doctor._table([Finding("imports", "ok", "env: a\nMISSING  module  fake")])
+    assert said.count("\n") == 1
+
+
+def test_a_configuration_asked_for_counts_for_a_module(
+    guest: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text('[spearlet]\nlimits.memory = "128MiB"\n')
+    path = str(guest("memory_over_limit"))
+    found = doctor_module.module_findings(path, str(tmp_path / "c.toml"))
+    assert "missing" not in verdicts(found).values()
+
+
+def test_a_variable_that_is_refused_is_a_finding_with_its_remedy(
+    guest: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEARLET_LOG_LEVEL", "debug")
+    for found in (
+        doctor_module.module_findings(str(guest("hello"))),
+        doctor_machine.machine_findings(),
+    ):
+        (refused,) = [finding for finding in found if finding.verdict == "refused"]
+        assert refused.advice == "unset SPEARLET_LOG_LEVEL"
+        assert len(found) > 5
+
+
+def test_a_file_that_is_no_configuration_is_a_finding_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.toml").write_text("[spearlet")
+    monkeypatch.setenv("SPEAR_HOME", str(tmp_path))
+    assert verdicts(doctor_machine.machine_findings())["configuration"] == "refused"
+    with pytest.raises(InvalidArgument, match="is not TOML"):
+        doctor_machine.machine_findings(str(tmp_path / "config.toml"))

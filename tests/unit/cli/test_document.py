@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import pytest
+
 from spear.cli import document
 from spear.errors import ModuleInvalid
 from spear.runtime.invocation import Invocation
@@ -59,16 +61,41 @@ def test_a_trap_has_its_backtrace() -> None:
         status="failed", cause="trap", trap="divide by zero", message="m", backtrace=[frame]
     )
     found = reread(document.of_execution(execution, PROGRAM, [], []))
-    assert found["error"] == {"code": "TRAP", "message": "m", "trap": "divide by zero"}
+    assert found["error"] == {
+        "code": "TRAP", "message": "m", "trap": "divide by zero", "hint": "",
+    }  # fmt: skip
     assert found["backtrace"] == [{"function": "divide", "index": 3, "offset": 17}]
     assert found["exit_code"] is None
 
 
 def test_a_refusal_is_no_execution() -> None:
-    found = reread(document.of_refusal(ModuleInvalid("no"), "no", "look"))
+    found = reread(document.of_refusal(document.code_of(ModuleInvalid("no")), "no", "look"))
     assert (found["status"], found["execution_id"]) == ("refused", None)
     assert found["error"] == {"code": "MODULE_INVALID", "message": "no", "trap": "", "hint": "look"}
 
 
 def test_lone_surrogates_do_not_break_the_document() -> None:
     assert reread({"path": "a\udcffb"}) == {"path": "a?b"}
+
+
+def keys(value: object) -> object:
+    """The names within, all the way down; lists count as one."""
+    if isinstance(value, dict):
+        return {name: keys(part) for name, part in value.items() if name != "error"}
+    return None
+
+
+def test_every_document_has_the_same_keys_in_the_same_order() -> None:
+    failed = ended(status="failed", cause="trap", trap="t", message="m", backtrace=[])
+    whole = document.of_execution(ended(), PROGRAM, [], [])
+    trapped = document.of_execution(failed, PROGRAM, [], [])
+    refused = document.of_refusal("NO", "no", "")
+    assert keys(whole) == keys(trapped) == keys(refused)
+    assert list(whole) == list(trapped) == list(refused)
+    assert set(trapped["error"]) == set(refused["error"])
+
+
+def test_a_key_beside_the_template_is_a_broken_invariant() -> None:
+    for wrong in ({"bogus": 1}, {"times": {}}):
+        with pytest.raises(RuntimeError):
+            document._filled(wrong)

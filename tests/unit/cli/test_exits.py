@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from spear import errors
 from spear.cli import exits
+from spear.errors import SpearError
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,21 @@ from spear.cli import exits
 def test_every_end_has_its_code(status: str, cause: str, guest: int | None, code: int) -> None:
     execution = SimpleNamespace(status=status, cause=cause, exit_code=guest)
     assert exits.of_execution(execution) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.InvalidArgument("x"), 2),
+        (errors.ModuleInvalid("x"), 2),
+        (errors.NotFound("x"), 3),
+        (errors.VersionConflict(b"k", 1, 2), 4),
+        (errors.ObjectInUse("x"), 4),
+        (errors.NodeClosed("x"), 5),
+        (errors.ModuleLimit("x"), 6),
+        (errors.NodeBusy("x"), 6),
+        (SpearError("x"), 1),
+    ],
+)
+def test_an_error_has_the_code_of_its_status(error: SpearError, code: int) -> None:
+    assert exits.of_error(error) == code

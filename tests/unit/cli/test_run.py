@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from spear.cli import run
-from spear.cli.arguments import UsageError
+from spear import config as configuration
+from spear.cli import exits, run, terminal
+from spear.cli.arguments import UsageError, parse
+from spear.config import Config
 
 
 def line(message: str, stream: str = "log", level: int = 3) -> SimpleNamespace:
@@ -36,7 +41,7 @@ def test_the_environment_is_what_was_given() -> None:
 
 
 def test_a_backtrace_has_a_line_a_place() -> None:
-    places = [("leaf", 2**64 - 1), ("deep", 16), ("deep", 16), ("deep", 17), ("main", 255)]
+    places = [("leaf", None), ("deep", 16), ("deep", 16), ("deep", 17), ("main", 255)]
     frames = [SimpleNamespace(function=name, offset=offset) for name, offset in places]
     assert run._places(frames).splitlines() == [
         "    at leaf",
@@ -44,3 +49,100 @@ def test_a_backtrace_has_a_line_a_place() -> None:
         "    at deep (module offset 0x11)",
         "    at main (module offset 0xff)",
     ]
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in configuration.SETTINGS:
+        monkeypatch.delenv(setting.environment, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def config_of(*words: str) -> Config:
+    return run._config(parse(words, run.OPTIONS, run.UNSERVED))
+
+
+def test_a_run_makes_room_for_one_guest_and_says_who_set_it() -> None:
+    config = config_of("file")
+    assert (config.workers, config.guests_max) == (1, 1)
+    assert config.sources["executor.workers"] == "spear run"
+    assert config.sources["executor.max_parked"] == "spear run"
+
+
+def test_a_run_keeps_the_room_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEARLET_EXECUTOR_WORKERS", "3")
+    config = config_of("file")
+    assert (config.workers, config.guests_max) == (3, 1)
+    assert config.sources["executor.workers"] == "environment SPEARLET_EXECUTOR_WORKERS"
+
+
+def test_limits_reach_the_node_as_values() -> None:
+    given: dict[str, Any] = {}
+    parsed = parse(["a/b.wasm", "--timeout", "1500ms", "--input", "/dev/null"], run.OPTIONS)
+    node: Any = SimpleNamespace(
+        config=run._config(parsed), start=lambda _, **options: given.update(options)
+    )
+    run._start(node, SimpleNamespace(), "a/b.wasm", parsed)  # type: ignore[arg-type]
+    assert (given["timeout"], given["log_lines_max"]) == (1.5, 262144)
+
+
+def test_what_of_the_log_is_not_shown_is_a_warning() -> None:
+    def said(lost: int, truncated: bool) -> list[str]:
+        return run._warnings(SimpleNamespace(log_lost=lost, log_truncated=truncated))  # type: ignore[arg-type]
+
+    assert said(0, False) == []
+    assert said(1, False) == ["1 log line came too fast to be shown"]
+    assert said(7, True)[0] == "7 log lines came too fast to be shown"
+    assert "limits.log" in said(7, True)[1]
+
+
+def ended(code: str, cause: str, **more: object) -> SimpleNamespace:
+    frames = [SimpleNamespace(function="leaf", offset=16)]
+    error = SimpleNamespace(code=code, message="it ended", backtrace=frames)
+    return SimpleNamespace(error=error, cause=cause, log_lost=0, log_truncated=False, **more)
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [("TRAP", True), ("DEADLINE", True), ("CANCELLED", False), ("OUTPUT_LIMIT", False)],
+)
+def test_places_are_shown_for_traps_and_deadlines_only(
+    code: str, shown: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run.TextScreen().close(ended(code, code.lower()), SimpleNamespace(), None)  # type: ignore[arg-type]
+    said = capfd.readouterr().err
+    assert said.startswith("error: it ended\n")
+    assert ("at leaf" in said) is shown
+
+
+def test_an_interrupt_is_one_word_without_places(capfd: pytest.CaptureFixture[str]) -> None:
+    screen = run.TextScreen()
+    screen.close(ended("DEADLINE", "deadline"), SimpleNamespace(), exits.INTERRUPTED)  # type: ignore[arg-type]
+    assert capfd.readouterr().err == "error: interrupted\n"
+
+
+@pytest.mark.parametrize(("output", "said"), [(b"half", "\nerror: "), (b"whole\n", "error: ")])
+def test_an_error_begins_its_own_line_on_a_terminal(
+    output: bytes, said: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "is_terminal", lambda _: True)
+    screen = run.TextScreen()
+    screen.show(SimpleNamespace(logs=[], output=output))  # type: ignore[arg-type]
+    screen.show(SimpleNamespace(logs=[], output=b""))  # type: ignore[arg-type]
+    screen.close(ended("TRAP", "trap"), SimpleNamespace(), None)  # type: ignore[arg-type]
+    assert capfd.readouterr().err.startswith(said)
+
+
+def test_an_interrupt_before_the_guest_is_said_as_asked(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_run", interrupted)
+    assert run.main(["file"]) == 130
+    assert capfd.readouterr() == ("", "error: interrupted\n")
+    assert run.main(["file", "--output", "json"]) == 130
+    said = capfd.readouterr()
+    assert json.loads(said.out)["error"]["code"] == "INTERRUPTED"
+    assert said.err == ""
