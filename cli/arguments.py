@@ -88,7 +88,7 @@ def asks_for(arguments: Sequence[str], flag: str, value: str) -> bool:
     """Whether `flag` has `value` in arguments that need not be well formed; the last counts."""
     own = list(arguments[: arguments.index("--")]) if "--" in arguments else list(arguments)
     said = ""
-    for word, following in zip(own, [*own[1:], ""], strict=True):
+    for word, following in zip(own, [*own[1:], ""], strict=False):
         if word == flag:
             said = following
         elif word.startswith(f"{flag}="):

@@ -110,12 +110,13 @@ def completion(context: click.Context, shell: str) -> None:
 def invoke(arguments: Sequence[str]) -> int:
     """Runs the tree; errors become one sentence and the contract's exit codes. Raises OSError
     where stdout cannot be written."""
-    said = io.StringIO()  # what click prints goes out by the same door as all else
+    said = io.BytesIO()  # what click prints goes out by the same door as all else
+    text = io.TextIOWrapper(said, "utf-8", errors="backslashreplace", write_through=True)
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(text):
             return _invoke(arguments)
     finally:
-        terminal.write(terminal.STDOUT, said.getvalue().encode("utf-8", "backslashreplace"))
+        terminal.write(terminal.STDOUT, said.getvalue())
 
 
 def _invoke(arguments: Sequence[str]) -> int:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from conftest import Command
 
+from spear.cli.run import UNSERVED
+
 pytest.importorskip("spear._core.executor")
 Guest = Callable[[str], Path]
 
@@ -151,6 +153,8 @@ def test_json_tells_a_guest_s_124_from_a_deadline(spear: Command, guest: Guest) 
         ("bad/two_memories", "memor"),
         ("bad/memory_over_limit", "memory"),
         ("bad/imported_memory", "memory"),
+        ("bad/huge_table", "10000000 elements"),
+        ("bad/start_signature", "(i32) -> i32; an entry is () -> ()"),
     ],
 )
 def test_a_bad_module_is_refused_with_the_reason(
@@ -197,6 +201,8 @@ def test_a_truncated_module_is_refused(
         (["HELLO", "--config", "nothing"], "no configuration file 'nothing'"),
         (["HELLO", "--output", "xml"], "one of text, json"),
         (["HELLO", "--tiemout", "5"], "did you mean --timeout?"),
+        (["HELLO", "--bogus", "5"], "no option --bogus: known are --input"),
+        *((["HELLO", flag, "1"], f"{flag} is not served by this build: ") for flag in UNSERVED),
     ],
 )
 def test_a_bad_option_is_refused_with_what_is_accepted(
@@ -209,10 +215,70 @@ def test_a_bad_option_is_refused_with_what_is_accepted(
     assert b"Traceback" not in result.stderr
 
 
-def test_a_refusal_is_a_document_too(spear: Command) -> None:
-    result = spear("run", "--output", "json", "nothing.wasm")
-    found = json.loads(result.stdout)
+@pytest.mark.parametrize("flag", ["--timeout", "--memory"])
+def test_a_flag_s_value_is_refused_by_the_flag_s_name(
+    spear: Command, guest: Guest, flag: str
+) -> None:
+    said = spear("run", guest("hello"), flag, "x").stderr.decode()
+    assert said.startswith(f"error: {flag}: expected a ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nothing.wasm", "--output", "json"],
+        ["HELLO", "--output", "json", "--bogus", "1"],
+        ["--bogus", "HELLO", "--output=json"],
+        ["HELLO", "--output=json", "--timeout"],
+        ["HELLO", "--output=json", "--timeout", "soon"],
+        ["--output=json"],
+    ],
+)
+def test_a_refusal_is_the_same_document(spear: Command, guest: Guest, words: list[str]) -> None:
+    hello = str(guest("hello"))
+    result = spear("run", *(hello if word == "HELLO" else word for word in words))
+    found = record(result)
     assert (result.returncode, found["status"], found["execution_id"]) == (125, "refused", None)
+    whole = record(spear("run", hello, "--output", "json"))
+    assert list(found) == list(whole)
+    for key in ("times", "limits", "artifact"):
+        assert found[key].keys() == whole[key].keys()
+
+
+def test_an_environment_that_is_not_served_is_refused(spear: Command, guest: Guest) -> None:
+    result = spear("run", guest("hello"), env={"SPEARLET_LOG_LEVEL": "debug"})
+    assert (result.returncode, result.stdout) == (125, b"")
+    assert b"environment SPEARLET_LOG_LEVEL" in result.stderr
+
+
+def test_a_module_that_needs_more_memory_is_told_how_much(spear: Command, guest: Guest) -> None:
+    module = guest("memory_over_limit")
+    hint = spear("run", module).stderr.decode().splitlines()[-1]
+    assert hint == "hint: --memory 125MiB is enough for it to start"
+    assert spear("run", module, "--memory", "125MiB").returncode == 0
+    table = spear("run", guest("huge_table")).stderr
+    assert b"--memory" not in table
+
+
+def test_json_has_what_is_cut_off_among_its_warnings(
+    spear: Command, guest: Guest, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text('[spearlet]\nlimits.log = "1KiB"\n')
+    words = ("--config", tmp_path / "c.toml", "--output", "json")
+    found = record(spear("run", guest("log_flood"), *words))
+    assert found["log_truncated"] is True
+    assert ["limits.log" in warning for warning in found["warnings"]] == [True]
+
+
+def test_a_burst_of_log_lines_arrives_whole(spear: Command, guest: Guest) -> None:
+    result = spear("run", guest("log_flood"))
+    assert result.returncode == 0
+    assert result.stderr.decode().splitlines() == [f"[info] line {i:08}" for i in range(10_000)]
+
+
+def test_room_asked_for_is_accepted(spear: Command, guest: Guest) -> None:
+    asked = {"SPEARLET_EXECUTOR_WORKERS": "2", "SPEARLET_EXECUTOR_MAX_PARKED": "20"}
+    assert spear("run", guest("hello"), env=asked).returncode == 0
 
 
 def test_compiled_code_is_kept_in_a_private_cache(
@@ -281,7 +347,8 @@ def test_an_interrupt_ends_the_guest_with_130(
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
         assert process.wait(30) == 130
-        assert b"Traceback" not in rest
+        assert rest.splitlines()[-1] == b"error: interrupted"
+        assert b"    at " not in rest
 
 
 def test_an_interrupt_ends_a_busy_guest(
@@ -292,6 +359,9 @@ def test_an_interrupt_ends_a_busy_guest(
         assert process.stderr is not None
         process.stderr.readline()  # it logs once, then it loops
         process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert rest.splitlines()[-1] == b"error: interrupted"
+        assert b"    at " not in rest
         assert process.wait(30) == 130
 
 
@@ -305,7 +375,7 @@ def test_a_closed_pipe_is_quiet(
         assert process.stdout.read(10)
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(30) in (0, 137)
+        assert process.wait(30) == 137
 
 
 def test_a_full_disk_is_said(
@@ -341,16 +411,48 @@ def test_a_closed_stdout_is_said(
         assert process.wait(30) == 125
 
 
-def test_on_a_terminal_there_is_no_payload_and_no_control_character(
+def on_a_terminal(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """The exit code and all that a terminal is sent, where it is stdin, stdout and stderr."""
+    main, side = pty.openpty()
+    with Started(words, environment, stdin=side, stdout=side, stderr=side) as process:
+        os.close(side)
+        said = b""
+        try:
+            while part := os.read(main, 1 << 16):
+                said += part
+        except OSError:  # EIO: the other side is closed
+            pass
+        finally:
+            os.close(main)
+        return process.wait(30), said.decode().replace("\r\n", "\n")
+
+
+def test_a_terminal_is_no_payload(
     command_line: list[str], environment: dict[str, str], guest: Guest
 ) -> None:
-    main, side = pty.openpty()
-    words = [*command_line, "run", str(guest("echo"))]
-    try:
-        with Started(words, environment, stdin=side, stderr=side) as process:
-            assert process.stdout is not None
-            assert process.stdout.read() == b""
-            assert process.wait(30) == 0
-    finally:
-        os.close(main)
-        os.close(side)
+    assert on_a_terminal([*command_line, "run", str(guest("wasi/echo"))], environment) == (0, "")
+
+
+def test_on_a_terminal_a_log_has_no_control_character(
+    command_line: list[str], environment: dict[str, str], guest: Guest
+) -> None:
+    words = [*command_line, "run", str(guest("hostcalls/log_errors"))]
+    code, said = on_a_terminal(words, environment)
+    assert code == 0
+    lines = said.splitlines()
+    assert lines[3] == "[info] a\ufffd\ufffdb"
+    assert lines[4:6] == ["[info] a\\x00b", "[info] c"]
+    assert all(line.isprintable() for line in lines)
+
+
+def test_on_a_terminal_an_error_begins_its_own_line(
+    command_line: list[str], environment: dict[str, str], guest: Guest, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text('[spearlet]\nlimits.output = "32KiB"\n')
+    words = ["run", str(guest("stdout_flood")), "--config", str(tmp_path / "c.toml")]
+    code, said = on_a_terminal([*command_line, *words, "--", "100000", "1", "0"], environment)
+    assert code == 137
+    guests, newline, errors = said.partition("\nerror: ")
+    assert (len(guests), newline) == (32768, "\nerror: ")
+    assert "limits.output" in errors
+    assert " at " not in errors

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,8 +78,109 @@ def test_config_show_tells_values_and_sources(spear: Command, tmp_path: Path) ->
 def test_a_bad_configuration_is_one_sentence(spear: Command, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[spearlet]\nlimits.tiemout = 5\n")
     result = spear("config", "show", "--config", tmp_path / "c.toml")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert b"nearest known one is 'limits.timeout'" in result.stderr
+
+
+def test_a_file_that_is_no_toml_is_wrong_use(spear: Command, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[spearlet")
+    for words in (["config", "show"], ["doctor"]):
+        result = spear(*words, "--config", tmp_path / "c.toml")
+        assert (result.returncode, result.stdout) == (2, b"")
+        assert b"is not TOML" in result.stderr
+
+
+def test_a_configuration_that_is_not_there_is_not_found(spear: Command) -> None:
+    for words in (["config", "show"], ["doctor"]):
+        result = spear(*words, "--config", "nothing.toml")
+        assert (result.returncode, result.stdout) == (3, b"")
+        assert b"no configuration file 'nothing.toml'" in result.stderr
+
+
+def test_config_show_lists_what_is_refused(spear: Command) -> None:
+    refused = {"SPEARLET_LOG_LEVEL": "debug", "SPEARLET_LIMITS_TIMEOUT": "soon"}
+    table = spear("config", "show", env=refused)
+    assert table.returncode == 2
+    (row,) = [line for line in table.stdout.decode().splitlines() if line.startswith("logging.")]
+    assert row.split()[:4] == ["logging.level", "refused", "environment", "SPEARLET_LOG_LEVEL"]
+    assert "is not served: only guests log" in row
+    assert table.stderr.count(b"error: ") == 2
+    found = json.loads(spear("config", "show", "--output", "json", env=refused).stdout)
+    assert found["logging.level"]["value"] is None
+    assert "is not served" in found["logging.level"]["refused"]
+    assert found["limits.timeout"]["value"] == "1m"
+    assert "found 'soon'" in found["limits.timeout"]["refused"]
+    assert "refused" not in found["limits.memory"]
+
+
+def test_doctor_goes_on_where_a_variable_is_refused(
+    spear: Command, guest: Callable[[str], Path]
+) -> None:
+    for words in ([], [guest("hello")]):
+        result = spear("doctor", *words, env={"SPEARLET_LOG_LEVEL": "debug"})
+        assert (result.returncode, result.stderr) == (1, b"")
+        assert b"-> unset SPEARLET_LOG_LEVEL" in result.stdout
+
+
+def test_doctor_takes_a_configuration(
+    spear: Command, guest: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text('[spearlet]\nlimits.memory = "128MiB"\n')
+    module = guest("memory_over_limit")
+    assert spear("doctor", module).returncode == 1
+    assert spear("doctor", module, "--config", tmp_path / "c.toml").returncode == 0
+
+
+EVERY_VERB = [
+    ["--version"],
+    ["--help"],
+    ["run", "--help"],
+    ["run", "HELLO"],
+    ["run", "HELLO", "--output", "json"],
+    ["run", "nothing.wasm", "--output", "json"],
+    ["doctor"],
+    ["doctor", "--output", "json"],
+    ["doctor", "--help"],
+    ["doctor", "HELLO"],
+    ["config", "show"],
+    ["config", "show", "--output", "json"],
+    ["completion", "zsh"],
+]
+
+
+@pytest.mark.parametrize("redirect", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("words", EVERY_VERB, ids=" ".join)
+def test_what_cannot_be_written_is_one_sentence(
+    words: list[str], redirect: str, command_line: list[str], environment: dict[str, str],
+    guest: Callable[[str], Path],
+) -> None:  # fmt: skip
+    own = [str(guest("hello")) if word == "HELLO" else word for word in words]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirect}', "sh", *command_line, *own], env=environment,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=60, text=True,
+    )  # fmt: skip
+    reason = "No space left on device" if "full" in redirect else "Bad file descriptor"
+    (said,) = [line for line in done.stderr.splitlines() if not line.startswith("[info] ")]
+    assert said.startswith("error: cannot write")
+    assert said.endswith(f": {reason}")
+    assert done.returncode == (125 if words[0] == "run" else 1)
+
+
+@pytest.mark.parametrize("words", EVERY_VERB, ids=" ".join)
+def test_a_reader_that_has_gone_is_no_error_to_tell(
+    words: list[str], command_line: list[str], environment: dict[str, str],
+    guest: Callable[[str], Path],
+) -> None:  # fmt: skip
+    own = [str(guest("hello")) if word == "HELLO" else word for word in words]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as gone:
+        done = subprocess.run(
+            [*command_line, *own], env=environment, stdin=subprocess.DEVNULL, stdout=gone,
+            stderr=subprocess.PIPE, timeout=60, text=True,
+        )  # fmt: skip
+    assert [line for line in done.stderr.splitlines() if not line.startswith("[info] ")] == []
+    assert done.returncode == (137 if words[0] == "run" else 1)
 
 
 def test_doctor_describes_the_machine(spear: Command) -> None:
@@ -102,5 +205,5 @@ def test_doctor_says_why_a_module_cannot_run(spear: Command, guest: Callable[[st
 
 def test_a_module_that_is_not_there_is_one_sentence(spear: Command) -> None:
     result = spear("doctor", "nothing.wasm")
-    assert (result.returncode, result.stdout) == (1, b"")
+    assert (result.returncode, result.stdout) == (3, b"")
     assert b"cannot read 'nothing.wasm'" in result.stderr
