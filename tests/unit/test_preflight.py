@@ -15,8 +15,13 @@ ROOT = Path(__file__).parents[2]
 def preflight(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "scripts/preflight.sh", *arguments],
-        cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_a_complete_machine_passes_quietly():
