@@ -431,30 +431,11 @@ cdef bint batch_start(batch_t *batch) noexcept nogil:
 cdef void batch_doom(batch_t *batch, int32_t cause) noexcept nogil:
     """Ends the runs that are under way; the others never begin."""
     cas32(&batch.kill, CAUSE_NONE, cause)
-    cdef guest_t *guest = _live_of(batch)
+    cdef guest_t *guest = _any_live(batch.executor, batch)
     while guest != NULL:
         executor_doom(batch.executor, guest, cause)
         guest_release(guest)
-        guest = _live_of(batch)
-
-
-cdef guest_t *_live_of(batch_t *batch) noexcept nogil:
-    """A live guest of the batch whose end nobody asked for yet, with a reference."""
-    cdef guest_t *guest = NULL
-    cdef worker_t *shelf
-    cdef int index
-    for index in range(batch.executor.worker_count):
-        shelf = &batch.executor.workers[index]
-        pthread_mutex_lock(&shelf.lock)
-        guest = shelf.first
-        while guest != NULL and (guest.batch != batch or load32(&guest.kill) != 0):
-            guest = guest.following
-        if guest != NULL:
-            guest_retain(guest)
-        pthread_mutex_unlock(&shelf.lock)
-        if guest != NULL:
-            break
-    return guest
+        guest = _any_live(batch.executor, batch)
 
 
 cdef guest_t *_next_of(batch_t *batch) noexcept nogil:
@@ -714,8 +695,8 @@ cdef void _rest(executor_t *executor) noexcept nogil:
 
 # ---- the end
 
-cdef guest_t *_any_live(executor_t *executor) noexcept nogil:
-    """A live guest whose end nobody asked for yet, with a reference."""
+cdef guest_t *_any_live(executor_t *executor, const batch_t *batch) noexcept nogil:
+    """A live guest whose end nobody asked for yet, with a reference; of `batch` unless NULL."""
     cdef guest_t *guest = NULL
     cdef worker_t *shelf
     cdef int index
@@ -723,7 +704,8 @@ cdef guest_t *_any_live(executor_t *executor) noexcept nogil:
         shelf = &executor.workers[index]
         pthread_mutex_lock(&shelf.lock)
         guest = shelf.first
-        while guest != NULL and load32(&guest.kill) != 0:
+        while guest != NULL and (
+                load32(&guest.kill) != 0 or (batch != NULL and guest.batch != batch)):
             guest = guest.following
         if guest != NULL:
             guest_retain(guest)
@@ -743,11 +725,11 @@ cdef void _wait_until_settled(executor_t *executor, int64_t until_ns) noexcept n
 
 
 cdef void _doom_all(executor_t *executor) noexcept nogil:
-    cdef guest_t *guest = _any_live(executor)
+    cdef guest_t *guest = _any_live(executor, NULL)
     while guest != NULL:
         executor_doom(executor, guest, CAUSE_CANCELLED)
         guest_release(guest)
-        guest = _any_live(executor)
+        guest = _any_live(executor, NULL)
 
 
 cdef void executor_close(executor_t *executor, int64_t grace_ns) noexcept nogil:
