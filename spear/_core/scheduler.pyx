@@ -81,17 +81,24 @@ cdef void executor_release(executor_t *executor) noexcept nogil:
 
 cdef bint executor_knows(executor_t *executor, wasm_engine_t *engine) noexcept nogil:
     """Whether the timekeeper advances this engine's epoch; takes it in where there is room."""
+    if _ticks(executor, engine):
+        return True
+    pthread_mutex_lock(&executor.lock)
+    cdef int count = executor.engine_count
+    cdef bint known = _ticks(executor, engine)     # another thread may have been quicker
+    if not known and count < ENGINES_MAX:
+        executor.engines[count] = engine
+        store32(&executor.engine_count, count + 1)
+    pthread_mutex_unlock(&executor.lock)
+    return known or count < ENGINES_MAX
+
+
+cdef bint _ticks(executor_t *executor, wasm_engine_t *engine) noexcept nogil:
     cdef int index
     for index in range(load32(&executor.engine_count)):
         if executor.engines[index] == engine:
             return True
-    pthread_mutex_lock(&executor.lock)
-    cdef int count = executor.engine_count
-    if count < ENGINES_MAX:
-        executor.engines[count] = engine
-        store32(&executor.engine_count, count + 1)
-    pthread_mutex_unlock(&executor.lock)
-    return count < ENGINES_MAX
+    return False
 
 
 # ---- the list of live guests
