@@ -93,21 +93,24 @@ class Snapshot:
             raise SnapshotExpired("expired")
 
     def get(self, key: bytes) -> View:
-        self._check()
-        if key not in self.records:
-            raise ObjectNotFound(key)
-        self.store.viewed.add(self.records[key])
-        return View(self.records[key])
+        with self.store.lock:
+            self._check()
+            if key not in self.records:
+                raise ObjectNotFound(key)
+            self.store.viewed.add(self.records[key])
+            return View(self.records[key])
 
     def list(
         self, prefix: bytes = b"", limit: int = 1000, start_after: bytes | None = None
     ) -> list[ObjectStat]:
-        self._check()
-        return self.store._listed(self.records, prefix, limit, start_after)
+        with self.store.lock:
+            self._check()
+            return self.store._listed(self.records, prefix, limit, start_after)
 
     def close(self) -> None:
-        self.closed = True
-        self.store.snapshots.discard(self)
+        with self.store.lock:
+            self.closed = True
+            self.store.snapshots.discard(self)
 
 
 @dataclass(eq=False)
