@@ -135,6 +135,15 @@ def test_every_guest_ends_once_and_leaves_nothing():
         assert engine().stats()["memories_idle"] == engine().stats()["memories_made"]
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10_000, 40_000, 1000))
+def test_every_guest_ends_once_with_many_seeds(seed: int):
+    with executor(workers=2, guests_max=300) as node:
+        ends = in_threads(node, 3, seed, 2000)
+        assert sum(ends.values()) == 6000
+        assert node.stats()["live"] == 0
+
+
 def test_executors_come_and_go_under_load():
     def once(seed: int) -> None:
         with executor(workers=2, guests_max=100) as node:

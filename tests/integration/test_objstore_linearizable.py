@@ -169,6 +169,12 @@ def test_histories_of_small_values_are_linearizable(seed: int) -> None:
     assert linearizable(history), f"seed {seed}"
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1000, 1500))
+def test_histories_with_many_seeds_are_linearizable(seed: int) -> None:
+    assert linearizable(record(ObjectStore(1 << 24), seed)), f"seed {seed}"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_histories_of_values_copied_without_lock_and_gil_are_linearizable(seed: int) -> None:
     assert linearizable(record(ObjectStore(1 << 26), seed, calls=20, large=True)), f"seed {seed}"
