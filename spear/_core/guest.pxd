@@ -77,7 +77,6 @@ cdef struct guest_t:
     int32_t kill               # Cause that ends it; 0: none
     int32_t events             # futex: counts what a waiter may want to see
     int32_t waiters
-    int32_t ready              # the reply of the pending hostcall is in
     void *hub                  # hub_t that is to be told, once, or NULL
     int32_t watch_news         # told of output and log lines too, not only of the end
 
@@ -164,7 +163,6 @@ cdef struct guest_t:
     int64_t began_ns           # monotonic
     int64_t ended_ns
     uint64_t memory_bytes
-    uint64_t slices
 
 cdef guest_t *guest_new() noexcept nogil
 # A fresh record with the model's module, limits and input, which the model's owner keeps.

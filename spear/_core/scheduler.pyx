@@ -326,7 +326,6 @@ cdef void _run_slice(executor_t *executor, guest_t *guest) noexcept nogil:
         if execution_poll(guest):
             _finish(executor, guest)
             return
-        guest.slices += 1
         if not guest.parking:
             _requeue(executor, guest)
             return
