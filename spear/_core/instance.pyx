@@ -24,10 +24,6 @@ from spear.errors import GuestTrap, InvalidArgument, ModuleInvalid, NodeClosed
 
 wasmtime_bind(engineapi.functions())
 
-cdef enum:
-    VALUES_MAX = 32            # parameters, or results, of one function
-    STACK_BYTES_MIN = 768 << 10    # the engine's wasm stack, and 512 KiB for the host's calls
-
 cdef dict _KINDS = {"i32": WASMTIME_KIND_I32, "i64": WASMTIME_KIND_I64,
                     "f32": WASMTIME_KIND_F32, "f64": WASMTIME_KIND_F64}
 
@@ -35,14 +31,6 @@ cdef dict _KINDS = {"i32": WASMTIME_KIND_I32, "i64": WASMTIME_KIND_I64,
 @cython.no_gc_clear
 cdef class Instance:
     """A warm instance of a module; see instance.pyi."""
-
-    cdef guest_t *guest
-    cdef Executor executor
-    cdef Module module
-    cdef tuple kept, limits
-    cdef int64_t timeout_ns
-    cdef int32_t busy
-    cdef str spent                 # why no call is possible any more, or ""
 
     def __cinit__(self):
         self.spent = "it was not made"
@@ -239,13 +227,6 @@ cdef object _load(const wasmtime_val_raw_t *value, uint8_t kind):
 @cython.no_gc_clear
 cdef class Function:
     """An exported function of a warm instance; see instance.pyi."""
-
-    cdef Instance instance
-    cdef wasmtime_func_t func
-    cdef readonly str name, signature
-    cdef uint8_t params[VALUES_MAX]
-    cdef uint8_t results[VALUES_MAX]
-    cdef int param_count, result_count
 
     def __cinit__(self):
         if not _making:

@@ -341,3 +341,19 @@ def test_many_processes_share_an_entry(folder: Path):
     assert {out.strip() for out, _ in said} <= {"compiled", "cache"}, said
     assert len(list(folder.iterdir())) == 1
     assert load(folder).source == "cache"
+
+
+def test_what_was_checked_is_what_is_used_whatever_is_renamed(folder: Path):
+    path = stored(folder)
+    genuine = path.read_bytes()
+    handle, warning = aotcache.find(str(folder), path.name)
+    assert handle is not None
+    assert warning == ""
+    try:
+        folder.rename(folder.with_name("aside"))
+        folder.mkdir()
+        path.write_bytes(with_sum(b"another entry"))
+        with open(f"/proc/self/fd/{handle}", "rb") as file:
+            assert file.read() == genuine
+    finally:
+        os.close(handle)

@@ -437,3 +437,26 @@ def test_stdout_is_logged_only_if_asked(node: Executor):
     run = node.start(guest("hello"), log_stdout=False)
     assert ended(run).log_lines == 2
     assert run.output == b"Hello, SPEAR!\n"
+
+
+class Misleading(list):  # type: ignore[type-arg]
+    """Says it is empty and yields all the same."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_arguments_are_counted_as_they_are_read(node: Executor):
+    run, outcome = finish(node, "environ", *[])
+    assert outcome.status == "completed"
+    run = node.start(guest("environ"), args=Misleading(["x"] * 2000))
+    assert ended(run).status == "completed"
+    assert run.output.count(b"arg x") == 2000
+
+
+def test_a_flood_of_empty_lines_ends_with_the_mark(node: Executor):
+    """They count no bytes, so their number is limited."""
+    run = node.start(guest("stdout_flood"), args=["stdout_flood", "1100000", "2", "1"])
+    outcome = ended(run)
+    assert outcome.log_truncated
+    assert outcome.log_lines <= 1_000_001
