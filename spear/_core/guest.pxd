@@ -182,6 +182,7 @@ cdef wasm_trap_t *guest_stop() noexcept nogil
 # The guest behind a hostcall.
 cdef guest_t *guest_of(wasmtime_caller_t *caller) noexcept nogil
 # `size` bytes of the guest's memory at `at`, valid until the guest runs again; NULL if not inside.
+# `caller` is NULL for a guest that waits inside a call, whose memory was found when it began.
 cdef uint8_t *guest_span(
     guest_t *guest, wasmtime_caller_t *caller, uint32_t at, uint64_t size) noexcept nogil
 # Asks that the guest be ended with `cause`; the first cause stays. It ends at its next check.

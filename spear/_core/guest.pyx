@@ -96,13 +96,12 @@ cdef guest_t *guest_of(wasmtime_caller_t *caller) noexcept nogil:
 cdef uint8_t *guest_span(
     guest_t *guest, wasmtime_caller_t *caller, uint32_t at, uint64_t size
 ) noexcept nogil:
-    cdef wasmtime_context_t *context = wasmtime_caller_context(caller)
-    if not guest.has_memory and not _find_memory(guest, caller):
+    if not guest.has_memory and (caller == NULL or not _find_memory(guest, caller)):
         return NULL
-    cdef uint64_t have = wasmtime_memory_data_size(context, &guest.memory)
-    if <uint64_t>at + size > have:
+    cdef uint64_t have = wasmtime_memory_data_size(guest.context, &guest.memory)
+    if size > have or at > have - size:
         return NULL
-    return wasmtime_memory_data(context, &guest.memory) + at
+    return wasmtime_memory_data(guest.context, &guest.memory) + at
 
 
 cdef bint _find_memory(guest_t *guest, wasmtime_caller_t *caller) noexcept nogil:

@@ -11,6 +11,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport strlen
 
 from spear._core cimport engineapi
+from spear._core.abibits cimport *
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
 from spear._core.imports cimport import_row, import_table
@@ -19,9 +20,6 @@ from spear._core.sync cimport *
 wasmtime_bind(engineapi.functions())
 
 cdef enum:
-    EFAULT = 14
-    EINVAL = 22
-    ENOSYS = 38
     LOG_BYTES_MAX = 16384
     ROWS_MAX = 64
 
@@ -66,7 +64,7 @@ cdef wasm_trap_t *_log(
     if size < 0 or size > LOG_BYTES_MAX:
         values[0].i32 = -EINVAL
         return NULL
-    cdef uint8_t *text = guest_span(guest, caller, <uint32_t>at, size) if at >= 0 else NULL
+    cdef uint8_t *text = abi_span(guest, caller, at, size)
     if text == NULL:
         values[0].i32 = -EFAULT
         return NULL

@@ -57,13 +57,6 @@ cdef bool_t _had_turn(void *env) noexcept nogil:
     return False
 
 
-cdef uint8_t *_span(guest_t *guest, uint32_t at, uint64_t size) noexcept nogil:
-    """As guest_span, for a guest that waits: there is no caller then."""
-    if at + size > wasmtime_memory_data_size(guest.context, &guest.memory):
-        return NULL
-    return wasmtime_memory_data(guest.context, &guest.memory) + at
-
-
 cdef int64_t _due_ns(guest_t *guest, const uint8_t *subscription) noexcept nogil:
     """When a clock subscription is due, on the monotonic clock; saturated, 0 if it is due now."""
     cdef int32_t clock = <int32_t>u32_at(subscription + 16)
@@ -147,14 +140,14 @@ cdef bool_t _polled(void *env) noexcept nogil:
         guest.parking = True
         return False
     cdef uint32_t found, count = guest.wait_at[2]
-    cdef uint8_t *subscriptions = _span(
-        guest, guest.wait_at[0], <uint64_t>count * SUBSCRIPTION_BYTES)
-    cdef uint8_t *events = _span(guest, guest.wait_at[1], <uint64_t>count * EVENT_BYTES)
+    cdef uint8_t *subscriptions = guest_span(
+        guest, NULL, guest.wait_at[0], <uint64_t>count * SUBSCRIPTION_BYTES)
+    cdef uint8_t *events = guest_span(guest, NULL, guest.wait_at[1], <uint64_t>count * EVENT_BYTES)
     found = _poll_scan(guest, subscriptions, events, count, &wake_ns, now)
     if found == 0:                 # the wall clock was set back meanwhile
         guest.wake_ns, guest.parking = wake_ns, True
         return False
-    memcpy(_span(guest, guest.wait_at[3], 4), &found, 4)
+    memcpy(guest_span(guest, NULL, guest.wait_at[3], 4), &found, 4)
     return True
 
 
