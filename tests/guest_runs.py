@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from spear._core.engine import Engine, Module
-from spear._core.executor import Executor, Run
+from spear._core.executor import Executor
 from spear._core.outcome import Outcome
+from spear._core.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT / "examples", ROOT / "tests" / "guests")

@@ -11,6 +11,7 @@ cdef class Module:
     cdef object engine                  # keeps the native engine alive
     cdef object signatures              # exported functions: name -> signature
     cdef bint exports_memory
+    cdef readonly bint metered          # its code counts fuel
     cdef int generation
     cdef readonly str digest
     cdef readonly str shape
@@ -30,6 +31,7 @@ cdef class Engine:
     cdef object lock
     cdef int generation
     cdef readonly int slots
+    cdef readonly bint metered
 
     cdef int _make(self) except -1
     cdef int _obtain(self, Module module, bytes wasm, cache_dir) except -1

@@ -22,14 +22,17 @@ class Module:
     exports: tuple[str, ...]  # exported functions
     unserved: tuple[str, ...]  # imports of the ABI that answer -ENOSYS in this build
     waiting: tuple[str, ...]  # imports that may leave the guest waiting
+    metered: bool  # its code counts fuel
     source: str  # "compiled" or "cache"
     warning: str  # why the cache was not used although asked for, else ""
 
 @final
 class Engine:
-    """One engine, made at the first load; `slots` guests may live at once."""
+    """One engine, made at the first load; `slots` guests may live at once. With `metered` its
+    code counts fuel and is deterministic (NaN bits, relaxed SIMD)."""
 
-    def __init__(self, *, slots: int = 1000) -> None: ...
+    metered: bool
+    def __init__(self, *, slots: int = 1000, metered: bool = False) -> None: ...
     def load(self, wasm: bytes, *, cache_dir: str | None = None) -> Module:
         """Compiles or loads from the cache. Raises ModuleInvalid (not wasm, truncated, component,
         unknown imports with all names, wrong signatures, more than one memory), ModuleLimit."""

@@ -119,6 +119,7 @@ cdef extern from "wasmtime_load.h" nogil:
     void wasmtime_config_wasm_gc_set(wasm_config_t *config, bint on)
     void wasmtime_config_wasm_function_references_set(wasm_config_t *config, bint on)
     void wasmtime_config_wasm_exceptions_set(wasm_config_t *config, bint on)
+    void wasmtime_config_wasm_relaxed_simd_deterministic_set(wasm_config_t *config, bint on)
     void wasmtime_config_gc_support_set(wasm_config_t *config, bint on)
     void wasmtime_config_parallel_compilation_set(wasm_config_t *config, bint on)
     void wasmtime_config_cranelift_nan_canonicalization_set(wasm_config_t *config, bint on)
@@ -183,6 +184,11 @@ cdef extern from "wasmtime_load.h" nogil:
             callback, void *data, wasmtime_finalizer_t finalizer)
     void wasmtime_context_set_epoch_deadline(wasmtime_context_t *context, uint64_t ticks)
     void *wasmtime_context_get_data(const wasmtime_context_t *context)
+    void wasmtime_context_set_data(wasmtime_context_t *context, void *data)
+    wasmtime_error_t *wasmtime_context_set_fuel(wasmtime_context_t *context, uint64_t fuel)
+    wasmtime_error_t *wasmtime_context_get_fuel(const wasmtime_context_t *context, uint64_t *fuel)
+    wasmtime_error_t *wasmtime_context_fuel_async_yield_interval(wasmtime_context_t *context,
+            uint64_t interval)
     wasmtime_error_t *wasmtime_instance_pre_instantiate(const wasmtime_instance_pre_t *pre,
             wasmtime_context_t *context, wasmtime_instance_t *instance, wasm_trap_t **trap_ret)
     wasmtime_call_future_t *wasmtime_instance_pre_instantiate_async( const wasmtime_instance_pre_t

@@ -6,5 +6,5 @@ from spear._core.guest cimport guest_t
 cdef bint execution_poll(guest_t *guest) noexcept nogil
 # Frees all that the engine holds for it and settles how it ended.
 cdef void execution_end(guest_t *guest) noexcept nogil
-# Makes the store and the instance on this thread, without a call. False: see trap, error, kill.
-cdef bint execution_prepare(guest_t *guest) noexcept nogil
+# Frees its store, whoever still could enter it.
+cdef void execution_free(guest_t *guest) noexcept nogil

@@ -13,42 +13,71 @@ from spear._core cimport engineapi
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
 from spear._core.sync cimport *
+from spear._core.world cimport SLICE_FUEL
 
 wasmtime_bind(engineapi.functions())
 
 cdef enum:
     INSTANCES_MAX = 2
     TABLES_MAX = 4
+    TRAP_OUT_OF_FUEL = 11      # the engine's code
 
 
 cdef wasmtime_error_t *_on_epoch(
     wasmtime_context_t *context, void *data, uint64_t *delta, uint8_t *kind
 ) noexcept nogil:
     """At each tick of the epoch while the guest runs: end it, let others run, or go on."""
-    cdef guest_t *guest = <guest_t *>data
+    cdef guest_t *guest = <guest_t *>wasmtime_context_get_data(context)
     cdef int64_t now = monotonic_ns()
     delta[0] = 1
-    if now >= guest.deadline_ns:
+    if guest.world == NULL and now >= guest.deadline_ns:
         guest_doom(guest, CAUSE_DEADLINE)
     if load32(&guest.kill) != 0:
         return wasmtime_error_new("ended by the host")
-    if now < guest.slice_until_ns:
+    if guest.world != NULL or now < guest.slice_until_ns:    # a world's slices are of fuel
         kind[0] = WASMTIME_UPDATE_DEADLINE_CONTINUE
     else:
         kind[0] = WASMTIME_UPDATE_DEADLINE_YIELD
     return NULL
 
 
-cdef void _begin(guest_t *guest) noexcept nogil:
-    guest.started = True
+cdef void _make_store(guest_t *guest) noexcept nogil:
     guest.store = wasmtime_store_new(guest.engine, guest, NULL)
     guest.context = wasmtime_store_context(guest.store)
     wasmtime_store_limiter(guest.store, guest.memory_bytes_max, guest.table_elements_max,
                            INSTANCES_MAX, TABLES_MAX, 1)
-    wasmtime_store_epoch_deadline_callback(guest.store, _on_epoch, guest, NULL)
+    wasmtime_store_epoch_deadline_callback(guest.store, _on_epoch, NULL, NULL)
+
+
+cdef void _arm(guest_t *guest) noexcept nogil:
+    """What holds for one run: when to look at the deadline, and its fuel."""
     wasmtime_context_set_epoch_deadline(guest.context, 1)
+    if guest.metered:
+        guest.fuel_left = guest.fuel_max
+        wasmtime_context_set_fuel(guest.context, guest.fuel_max)
+        if guest.world != NULL:
+            wasmtime_context_fuel_async_yield_interval(guest.context, SLICE_FUEL)
+
+
+cdef void _borrow_store(guest_t *guest) noexcept nogil:
+    """A warm instance's store, from then on this run's."""
+    guest.context, guest.instance = guest.warm.context, guest.warm.instance
+    guest.memory, guest.has_memory = guest.warm.memory, guest.warm.has_memory
+    wasmtime_context_set_data(guest.context, guest)
+
+
+cdef bint _begin(guest_t *guest) noexcept nogil:
+    """False if there is nothing to poll: see _call_next."""
+    if guest.warm != NULL:
+        _borrow_store(guest)
+        _arm(guest)
+        return _call_next(guest)
+    _make_store(guest)
+    _arm(guest)
+    guest.stage = STAGE_INSTANTIATE
     guest.future = wasmtime_instance_pre_instantiate_async(
         guest.pre, guest.context, &guest.instance, &guest.trap, &guest.error)
+    return True
 
 
 cdef void _drop_future(guest_t *guest) noexcept nogil:
@@ -65,41 +94,43 @@ cdef void _find_memory(guest_t *guest) noexcept nogil:
             guest.memory, guest.has_memory = item.of.memory, True
 
 
-cdef bint _call(guest_t *guest) noexcept nogil:
-    """From instantiated to the call of its entry; False if there is no such function."""
+cdef bint _call(guest_t *guest, const char *name, size_t size) noexcept nogil:
+    """False if there is no such function."""
     cdef wasmtime_extern_t item
-    guest.instantiated = True
-    _find_memory(guest)
-    if not wasmtime_instance_export_get(
-            guest.context, &guest.instance, guest.entry, guest.entry_size, &item):
+    cdef uint32_t args = guest.value_count if guest.stage == STAGE_CALL else 0
+    cdef uint32_t results = guest.result_count if guest.stage == STAGE_CALL else 0
+    if not wasmtime_instance_export_get(guest.context, &guest.instance, name, size, &item):
         return False
     guest.func = item.of.func
-    guest.calling = True
     guest.future = wasmtime_func_call_async(
-        guest.context, &guest.func, NULL, 0, NULL, 0, &guest.trap, &guest.error)
+        guest.context, &guest.func, guest.values, args, guest.values + args, results,
+        &guest.trap, &guest.error)
     return True
 
 
-cdef bint execution_poll(guest_t *guest) noexcept nogil:
-    if not guest.started:
-        _begin(guest)
-    while True:
-        if not wasmtime_call_future_poll(guest.future):
-            return False
-        _drop_future(guest)
-        if guest.calling or guest.trap != NULL or guest.error != NULL or not _call(guest):
-            return True
-
-
-cdef bint execution_prepare(guest_t *guest) noexcept nogil:
-    _begin(guest)
-    while not wasmtime_call_future_poll(guest.future):
-        pass
-    _drop_future(guest)
-    guest.instantiated = guest.trap == NULL and guest.error == NULL
-    if guest.instantiated:
+cdef bint _call_next(guest_t *guest) noexcept nogil:
+    """From one stage to the next; False after the last."""
+    if guest.stage == STAGE_INSTANTIATE and guest.initializes:
         _find_memory(guest)
-    return guest.instantiated
+        guest.stage = STAGE_INITIALIZE
+        return _call(guest, "_initialize", 11)
+    if guest.stage == STAGE_CALL:
+        return False
+    _find_memory(guest)
+    guest.stage = STAGE_CALL
+    return guest.entry != NULL and _call(guest, guest.entry, guest.entry_size)
+
+
+cdef bint execution_poll(guest_t *guest) noexcept nogil:
+    cdef bint over = guest.stage == STAGE_NEW and not _begin(guest)
+    while not over:
+        if not wasmtime_call_future_poll(guest.future):
+            break
+        _drop_future(guest)
+        over = guest.trap != NULL or guest.error != NULL or not _call_next(guest)
+    if guest.metered:
+        guest_count_fuel(guest)
+    return over
 
 
 # ---- the end
@@ -132,9 +163,6 @@ cdef void _keep_frames(guest_t *guest, wasm_frame_vec_t *frames) noexcept nogil:
 
 cdef void _keep_trap(guest_t *guest) noexcept nogil:
     cdef wasm_frame_vec_t frames
-    cdef uint8_t code
-    if wasmtime_trap_code(guest.trap, &code):
-        guest.trap_code = code
     wasm_trap_trace(guest.trap, &frames)
     _keep_frames(guest, &frames)
 
@@ -154,19 +182,21 @@ cdef int32_t _settled_cause(guest_t *guest) noexcept nogil:
     if guest.exited:
         return CAUSE_EXIT
     cdef int32_t doom = load32(&guest.kill)
-    cdef bint finished = guest.calling and guest.trap == NULL and guest.error == NULL
+    cdef bint finished = guest.stage == STAGE_CALL and guest.trap == NULL and guest.error == NULL
     if doom != 0 and not (finished and guest.future == NULL):
         return doom
     if guest.trap != NULL:
-        return CAUSE_TRAP
+        return CAUSE_FUEL if guest.trap_code == TRAP_OUT_OF_FUEL else CAUSE_TRAP
     if guest.error != NULL:
-        return CAUSE_TRAP if guest.instantiated else CAUSE_INSTANTIATE
+        return CAUSE_TRAP if guest.stage > STAGE_INSTANTIATE else CAUSE_INSTANTIATE
     return CAUSE_EXIT
 
 
-cdef void execution_end(guest_t *guest) noexcept nogil:
-    if guest.ended_ns != 0:
-        return                     # settled already
+cdef void _settle(guest_t *guest) noexcept nogil:
+    """How it ended, from the trap or error it left, which are freed."""
+    cdef uint8_t code
+    if guest.trap != NULL and wasmtime_trap_code(guest.trap, &code):
+        guest.trap_code = code
     guest.cause = _settled_cause(guest)
     if guest.cause == CAUSE_EXIT and not guest.exited:
         guest.exit_code = 0
@@ -179,12 +209,35 @@ cdef void execution_end(guest_t *guest) noexcept nogil:
     if guest.error != NULL:
         wasmtime_error_delete(guest.error)
     guest.trap, guest.error = NULL, NULL
-    if guest.future != NULL:
-        _drop_future(guest)
-    if guest.store != NULL and guest.has_memory:
-        guest.memory_bytes = wasmtime_memory_data_size(guest.context, &guest.memory)
+
+
+cdef void execution_free(guest_t *guest) noexcept nogil:
     if guest.store != NULL:
         wasmtime_store_delete(guest.store)
     guest.store, guest.context = NULL, NULL
+
+
+cdef void _give_back(guest_t *guest, bint whole) noexcept nogil:
+    """To the warm instance; one that was entered and did not return is not entered again."""
+    cdef guest_t *warm = guest.warm
+    if guest.context != NULL and whole:
+        wasmtime_context_set_data(guest.context, warm)
+    elif guest.context != NULL:
+        execution_free(warm)
+    guest.context = NULL
+    store32(&warm.lent, 0)
+
+
+cdef void execution_end(guest_t *guest) noexcept nogil:
+    if guest.ended_ns != 0:
+        return                     # settled already
+    _settle(guest)
+    _drop_future(guest)
+    if guest.context != NULL and guest.has_memory:
+        guest.memory_bytes = wasmtime_memory_data_size(guest.context, &guest.memory)
+    guest.ended_ns = guest_now_ns(guest)
+    if guest.warm != NULL:
+        _give_back(guest, guest.cause == CAUSE_EXIT and not guest.exited)
+    elif not guest.keeps or guest.cause != CAUSE_EXIT or guest.exited:
+        execution_free(guest)
     guest_flush_lines(guest)
-    guest.ended_ns = monotonic_ns()

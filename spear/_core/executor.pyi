@@ -1,81 +1,39 @@
 """Runs guests on fibers over native worker threads; see executor.pyx for the rules."""
 
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, final
+from collections.abc import Mapping, Sequence
+from typing import final
 
+from spear._core.batches import Batch
 from spear._core.engine import Module
 from spear._core.instance import Instance
-from spear._core.outcome import LogLine, Outcome
+from spear._core.run import ExecutorOwner, Run
+from spear._core.trace import Step
 
 @final
-class Changed:
-    """What `Run.changed` gives: to be awaited or, by the driver of a coroutine, waited for."""
+class Executor(ExecutorOwner):
+    """`workers` native threads (0: one per core); at most `guests_max` live guests.
 
-    def wait(self, timeout_s: float | None = None) -> bool: ...
-    def __await__(self) -> Generator[Any, Any, bool]: ...
-
-@final
-class Run:
-    """One run of a module; made by `Executor.start`, waited for once or often, from any thread."""
-
-    @property
-    def done(self) -> bool: ...
-    def wait(self, timeout_s: float | None = None, *, events: bool = False) -> bool:
-        """True once ended. Releases the GIL. With `events`, also returns (False) as soon as new
-        output or log lines can be read. KeyboardInterrupt passes through."""
-
-    def changed(self) -> Changed:
-        """Awaitable: True once ended, False as soon as new output or log lines can be read."""
-
-    def cancel(self, reason: str = "") -> bool:
-        """Ends the guest wherever it is; False if it had ended already."""
-
-    def read_logs(self, count_max: int = 2048) -> list[LogLine]:
-        """Takes the lines logged since the last call, oldest first."""
-
-    def read_output(self) -> bytes:
-        """Takes what the guest wrote to stdout since the last call."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """Valid once done; RuntimeError before."""
-
-    @property
-    def output(self) -> bytes:
-        """All of stdout, whether or not it was read before. Valid once done."""
-
-    def __await__(self) -> Generator[Any, Any, Outcome]: ...
-
-@final
-class Batch:
-    """What became of `Executor.run_many`."""
-
-    duration_ns: int  # of the whole batch
-    def __len__(self) -> int: ...
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many runs ended by each cause."""
-    @property
-    def completed(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-    @property
-    def exit_codes(self) -> list[int]: ...
-    @property
-    def durations_ns(self) -> list[int]: ...
-
-@final
-class Executor:
-    """`workers` native threads (0: one per core); at most `guests_max` live guests."""
+    With a `seed` the executor is deterministic: guests live in a world of their own, whose clock
+    only work moves (one nanosecond a unit of fuel, and on to what is due when nobody can run),
+    whose randomness comes from the seed, and which one thread steps: whoever waits for a run.
+    Between waits it stands still. `strategy` is `round_robin` or `priority`.
+    """
 
     def __init__(
-        self, *, workers: int = 0, guests_max: int = 1000, epoch_tick_ms: int = 10
+        self,
+        *,
+        workers: int = 0,
+        guests_max: int = 1000,
+        epoch_tick_ms: int = 10,
+        seed: int | None = None,
+        strategy: str = "round_robin",
     ) -> None: ...
     def start(
         self,
         module: Module,
         *,
         entry: str = "_start",
+        call_args: tuple[int | float, ...] = (),
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
@@ -85,11 +43,15 @@ class Executor:
         log_bytes_max: int = 10 << 20,
         log_lines_max: int = 2048,
         log_stdout: bool = True,
+        fuel: int | None = None,
+        priority: int = 128,
         inline: bool = False,
     ) -> Run:
-        """Starts one fresh instance of `module`. With `inline` its first slice runs on this
-        thread, with the GIL released. The last `log_lines_max` lines (up to 262,144) are kept
-        for a reader; `timeout_ns` counts from now. Raises NodeBusy at `guests_max`, NodeClosed
+        """Starts one fresh instance of `module` and calls its function `entry` with `call_args`,
+        after `_initialize` where there is one; what it gave is the Run's `value`. `fuel` limits
+        what a metered module may use; `priority` is 0 (first) to 255. With `inline` its first
+        slice runs on this thread, with the GIL released. The last `log_lines_max` lines (up to
+        262,144) are kept for a reader; `timeout_ns` counts from now. Raises NodeBusy at `guests_max`, NodeClosed
         after close."""
 
     def run_many(
@@ -105,6 +67,7 @@ class Executor:
         memory_bytes_max: int = 64 << 20,
         output_bytes_max: int = 16 << 20,
         log_bytes_max: int = 10 << 20,
+        fuel: int | None = None,
     ) -> Batch:
         """Runs `count` fresh instances with the same input, one lane a worker, and waits for all.
 
@@ -116,13 +79,40 @@ class Executor:
         self,
         module: Module,
         *,
+        isolation: str = "shared",
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         timeout_ns: int = 60_000_000_000,
         memory_bytes_max: int = 64 << 20,
+        fuel: int | None = None,
     ) -> Instance:
         """A warm instance: made once, its functions called often; see Instance."""
 
-    def stats(self) -> dict[str, int]: ...
+    @property
+    def digest(self) -> int:
+        """Deterministic executors: of all steps so far, 64 bits. InvalidArgument elsewhere, as for
+        all about steps."""
+
+    @property
+    def step_count(self) -> int: ...
+    @property
+    def diverged(self) -> int:
+        """The number of the first step that was not the expected one; 0: none."""
+
+    def record_steps(self) -> None:
+        """From now on each step is kept until it is taken."""
+
+    def take_steps(self) -> list[Step]:
+        """Takes the steps recorded since the last call, oldest first."""
+
+    def expect_steps(self, digests: Sequence[int]) -> None:
+        """The digests that the steps from the first on must have; at the first that differs all
+        guests are cancelled, and `diverged` says which. Before the first step only."""
+
+    def stats(self) -> dict[str, int]:
+        """Since the start: `started`, `ended` and `ended_<cause>`, `polls` of workers, `stolen`
+        of them, `woken`, and of ended guests `slices` (used up), `parks`, `cpu_ns`. Now: `live`,
+        `queued` (entries, lanes of batches and stale ones included), `busy_workers`,
+        `idle_workers`."""
     def close(self, grace_s: float = 0.0) -> None:
         """Takes no more; waits up to `grace_s`, then ends what still runs. Idempotent."""

@@ -10,6 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from spear._core.engineapi cimport *
 from spear._core.hub cimport hub_t
 from spear._core.sync cimport pthread_mutex_t
+from spear._core.world cimport world_t
 
 cdef enum:
     LOG_LINES = 2048           # kept for a reader, unless the run asks for more
@@ -36,6 +37,14 @@ cdef enum Cause:
     CAUSE_OUTPUT = 5           # wrote more than its output limit
     CAUSE_INSTANTIATE = 6      # could not be instantiated: no room, limits
     CAUSE_MEMORY = 7           # the host had no memory for it
+    CAUSE_FUEL = 8             # it used up its fuel
+    CAUSES = 9                 # how many there are
+
+cdef enum Stage:               # of a run, as far as it has come
+    STAGE_NEW = 0
+    STAGE_INSTANTIATE = 1
+    STAGE_INITIALIZE = 2       # a reactor's `_initialize`
+    STAGE_CALL = 3             # its entry
 
 cdef enum Watch:
     WATCHED = 0                # the hub will be told
@@ -91,23 +100,47 @@ cdef struct guest_t:
     wasm_trap_t *trap
     wasmtime_error_t *error
     wasmtime_memory_t memory
-    bint instantiated
     bint has_memory
-    bint calling               # past instantiation
-    const char *entry          # NUL-terminated, kept alive by the run
+    int32_t stage              # Stage
+    bint initializes           # has an `_initialize` to be called before the entry
+    const char *entry          # NUL-terminated, kept alive by the run; NULL: none is called
     uint32_t entry_size
-    bint started
+    wasmtime_val_t *values     # owned: arguments, and behind them results
+    uint32_t value_count       # arguments
+    uint32_t result_count
+
+    # warm instances: a store that outlives its calls
+    guest_t *warm              # the record whose store this run borrows, retained; NULL: its own
+    bint keeps                 # the store stays when the run ends well
+    int32_t lent               # atomic: a call is under way in this store
+
+    # fuel
+    bint metered               # the engine counts
+    uint64_t fuel_max
+    uint64_t fuel_left
+
+    # the world it lives in
+    world_t *world             # NULL: the machine's clocks and randomness
+    uint32_t number            # in that world, from 1
+    uint64_t random_state
+    uint64_t trace             # hash of what it wrote and logged
+
+    # accounting: owner
+    int64_t slices             # that it used up
+    int64_t parks
+    int64_t cpu_ns
 
     # park: owner
     bint parking
     bint yielded
-    int64_t wake_ns            # monotonic; INT64_MAX: only a reply wakes it
-    int64_t slice_until_ns     # monotonic: others may run from then on
+    int64_t wake_ns            # as of guest_now_ns; INT64_MAX: only a reply wakes it
+    int64_t slice_until_ns     # the machine's monotonic clock: others may run from then on
 
     uint32_t wait_at[4]        # its arguments
-    int64_t wait_began_ns      # monotonic
+    int64_t wait_began_ns      # as of guest_now_ns
     void *executor             # who runs it
     int32_t home               # worker that ran it last
+    uint8_t priority           # 0 is the most urgent
     int32_t shelf              # which list of live guests it stands in
     guest_t *previous          # in that list, under its lock
     guest_t *following
@@ -116,7 +149,7 @@ cdef struct guest_t:
     int64_t batch_number
 
     # limits
-    int64_t deadline_ns        # monotonic
+    int64_t deadline_ns        # as of guest_now_ns
     int64_t memory_bytes_max
     int64_t table_elements_max
     size_t output_bytes_max
@@ -160,7 +193,7 @@ cdef struct guest_t:
     trace_frame *frames        # innermost first, frame_count of them
     uint32_t frame_count
     int64_t started_ns         # Unix time
-    int64_t began_ns           # monotonic
+    int64_t began_ns           # as of guest_now_ns
     int64_t ended_ns
     uint64_t memory_bytes
 
@@ -178,6 +211,17 @@ cdef void guest_park(
 cdef void guest_go_on(wasmtime_async_continuation_t *continuation) noexcept nogil
 # The trap that ends a guest which asked for its end, or whose end was asked for.
 cdef wasm_trap_t *guest_stop() noexcept nogil
+
+# Monotonic and Unix time, and randomness, as its world has them.
+cdef int64_t guest_now_ns(guest_t *guest) noexcept nogil
+cdef int64_t guest_wall_ns(guest_t *guest) noexcept nogil
+cdef void guest_random(guest_t *guest, void *out, size_t size) noexcept nogil
+cdef uint64_t guest_fuel_used(guest_t *guest) noexcept nogil
+# What a record of its world says of it: `detail`, and all it wrote and logged so far.
+cdef uint64_t guest_trace(guest_t *guest, uint64_t detail) noexcept nogil
+cdef uint64_t guest_input_hash(guest_t *guest) noexcept nogil
+# Counts the fuel used since the last look; its world's time goes on by as much.
+cdef void guest_count_fuel(guest_t *guest) noexcept nogil
 
 # The guest behind a hostcall.
 cdef guest_t *guest_of(wasmtime_caller_t *caller) noexcept nogil

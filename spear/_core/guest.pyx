@@ -11,6 +11,7 @@ from libc.string cimport memchr, memcpy, strlen
 from spear._core cimport engineapi
 from spear._core.hub cimport hub_push, hub_release, hub_retain
 from spear._core.sync cimport *
+from spear._core.world cimport *
 
 wasmtime_bind(engineapi.functions())
 
@@ -25,6 +26,7 @@ cdef guest_t *guest_new() noexcept nogil:
     guest.refs = 1
     guest.trap_code = -1
     guest.exit_code = -1
+    guest.priority = 128
     return guest
 
 
@@ -41,6 +43,8 @@ cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
     guest.args, guest.args_size, guest.argc = model.args, model.args_size, model.argc
     guest.env, guest.env_size, guest.envc = model.env, model.env_size, model.envc
     guest.stdin_data, guest.stdin_size = model.stdin_data, model.stdin_size
+    guest.priority, guest.initializes = model.priority, model.initializes
+    guest.metered, guest.fuel_max = model.metered, model.fuel_max
     return guest
 
 
@@ -64,7 +68,10 @@ cdef void guest_release(guest_t *guest) noexcept nogil:
     for index in range(guest.frame_count):
         free(guest.frames[index].name)
     free(guest.frames)
+    free(guest.values)
     free(guest.message)
+    if guest.warm != NULL:
+        guest_release(guest.warm)
     pthread_mutex_destroy(&guest.lock)
     free(guest)
 
@@ -113,6 +120,66 @@ cdef bint _find_memory(guest_t *guest, wasmtime_caller_t *caller) noexcept nogil
     guest.memory = item.of.memory
     guest.has_memory = True
     return True
+
+
+# ---- time, randomness, fuel
+
+cdef uint64_t _fuel_left(guest_t *guest) noexcept nogil:
+    cdef uint64_t left = guest.fuel_left
+    if guest.metered and guest.context != NULL:
+        wasmtime_context_get_fuel(guest.context, &left)
+    return left
+
+
+cdef void guest_count_fuel(guest_t *guest) noexcept nogil:
+    cdef uint64_t left = _fuel_left(guest)
+    if guest.world != NULL:
+        guest.world.now_ns += <int64_t>(guest.fuel_left - left)
+    guest.fuel_left = left
+
+
+cdef uint64_t guest_fuel_used(guest_t *guest) noexcept nogil:
+    return guest.fuel_max - guest.fuel_left
+
+
+cdef int64_t guest_now_ns(guest_t *guest) noexcept nogil:
+    """In a world: its time when the slice began, and the fuel used since."""
+    if guest.world == NULL:
+        return monotonic_ns()
+    return guest.world.now_ns + <int64_t>(guest.fuel_left - _fuel_left(guest))
+
+
+cdef int64_t guest_wall_ns(guest_t *guest) noexcept nogil:
+    if guest.world == NULL:
+        return realtime_ns()
+    return <int64_t>WALL_BEGIN_S * 1000000000 + guest_now_ns(guest)
+
+
+cdef void guest_random(guest_t *guest, void *out, size_t size) noexcept nogil:
+    cdef char *at = <char *>out
+    cdef uint64_t word
+    cdef ssize_t got
+    while size > 0:
+        if guest.world != NULL:
+            word = world_random(&guest.random_state)
+            got = <ssize_t>(size if size < 8 else 8)
+            memcpy(at, &word, got)
+        else:
+            got = getrandom(at, size, 0)
+        if got > 0:
+            at, size = at + got, size - <size_t>got
+
+
+cdef uint64_t guest_trace(guest_t *guest, uint64_t detail) noexcept nogil:
+    return world_mix(guest.trace, detail)
+
+
+cdef uint64_t guest_input_hash(guest_t *guest) noexcept nogil:
+    cdef uint64_t hash = world_hash(guest.trace, guest.args, guest.args_size)
+    hash = world_hash(hash, guest.env, guest.env_size)
+    hash = world_hash(hash, guest.stdin_data, guest.stdin_size)
+    hash = world_hash(hash, guest.entry, guest.entry_size)
+    return world_mix(hash, <uint64_t>guest.deadline_ns)
 
 
 cdef bint guest_doom(guest_t *guest, int32_t cause) noexcept nogil:
@@ -221,6 +288,13 @@ cdef bint _ring_place(guest_t *guest) noexcept nogil:
     return True
 
 
+cdef int64_t _log_time_ms(guest_t *guest) noexcept nogil:
+    """Lines are logged by other threads too, so a running guest's fuel is not looked at."""
+    if guest.world == NULL:
+        return realtime_ns() // 1000000
+    return WALL_BEGIN_S * 1000 + guest.world.now_ns // 1000000
+
+
 cdef void _log_locked(
     guest_t *guest, int level, int stream, const char *text, size_t size
 ) noexcept nogil:
@@ -236,7 +310,9 @@ cdef void _log_locked(
         return
     guest.log_bytes += size
     guest.log_lines += 1
-    entry.seq, entry.time_ms = guest.log_lines, realtime_ns() // 1000000
+    if guest.world != NULL:
+        guest.trace = world_hash(guest.trace ^ <uint64_t>level, text, size)
+    entry.seq, entry.time_ms = guest.log_lines, _log_time_ms(guest)
     entry.level, entry.stream, entry.size = <uint8_t>level, <uint8_t>stream, <uint32_t>size
     if size > 0:
         memcpy(entry.text, text, size)
@@ -288,6 +364,8 @@ cdef bint _write_piece(guest_t *guest, int stream, const char *data, size_t size
     if stream == STREAM_STDOUT:
         fits = guest.output.size + size <= guest.output_bytes_max
         fits = fits and _append(&guest.output, data, size)
+        if guest.world != NULL:
+            guest.trace = world_hash(guest.trace, data, size)
     if fits and (stream == STREAM_STDERR or guest.log_stdout):
         _split_lines(guest, stream, data, size)
     pthread_mutex_unlock(&guest.lock)

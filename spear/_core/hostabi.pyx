@@ -32,7 +32,7 @@ cdef wasm_trap_t *_time_now_ms(
 ) noexcept nogil:
     if load32(&guest_of(caller).kill) != 0:
         return guest_stop()
-    values[0].i64 = realtime_ns() // 1000000
+    values[0].i64 = guest_wall_ns(guest_of(caller)) // 1000000
     return NULL
 
 
@@ -41,7 +41,7 @@ cdef wasm_trap_t *_wall_time_s(
 ) noexcept nogil:
     if load32(&guest_of(caller).kill) != 0:
         return guest_stop()
-    values[0].i64 = realtime_ns() // 1000000000
+    values[0].i64 = guest_wall_ns(guest_of(caller)) // 1000000000
     return NULL
 
 
@@ -50,7 +50,7 @@ cdef wasm_trap_t *_random_i64(
 ) noexcept nogil:
     if load32(&guest_of(caller).kill) != 0:
         return guest_stop()
-    getrandom(&values[0].i64, 8, 0)
+    guest_random(guest_of(caller), &values[0].i64, 8)
     return NULL
 
 
@@ -77,7 +77,7 @@ cdef wasm_trap_t *_log(
 
 cdef bool_t _slept(void *env) noexcept nogil:
     cdef guest_t *guest = <guest_t *>env
-    if monotonic_ns() >= guest.wake_ns:
+    if guest_now_ns(guest) >= guest.wake_ns:
         return True
     guest.parking = True
     return False
@@ -95,7 +95,7 @@ cdef void _sleep_ms(
         trap[0] = guest_stop()
     elif ms != 0:
         guest_park(
-            guest, monotonic_ns() + <int64_t>ms * 1000000 if ms > 0 else INT64_MAX,
+            guest, guest_now_ns(guest) + <int64_t>ms * 1000000 if ms > 0 else INT64_MAX,
             _slept, continuation)
 
 

@@ -6,6 +6,7 @@ from typing import final
 from spear._core.engine import Module
 from spear._core.executor import Executor
 from spear._core.outcome import LogLine
+from spear._core.run import Run
 
 Value = int | float
 
@@ -14,32 +15,53 @@ class Function:
     """An exported function of a warm instance."""
 
     name: str
-    signature: str  # "(i32, i32) -> i32"
+    @property
+    def signature(self) -> str:
+        """Such as "(i32, i32) -> i32"."""
+
     def __call__(self, *args: Value) -> Value | tuple[Value, ...] | None:
-        """Calls it on this thread with the GIL released. i32 and i64 take signed or unsigned
-        values and give signed ones. Raises GuestTrap (with its outcome), InvalidArgument,
-        and RuntimeError for a call from a second thread at the same time."""
+        """Calls it with the GIL released: on this thread, in place where the module imports
+        nothing that may wait. i32 and i64 take signed or unsigned values and give signed ones.
+        Raises GuestTrap (with its outcome), InvalidArgument, and RuntimeError while another call
+        into the instance is under way."""
+
+    def start(
+        self,
+        *args: Value,
+        stdin: bytes = b"",
+        timeout_ns: int | None = None,
+        inline: bool = False,
+    ) -> Run:
+        """Starts the call on a fiber, with an output and a log of its own; the Run's `value` is
+        what it gave. Raises as a call does, and NodeBusy."""
 
 @final
 class Instance:
-    """A warm instance of a module. After a trap or at a deadline it is spent: make another."""
+    """A warm instance of a module. After a trap, an exit or at a deadline a shared one is spent:
+    make another."""
 
     def __init__(
         self,
         executor: Executor,
         module: Module,
         *,
+        isolation: str = "shared",
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         timeout_ns: int = 60_000_000_000,
         memory_bytes_max: int = 64 << 20,
+        fuel: int | None = None,
     ) -> None:
-        """Runs `_initialize` where there is one. `timeout_ns` is for each call. Raises
-        InvalidArgument for a module that imports what may wait (sleep, poll)."""
+        """Runs `_initialize` where there is one. With isolation `shared` calls find the memory as
+        the last one left it; with `fresh` each has an instance of its own, initialized anew.
+        `timeout_ns` and `fuel` are for each call. Raises InvalidArgument, GuestTrap where it
+        cannot be initialized."""
 
     def function(self, name: str) -> Function: ...
     @property
     def memory_bytes(self) -> int: ...
-    def read_logs(self) -> list[LogLine]: ...
+    def read_logs(self) -> list[LogLine]:
+        """Takes what calls in place logged; one that was started has its own log."""
+
     def read_output(self) -> bytes: ...
     def close(self) -> None: ...

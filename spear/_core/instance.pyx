@@ -1,31 +1,38 @@
-"""Warm instances: made once, their exported functions called often on the caller's thread.
+"""Warm instances: made once, their exported functions called often.
 
-Rule: a call is made in place, not on a fiber, so only modules that import nothing which may wait
-qualify. Types are checked once a function, values at each call. One thread at a time; after a trap
-or at a deadline the memory may be half written, so the instance is spent.
+Rule: a call is made in place on the caller's thread where the module imports nothing which may
+wait, else, or when it is started, on a fiber as a run of its own that borrows the store. Types are
+checked once a function, values at each call. One call at a time; after one that did not return the
+memory may be half written, so the instance is spent. Where isolation is `fresh` nothing is kept:
+each call is a run of a fresh instance.
 """
 
 cimport cython
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memset
 
 from spear._core cimport engineapi
 from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
-from spear._core.execution cimport execution_end, execution_prepare
-from spear._core.executor cimport (
-    Executor, Run, check_limits, fill_input, fill_limits, new_run)
+from spear._core.execution cimport execution_end, execution_free
+from spear._core.executor cimport Executor
+from spear._core.filling cimport *
 from spear._core.guest cimport *
 from spear._core.outcome cimport outcome_of
+from spear._core.run cimport Run, new_run
 from spear._core.scheduler cimport executor_enter, executor_leave
 from spear._core.sync cimport *
+from spear._core.values cimport *
 
-from spear.errors import GuestTrap, InvalidArgument, ModuleInvalid, NodeClosed
+from spear.errors import GuestTrap, InvalidArgument
 
 wasmtime_bind(engineapi.functions())
 
-cdef dict _KINDS = {"i32": WASMTIME_KIND_I32, "i64": WASMTIME_KIND_I64,
-                    "f32": WASMTIME_KIND_F32, "f64": WASMTIME_KIND_F64}
+cdef enum:
+    OUTPUT_BYTES_MAX = 16 << 20
+    LOG_BYTES_MAX = 10 << 20
+
+ISOLATIONS = ("shared", "fresh")
 
 
 @cython.no_gc_clear
@@ -35,66 +42,72 @@ cdef class Instance:
     def __cinit__(self):
         self.spent = "it was not made"
 
-    def __init__(self, Executor executor not None, Module module not None, *, args=(), env=None,
-                 int64_t timeout_ns=60_000_000_000, int64_t memory_bytes_max=64 << 20):
-        if self.guest != NULL:
+    def __init__(self, Executor executor not None, Module module not None, *,
+                 str isolation="shared", args=(), env=None, timeout_ns=60_000_000_000,
+                 memory_bytes_max=64 << 20, fuel=None):
+        if self.executor is not None:
             raise TypeError("an Instance is made once")
-        if module.waiting:
+        if isolation not in ISOLATIONS:
             raise InvalidArgument(
-                f"the module imports {', '.join(module.waiting)}, which may wait; a warm instance "
-                "is called in place: start it as a run instead")
-        if timeout_ns < 1:
-            raise InvalidArgument(f"timeout_ns={timeout_ns}: expected 1 or more")
-        if load32(&executor.native.closing) != 0:
-            raise NodeClosed("the executor is closed and takes no more guests")
-        check_limits(module, memory_bytes_max)
+                f"isolation={isolation!r}: expected one of {', '.join(ISOLATIONS)}")
+        check_options(timeout_ns, memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX)
+        check_memory(module, memory_bytes_max)
+        if executor.native.world != NULL:
+            raise InvalidArgument("a deterministic executor has no warm instances: use start")
         executor.adopt(module)
         self.executor, self.module = executor, module
-        self.timeout_ns, self.limits = timeout_ns, (timeout_ns, 16 << 20)
-        self.guest = guest_new()
-        if self.guest == NULL:
-            raise MemoryError("no memory for a guest record")
-        self.kept = fill_input(self.guest, module, "_initialize", args, env, b"")
-        fill_limits(self.guest, memory_bytes_max, 16 << 20, 10 << 20, True)
-        self.guest.started_ns = realtime_ns()
-        self._instantiate()
+        self.args, self.env, self.fuel = tuple(args), dict(env or {}), fuel
+        self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
+        self.limits = (timeout_ns, OUTPUT_BYTES_MAX, fuel)
+        if isolation == "shared":
+            self._instantiate()
         self.spent = ""
-        if "_initialize" in module.signatures:
-            self.function("_initialize")()
 
     def __dealloc__(self):
         if self.guest != NULL and self.module.generation == engineapi.generation():
-            execution_end(self.guest)
+            execution_free(self.guest)
             guest_release(self.guest)
 
     cdef int _instantiate(self) except -1:
-        cdef bint made
-        self._arm()
-        self.enter()
-        with nogil:
-            made = execution_prepare(self.guest)
-            executor_leave(self.executor.native)
-        if not made:
-            self._fail()
-        self.guest.calling = True
+        """A run without an entry, whose store stays."""
+        cdef guest_t *guest = guest_new()
+        if guest == NULL:
+            raise MemoryError("no memory for a guest record")
+        self.guest = guest
+        guest.keeps = True
+        self.kept = fill_input(guest, self.module, "", self.args, self.env, b"")
+        guest.entry, guest.entry_size = NULL, 0
+        fill_limits(guest, self.memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX, True)
+        fill_fuel(guest, self.module, self.fuel)
+        fill_times(guest, monotonic_ns(), realtime_ns(), self.timeout_ns)
+        guest_retain(guest)            # the run's
+        run = self.executor.launch(guest, self.module, None, self.kept, self.limits, True)
+        run.wait()
+        if guest.store == NULL:
+            raise GuestTrap(run.outcome)
         return 0
 
     cdef void _arm(self) noexcept nogil:
         """The deadline of what follows, and its limits; in place nothing yields."""
-        if self.guest.log_bytes > 0 or self.guest.output.size > 0:
-            pthread_mutex_lock(&self.guest.lock)
-            self.guest.log_bytes, self.guest.log_truncated = 0, False
-            if self.guest.output_read == self.guest.output.size:
-                self.guest.output_read = self.guest.output.size = 0
-            pthread_mutex_unlock(&self.guest.lock)
-        self.guest.began_ns = monotonic_ns()
-        self.guest.deadline_ns = INT64_MAX
-        if self.timeout_ns < INT64_MAX - self.guest.began_ns:
-            self.guest.deadline_ns = self.guest.began_ns + self.timeout_ns
-        self.guest.slice_until_ns = INT64_MAX
+        cdef guest_t *guest = self.guest
+        if guest.log_bytes > 0 or guest.output.size > 0:
+            pthread_mutex_lock(&guest.lock)
+            guest.log_bytes, guest.log_truncated = 0, False
+            if guest.output_read == guest.output.size:
+                guest.output_read = guest.output.size = 0
+            pthread_mutex_unlock(&guest.lock)
+        guest.ended_ns = 0
+        guest.began_ns = monotonic_ns()
+        guest.deadline_ns = INT64_MAX
+        if self.timeout_ns < INT64_MAX - guest.began_ns:
+            guest.deadline_ns = guest.began_ns + self.timeout_ns
+        guest.slice_until_ns = INT64_MAX
+        wasmtime_context_set_epoch_deadline(guest.context, 1)
+        if guest.metered:
+            wasmtime_context_set_fuel(guest.context, guest.fuel_max)
 
-    cdef int _fail(self) except -1:
-        """Settles how it ended and raises that."""
+    cdef int fail(self) except -1:
+        """Settles how a call in place ended and raises that."""
         execution_end(self.guest)
         outcome = outcome_of(self.guest, "", self.limits)
         self.spent = outcome.message or "it has exited"
@@ -111,53 +124,94 @@ cdef class Instance:
         return 0
 
     cdef int check_usable(self) except -1:
+        if not self.spent and self.guest != NULL and self.guest.store == NULL:
+            self.spent = "a call into it did not return"
         if self.spent:
             raise InvalidArgument(f"the instance is spent: {self.spent}; make another")
         return 0
 
     cdef int hold(self) except -1:
-        """A store is one thread's at a time; `busy` is set back to 0 afterwards."""
-        if not cas32(&self.busy, 0, 1):
-            raise RuntimeError("another thread is calling into this instance")
+        """A store is one call's at a time."""
+        if self.guest != NULL and not cas32(&self.guest.lent, 0, 1):
+            raise RuntimeError("another call into this instance is under way")
         return 0
+
+    cdef void let_go(self) noexcept nogil:
+        if self.guest != NULL:
+            store32(&self.guest.lent, 0)
+
+    cdef Run launch(
+        self, str name, Signature signature, tuple call_args, bytes stdin, timeout_ns, bint here
+    ):
+        cdef guest_t *guest = guest_new()
+        if guest == NULL:
+            raise MemoryError("no memory for a guest record")
+        try:
+            kept = fill_input(guest, self.module, name, self.args, self.env, stdin)
+            fill_limits(guest, self.memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX, True)
+            fill_fuel(guest, self.module, self.fuel)
+            fill_values(guest, signature, call_args)
+            self.hold()
+        except BaseException:
+            guest_release(guest)
+            raise
+        try:
+            self.check_usable()
+        except BaseException:
+            self.let_go()
+            guest_release(guest)
+            raise
+        fill_times(guest, monotonic_ns(), realtime_ns(), timeout_ns)
+        if self.guest != NULL:         # from here on the run's end gives the store back
+            guest_retain(self.guest)
+            guest.warm, guest.initializes = self.guest, False
+        limits = (timeout_ns, OUTPUT_BYTES_MAX, self.fuel)
+        try:
+            return self.executor.launch(
+                guest, self.module, signature, (self, *kept), limits, here)
+        except BaseException:
+            self.let_go()              # it was refused: no run ends
+            raise
 
     def function(self, str name not None):
         """An exported function; its type is checked here, once."""
         self.check_usable()
-        signature = self.module.signatures.get(name)
-        if signature is None:
-            there = ", ".join(self.module.exports[:10]) or "none"
-            raise ModuleInvalid(f"the module exports no function {name!r}; exported: {there}")
+        cdef Signature signature = signature_of(exported(self.module, name), name)
         cdef wasmtime_extern_t item
         cdef bytes encoded = name.encode()
-        self.hold()
-        wasmtime_instance_export_get(
-            self.guest.context, &self.guest.instance, encoded, len(encoded), &item)
-        store32(&self.busy, 0)
         cdef Function function = _new_function()
-        function.func, function.instance = item.of.func, self
-        function.name, function.signature = name, signature
-        function.param_count = _read_kinds(function.params, signature.split(") -> ")[0][1:], name)
-        function.result_count = _read_kinds(function.results, signature.split(") -> ")[1], name)
+        self.hold()
+        try:
+            self.check_usable()
+            if self.guest != NULL:
+                wasmtime_instance_export_get(
+                    self.guest.context, &self.guest.instance, encoded, len(encoded), &item)
+                function.func = item.of.func
+        finally:
+            self.let_go()
+        function.instance, function.name, function.types = self, name, signature
         return function
 
     @property
     def memory_bytes(self):
-        self.check_usable()
-        self.hold()
+        """Of linear memory now; 0 where each call has its own."""
         size = 0
-        if self.guest.has_memory:
-            size = wasmtime_memory_data_size(self.guest.context, &self.guest.memory)
-        store32(&self.busy, 0)
+        self.hold()
+        try:
+            self.check_usable()
+            if self.guest != NULL and self.guest.has_memory:
+                size = wasmtime_memory_data_size(self.guest.context, &self.guest.memory)
+        finally:
+            self.let_go()
         return size
 
     def read_logs(self):
-        """Takes the lines logged since the last call."""
-        return self._reader().read_logs()
+        """Takes the lines that calls in place logged since the last call."""
+        return [] if self.guest == NULL and not self.spent else self._reader().read_logs()
 
     def read_output(self):
-        """Takes what was written to stdout since the last call."""
-        return self._reader().read_output()
+        """Takes what calls in place wrote to stdout since the last call."""
+        return b"" if self.guest == NULL and not self.spent else self._reader().read_output()
 
     cdef Run _reader(self):
         if self.guest == NULL:
@@ -170,10 +224,10 @@ cdef class Instance:
     def close(self):
         """Frees the instance; later calls are refused."""
         self.hold()
-        if not self.spent:
-            execution_end(self.guest)
-            self.spent = "it was closed"
-        store32(&self.busy, 0)
+        if self.guest != NULL:
+            execution_free(self.guest)
+        self.spent = self.spent or "it was closed"
+        self.let_go()
 
 
 cdef bint _making = False         # true while this module makes a handle
@@ -188,42 +242,6 @@ cdef Function _new_function():
         _making = False
 
 
-cdef int _read_kinds(uint8_t *kinds, str types, str name) except -1:
-    """Codes of the types in "i32, i64", "(i32, i64)" or "()"; how many there are."""
-    names = [item for item in types.strip("()").split(", ") if item]
-    if len(names) > VALUES_MAX or any(item not in _KINDS for item in names):
-        raise InvalidArgument(
-            f"function {name!r} has ({types}); served are up to {VALUES_MAX} of "
-            f"{', '.join(_KINDS)}")
-    for at, item in enumerate(names):
-        kinds[at] = _KINDS[item]
-    return len(names)
-
-
-cdef int _store(wasmtime_val_raw_t *value, uint8_t kind, object given) except -1:
-    if kind == WASMTIME_KIND_I32:
-        if not -(1 << 31) <= given < 1 << 32:
-            raise InvalidArgument(f"{given} is no 32-bit integer")
-        value.i32 = <int32_t><uint32_t>(given & 0xFFFFFFFF)
-    elif kind == WASMTIME_KIND_I64:
-        if not -(1 << 63) <= given < 1 << 64:
-            raise InvalidArgument(f"{given} is no 64-bit integer")
-        value.i64 = <int64_t><uint64_t>(given & 0xFFFFFFFFFFFFFFFF)
-    elif kind == WASMTIME_KIND_F32:
-        value.f32 = given
-    else:
-        value.f64 = given
-    return 0
-
-
-cdef object _load(const wasmtime_val_raw_t *value, uint8_t kind):
-    if kind == WASMTIME_KIND_I32:
-        return value.i32
-    if kind == WASMTIME_KIND_I64:
-        return value.i64
-    return value.f32 if kind == WASMTIME_KIND_F32 else value.f64
-
-
 @cython.no_gc_clear
 cdef class Function:
     """An exported function of a warm instance; see instance.pyi."""
@@ -235,29 +253,48 @@ cdef class Function:
     def __repr__(self):
         return f"<Function {self.name} {self.signature}>"
 
+    @property
+    def signature(self):
+        return self.types.text
+
+    def start(self, *args, bytes stdin=b"", timeout_ns=None, bint inline=False):
+        """Starts the call on a fiber; see instance.pyi."""
+        timeout_ns = self.instance.timeout_ns if timeout_ns is None else timeout_ns
+        check_options(timeout_ns, 65536, 0, 0)
+        self.types.check(self.name, args)
+        return self.instance.launch(self.name, self.types, args, stdin, timeout_ns, inline)
+
     def __call__(self, *args):
         cdef wasmtime_val_raw_t values[VALUES_MAX]
         cdef Instance instance = self.instance
+        cdef Signature types = self.types
         cdef int at
-        if len(args) != self.param_count:
-            raise InvalidArgument(
-                f"function {self.name!r} {self.signature} was given {len(args)} arguments")
+        if instance.guest == NULL or instance.module.waiting:
+            return self._call_and_wait(args)
+        types.check(self.name, args)
         memset(values, 0, sizeof(values))
-        for at in range(self.param_count):
-            _store(&values[at], self.params[at], args[at])
+        for at in range(types.param_count):
+            store_raw(&values[at], types.params[at], args[at])
         instance.hold()
         try:
             instance.check_usable()
             instance.enter()
-            if not _call(instance, &self.func, values, max(self.param_count, self.result_count)):
-                instance._fail()
+            if not _call(instance, &self.func, values, max(types.param_count, types.result_count)):
+                instance.fail()
         finally:
-            store32(&instance.busy, 0)
-        if self.result_count == 1:
-            return _load(&values[0], self.results[0])
-        if self.result_count == 0:
+            instance.let_go()
+        if types.result_count == 1:
+            return load_raw(&values[0], types.results[0])
+        if types.result_count == 0:
             return None
-        return tuple([_load(&values[at], self.results[at]) for at in range(self.result_count)])
+        return tuple([load_raw(&values[at], types.results[at]) for at in range(types.result_count)])
+
+    def _call_and_wait(self, args):
+        cdef Run run = self.start(*args, inline=True)
+        run.wait()
+        if run.guest.cause != CAUSE_EXIT or run.guest.exited:
+            raise GuestTrap(run.outcome)
+        return run.value
 
 
 cdef bint _call(
@@ -267,7 +304,6 @@ cdef bint _call(
     cdef guest_t *guest = instance.guest
     with nogil:
         instance._arm()
-        wasmtime_context_set_epoch_deadline(guest.context, 1)
         guest.error = wasmtime_func_call_unchecked(
             guest.context, func, values, count, &guest.trap)
         executor_leave(instance.executor.native)

@@ -30,13 +30,15 @@ class Outcome:
     """How an execution ended; every field is final."""
 
     status: str  # completed, failed, terminated, timeout
-    cause: str  # exit, trap, deadline, cancelled, output_limit, instantiate, fuel
+    cause: str  # exit, trap, deadline, cancelled, output_limit, instantiate, fuel, no_memory
     exit_code: int  # the guest's own; -1 where it never exited by itself
     message: str  # one sentence, "" when completed
     trap: str  # the trap's name as the engine has it, else ""
     backtrace: tuple[Frame, ...]
     started_ns: int  # Unix time
     duration_ns: int
+    cpu_ns: int  # spent in its slices; 0 for calls in place
+    fuel: int | None  # used; None where its module does not count it
     memory_bytes: int  # linear memory at the end
     log_lines: int
     log_lost: int  # lines that left the ring unread

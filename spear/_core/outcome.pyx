@@ -15,7 +15,7 @@ cdef tuple _STREAMS = ("log", "stdout", "stderr")
 cdef dict _CAUSES = {
     CAUSE_EXIT: "exit", CAUSE_TRAP: "trap", CAUSE_DEADLINE: "deadline",
     CAUSE_CANCELLED: "cancelled", CAUSE_OUTPUT: "output_limit",
-    CAUSE_INSTANTIATE: "instantiate", CAUSE_MEMORY: "no_memory",
+    CAUSE_INSTANTIATE: "instantiate", CAUSE_MEMORY: "no_memory", CAUSE_FUEL: "fuel",
 }
 # Trap codes of the engine that core modules can meet.
 cdef dict _TRAPS = {
@@ -66,8 +66,8 @@ class Outcome:
     """How a run ended; see executor.pyi."""
 
     __slots__ = (
-        "backtrace", "cause", "duration_ns", "exit_code", "log_lines", "log_lost",
-        "log_truncated", "memory_bytes", "message", "output_bytes", "started_ns", "status", "trap",
+        "backtrace", "cause", "cpu_ns", "duration_ns", "exit_code", "fuel", "log_lines",
+        "log_lost", "log_truncated", "memory_bytes", "message", "output_bytes", "started_ns", "status", "trap",
     )
 
     def __repr__(self):
@@ -111,7 +111,7 @@ cdef str _engine_message(guest_t *guest):
 
 
 cdef str _message(guest_t *guest, str trap, str reason, limits):
-    timeout_ns, output_bytes = limits
+    timeout_ns, output_bytes, fuel = limits
     if guest.cause == CAUSE_EXIT:
         return "" if guest.exit_code == 0 else f"the guest exited with code {guest.exit_code}"
     if guest.cause == CAUSE_TRAP:
@@ -122,6 +122,8 @@ cdef str _message(guest_t *guest, str trap, str reason, limits):
         return f"the guest was cancelled{': ' + reason if reason else ''}"
     if guest.cause == CAUSE_OUTPUT:
         return f"the guest wrote more than its output limit of {output_bytes} bytes"
+    if guest.cause == CAUSE_FUEL:
+        return f"the guest used up its fuel of {fuel if fuel is not None else guest.fuel_max}"
     if guest.cause == CAUSE_INSTANTIATE:
         return f"the module could not be instantiated: {_engine_message(guest) or trap}"
     return "the host had no memory left for the guest"
@@ -138,6 +140,8 @@ cdef object outcome_of(guest_t *guest, str reason, limits):
     outcome.message = _message(guest, trap, reason, limits)
     outcome.backtrace = tuple(_frame(&guest.frames[i]) for i in range(guest.frame_count))
     outcome.started_ns, outcome.duration_ns = guest.started_ns, guest.ended_ns - guest.began_ns
+    outcome.cpu_ns = guest.cpu_ns
+    outcome.fuel = guest_fuel_used(guest) if guest.metered else None
     outcome.memory_bytes, outcome.output_bytes = guest.memory_bytes, guest.output.size
     outcome.log_lines, outcome.log_lost = guest.log_lines, guest.log_lost
     outcome.log_truncated = bool(guest.log_truncated)

@@ -35,6 +35,7 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef extern from *:
     int count_trailing_zeros "__builtin_ctzll" (unsigned long long bits) noexcept nogil
+    int count_leading_zeros "__builtin_clzll" (unsigned long long bits) noexcept nogil
 
 cdef enum:
     SPARE_MAX = 64            # segments kept for reuse by a run queue
@@ -188,6 +189,22 @@ cdef size_t run_queue_pop(run_queue *queue, uint64_t *out, size_t n) noexcept no
     queue.size -= taken
     pthread_mutex_unlock(&queue.lock)
     return taken
+
+
+cdef bint run_queue_pop_least(run_queue *queue, uint64_t *out) noexcept nogil:
+    cdef int word = LEVEL_WORDS - 1
+    cdef uint32_t bit
+    pthread_mutex_lock(&queue.lock)
+    while word >= 0 and queue.occupied[word] == 0:
+        word -= 1
+    if word >= 0:
+        bit = 63 - <uint32_t>count_leading_zeros(queue.occupied[word])
+        take(queue, &queue.levels[word * 64 + bit], out, 1)
+        queue.size -= 1
+        if queue.levels[word * 64 + bit].size == 0:
+            queue.occupied[word] &= ~(<uint64_t>1 << bit)
+    pthread_mutex_unlock(&queue.lock)
+    return word >= 0
 
 
 cdef size_t run_queue_size(run_queue *queue) noexcept nogil:

@@ -137,14 +137,14 @@ cdef int32_t _random_get(
 ) noexcept nogil:
     cdef uint64_t size = <uint32_t>values[1].i32
     cdef uint8_t *out = guest_span(guest, caller, <uint32_t>values[0].i32, size)
-    cdef ssize_t got
+    cdef size_t piece
     if out == NULL:
         return EFAULT
     while size > 0 and not wasi_doomed(guest):
-        got = getrandom(out, size if size < RANDOM_PIECE else RANDOM_PIECE, 0)
-        if got > 0:
-            out, size = out + got, size - got
-        if monotonic_ns() >= guest.deadline_ns:
+        piece = size if size < RANDOM_PIECE else RANDOM_PIECE
+        guest_random(guest, out, piece)
+        out, size = out + piece, size - piece
+        if guest_now_ns(guest) >= guest.deadline_ns:
             guest_doom(guest, CAUSE_DEADLINE)
     return ESUCCESS
 

@@ -28,8 +28,8 @@ cdef enum:
 cdef int64_t wasi_clock_now(guest_t *guest, int32_t clock) noexcept nogil:
     """CPU clocks count the execution's own time from its start."""
     if clock == CLOCK_REALTIME:
-        return realtime_ns()
-    cdef int64_t now = monotonic_ns()
+        return guest_wall_ns(guest)
+    cdef int64_t now = guest_now_ns(guest)
     return now if clock == 1 else now - guest.began_ns
 
 
@@ -61,7 +61,7 @@ cdef int64_t _due_ns(guest_t *guest, const uint8_t *subscription) noexcept nogil
     """When a clock subscription is due, on the monotonic clock; saturated, 0 if it is due now."""
     cdef int32_t clock = <int32_t>u32_at(subscription + 16)
     cdef uint64_t timeout = u64_at(subscription + 24)
-    cdef int64_t now = monotonic_ns()
+    cdef int64_t now = guest_now_ns(guest)
     cdef int64_t left
     if timeout > <uint64_t>INT64_MAX // 2:
         return INT64_MAX
@@ -105,7 +105,7 @@ cdef uint32_t _poll_scan(
     """Writes the events there are now; `wake_ns`: when the first clock is due."""
     cdef uint32_t index, found = 0
     cdef const uint8_t *subscription
-    cdef int64_t due, now = monotonic_ns()
+    cdef int64_t due, now = guest_now_ns(guest)
     wake_ns[0] = INT64_MAX
     for index in range(count):
         subscription = subscriptions + SUBSCRIPTION_BYTES * index
@@ -135,7 +135,7 @@ cdef int64_t _first_due(
 cdef bool_t _polled(void *env) noexcept nogil:
     """The wait is over: writes the events of the clocks that are due."""
     cdef guest_t *guest = <guest_t *>env
-    cdef int64_t now = monotonic_ns(), wake_ns
+    cdef int64_t now = guest_now_ns(guest), wake_ns
     if now < guest.wake_ns:
         guest.parking = True
         return False
@@ -168,7 +168,7 @@ cdef int32_t _poll_begin(
         return EFAULT
     if guest_span(guest, caller, guest.wait_at[3], 4) == NULL:
         return EFAULT
-    guest.wait_began_ns = monotonic_ns()
+    guest.wait_began_ns = guest_now_ns(guest)
     found = _poll_scan(guest, subscriptions, events, count, &guest.wake_ns, 0)
     waits[0] = found == 0
     memcpy(guest_span(guest, caller, guest.wait_at[3], 4), &found, 4)

@@ -150,6 +150,7 @@ void wasmtime_config_wasm_memory64_set(wasm_config_t *config, bool on);
 void wasmtime_config_wasm_gc_set(wasm_config_t *config, bool on);
 void wasmtime_config_wasm_function_references_set(wasm_config_t *config, bool on);
 void wasmtime_config_wasm_exceptions_set(wasm_config_t *config, bool on);
+void wasmtime_config_wasm_relaxed_simd_deterministic_set(wasm_config_t *config, bool on);
 void wasmtime_config_gc_support_set(wasm_config_t *config, bool on);
 void wasmtime_config_parallel_compilation_set(wasm_config_t *config, bool on);
 void wasmtime_config_cranelift_nan_canonicalization_set(wasm_config_t *config, bool on);
@@ -222,6 +223,11 @@ void wasmtime_store_epoch_deadline_callback(wasmtime_store_t *store,
                                             void (*finalizer)(void *));
 void wasmtime_context_set_epoch_deadline(wasmtime_context_t *context, uint64_t ticks);
 void *wasmtime_context_get_data(const wasmtime_context_t *context);
+void wasmtime_context_set_data(wasmtime_context_t *context, void *data);
+wasmtime_error_t *wasmtime_context_set_fuel(wasmtime_context_t *context, uint64_t fuel);
+wasmtime_error_t *wasmtime_context_get_fuel(const wasmtime_context_t *context, uint64_t *fuel);
+wasmtime_error_t *wasmtime_context_fuel_async_yield_interval(wasmtime_context_t *context,
+                                                             uint64_t interval);
 wasmtime_error_t *wasmtime_instance_pre_instantiate(const wasmtime_instance_pre_t *pre,
                                                     wasmtime_context_t *context,
                                                     wasmtime_instance_t *instance,

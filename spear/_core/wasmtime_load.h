@@ -21,6 +21,7 @@
     X(wasmtime_config_wasm_gc_set) \
     X(wasmtime_config_wasm_function_references_set) \
     X(wasmtime_config_wasm_exceptions_set) \
+    X(wasmtime_config_wasm_relaxed_simd_deterministic_set) \
     X(wasmtime_config_gc_support_set) \
     X(wasmtime_config_parallel_compilation_set) \
     X(wasmtime_config_cranelift_nan_canonicalization_set) \
@@ -70,6 +71,10 @@
     X(wasmtime_store_epoch_deadline_callback) \
     X(wasmtime_context_set_epoch_deadline) \
     X(wasmtime_context_get_data) \
+    X(wasmtime_context_set_data) \
+    X(wasmtime_context_set_fuel) \
+    X(wasmtime_context_get_fuel) \
+    X(wasmtime_context_fuel_async_yield_interval) \
     X(wasmtime_instance_pre_instantiate) \
     X(wasmtime_instance_pre_instantiate_async) \
     X(wasmtime_instance_export_get) \
@@ -126,6 +131,7 @@ static inline void wasmtime_bind(const wasmtime_functions *table) { spear_wasmti
 #define wasmtime_config_wasm_gc_set (spear_wasmtime->wasmtime_config_wasm_gc_set)
 #define wasmtime_config_wasm_function_references_set (spear_wasmtime->wasmtime_config_wasm_function_references_set)
 #define wasmtime_config_wasm_exceptions_set (spear_wasmtime->wasmtime_config_wasm_exceptions_set)
+#define wasmtime_config_wasm_relaxed_simd_deterministic_set (spear_wasmtime->wasmtime_config_wasm_relaxed_simd_deterministic_set)
 #define wasmtime_config_gc_support_set (spear_wasmtime->wasmtime_config_gc_support_set)
 #define wasmtime_config_parallel_compilation_set (spear_wasmtime->wasmtime_config_parallel_compilation_set)
 #define wasmtime_config_cranelift_nan_canonicalization_set (spear_wasmtime->wasmtime_config_cranelift_nan_canonicalization_set)
@@ -175,6 +181,10 @@ static inline void wasmtime_bind(const wasmtime_functions *table) { spear_wasmti
 #define wasmtime_store_epoch_deadline_callback (spear_wasmtime->wasmtime_store_epoch_deadline_callback)
 #define wasmtime_context_set_epoch_deadline (spear_wasmtime->wasmtime_context_set_epoch_deadline)
 #define wasmtime_context_get_data (spear_wasmtime->wasmtime_context_get_data)
+#define wasmtime_context_set_data (spear_wasmtime->wasmtime_context_set_data)
+#define wasmtime_context_set_fuel (spear_wasmtime->wasmtime_context_set_fuel)
+#define wasmtime_context_get_fuel (spear_wasmtime->wasmtime_context_get_fuel)
+#define wasmtime_context_fuel_async_yield_interval (spear_wasmtime->wasmtime_context_fuel_async_yield_interval)
 #define wasmtime_instance_pre_instantiate (spear_wasmtime->wasmtime_instance_pre_instantiate)
 #define wasmtime_instance_pre_instantiate_async (spear_wasmtime->wasmtime_instance_pre_instantiate_async)
 #define wasmtime_instance_export_get (spear_wasmtime->wasmtime_instance_export_get)

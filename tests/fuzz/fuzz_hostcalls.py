@@ -20,7 +20,8 @@ sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in
 import wasm_asm as asm  # noqa: E402
 
 from spear._core.engine import Engine, host_imports  # noqa: E402
-from spear._core.executor import Executor, Run  # noqa: E402
+from spear._core.executor import Executor  # noqa: E402
+from spear._core.run import Run  # noqa: E402
 
 PAGE = 65536
 IMPORTS = sorted(host_imports().items())

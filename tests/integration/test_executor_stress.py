@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from guest_runs import MS, ended, engine, executor, guest
 
-from spear._core.executor import Executor, Run
+from spear._core.executor import Executor
+from spear._core.run import Run
 
 # kind -> (guest, arguments, causes it may end with when nobody cancels it)
 KINDS: dict[str, tuple[str, tuple[str, ...], set[str]]] = {

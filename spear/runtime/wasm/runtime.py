@@ -12,7 +12,8 @@ from spear.errors import EngineUnavailable, NodeClosed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear._core.engine import Engine, Module
-    from spear._core.executor import Executor, Run
+    from spear._core.executor import Executor
+    from spear._core.run import Run
     from spear.runtime.invocation import Invocation
 
 

@@ -25,8 +25,9 @@ from guest_runs import (
     python,
 )
 
-from spear._core.executor import Executor, Run
+from spear._core.executor import Executor
 from spear._core.outcome import Outcome
+from spear._core.run import Run
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from guest_runs import (
     python,
 )
 
-from spear._core.executor import Executor, Run
+from spear._core.executor import Executor
+from spear._core.run import Run
 from spear.errors import NodeBusy, NodeClosed
 
 

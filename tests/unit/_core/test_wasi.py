@@ -10,7 +10,8 @@ import pytest
 import wasm_asm as asm
 from guest_runs import MS, assembled, ended, executor, guest, python
 
-from spear._core.executor import Executor, Run
+from spear._core.executor import Executor
+from spear._core.run import Run
 from spear.errors import InvalidArgument
 
 BEYOND = 0xFFFFFFF0

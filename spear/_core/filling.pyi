@@ -1,0 +1,1 @@
+"""Fills guest records from what Python gives, for native modules only; see filling.pyx."""

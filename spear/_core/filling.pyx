@@ -1,0 +1,124 @@
+"""Fills guest records from what Python gives, once it is checked.
+
+Rule: everything is checked before a record is started, and each refusal names what was given and
+what is accepted. A record borrows strings and bytes: what it borrows is given back to be kept.
+"""
+
+from libc.stdint cimport INT64_MAX
+from libc.stdlib cimport calloc
+
+from spear._core.engine cimport Module
+from spear._core.engineapi cimport *
+from spear._core.guest cimport *
+from spear._core.values cimport *
+
+from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit
+
+TIMEOUT_NS_MAX = 365 * 24 * 3600 * 1_000_000_000
+MEMORY_BYTES_MAX = 4 << 30
+TABLE_ELEMENTS_MAX = 100_000
+FUEL_MAX = 1 << 62
+
+
+cdef tuple _strings(items, what):
+    """(strings one behind another, each with its NUL; how many there are)."""
+    parts = []
+    for item in items:
+        if "\0" in item:
+            raise InvalidArgument(f"{what} {item!r} has a NUL character")
+        parts.append(item.encode("utf-8", "surrogateescape"))
+    return b"\0".join(parts) + b"\0" if parts else b"", len(parts)
+
+
+cdef int check_range(name, value, lowest, highest) except -1:
+    if not isinstance(value, int):
+        raise InvalidArgument(f"{name}={value!r}: expected an integer")
+    if not lowest <= value <= highest:
+        raise InvalidArgument(f"{name}={value}: expected {lowest} to {highest}")
+    return 0
+
+
+cdef int check_options(
+    timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max
+) except -1:
+    check_range("timeout_ns", timeout_ns, 1, TIMEOUT_NS_MAX)
+    check_range("memory_bytes_max", memory_bytes_max, 65536, MEMORY_BYTES_MAX)
+    check_range("output_bytes_max", output_bytes_max, 0, 1 << 40)
+    check_range("log_bytes_max", log_bytes_max, 0, 1 << 40)
+    return 0
+
+
+cdef str exported(Module module, str name):
+    signature = module.signatures.get(name)
+    if signature is None:
+        there = ", ".join(module.exports[:10]) or "none"
+        raise ModuleInvalid(f"the module exports no function {name!r}; exported: {there}")
+    return signature
+
+
+cdef str _mib(size):
+    return f"{size / (1 << 20):g} MiB"
+
+
+cdef int check_memory(Module module, memory_bytes_max) except -1:
+    if module.memory_min_bytes > memory_bytes_max:
+        raise ModuleLimit(
+            f"the module's memory begins with {_mib(module.memory_min_bytes)}, "
+            f"the limit is {_mib(memory_bytes_max)}: raise it, or build the module with less")
+    return 0
+
+
+cdef tuple fill_input(guest_t *guest, Module module, str entry, args, env, bytes stdin):
+    cdef bytes name = entry.encode()
+    argv, argc = _strings(args, "argument")
+    for key in env or ():
+        if not key or "=" in key:
+            raise InvalidArgument(f"variable name {key!r}: expected one or more characters, no '='")
+    environ, envc = _strings(
+        [f"{key}={value}" for key, value in env.items()] if env else (), "variable")
+    guest.engine, guest.pre = module.native_engine, module.pre
+    guest.entry, guest.entry_size = name, len(name)
+    guest.args, guest.args_size, guest.argc = <bytes>argv, len(argv), argc
+    guest.env, guest.env_size, guest.envc = <bytes>environ, len(environ), envc
+    guest.stdin_data, guest.stdin_size = stdin, len(stdin)
+    guest.initializes = (
+        "_initialize" in module.signatures and entry not in ("_start", "_initialize"))
+    return name, argv, environ, stdin
+
+
+cdef void fill_limits(
+    guest_t *guest, int64_t memory_bytes_max, int64_t output_bytes_max, int64_t log_bytes_max,
+    bint log_stdout
+) noexcept:
+    guest.memory_bytes_max, guest.table_elements_max = memory_bytes_max, TABLE_ELEMENTS_MAX
+    guest.output_bytes_max, guest.log_bytes_max = output_bytes_max, log_bytes_max
+    guest.log_lines_max, guest.log_stdout = LOG_LINES, log_stdout
+
+
+cdef int fill_fuel(guest_t *guest, Module module, fuel) except -1:
+    guest.metered = module.metered
+    if fuel is not None:
+        check_range("fuel", fuel, 1, FUEL_MAX)
+        if not module.metered:
+            raise InvalidArgument(
+                "fuel is counted by modules that Engine(metered=True) loaded; this one is not")
+    guest.fuel_max = guest.fuel_left = FUEL_MAX if fuel is None else fuel
+    return 0
+
+
+cdef int fill_values(guest_t *guest, Signature signature, tuple args) except -1:
+    cdef int at, count = signature.param_count + signature.result_count
+    if count == 0:
+        return 0
+    guest.values = <wasmtime_val_t *>calloc(count, sizeof(wasmtime_val_t))
+    if guest.values == NULL:
+        raise MemoryError("no memory for the arguments of a call")
+    guest.value_count, guest.result_count = signature.param_count, signature.result_count
+    for at in range(signature.param_count):
+        store_value(&guest.values[at], signature.params[at], args[at])
+    return 0
+
+
+cdef void fill_times(guest_t *guest, int64_t now_ns, int64_t wall_ns, int64_t timeout_ns) noexcept:
+    guest.started_ns, guest.began_ns = wall_ns, now_ns
+    guest.deadline_ns = now_ns + timeout_ns if timeout_ns < INT64_MAX - now_ns else INT64_MAX

@@ -1,0 +1,53 @@
+"""One guest in its caller's hands; see run.pyx for the rules."""
+
+from collections.abc import Generator
+from typing import Any, final
+
+from spear._core.outcome import LogLine, Outcome
+
+class ExecutorOwner: ...
+
+@final
+class Changed:
+    """What `Run.changed` gives: to be awaited or, by the driver of a coroutine, waited for."""
+
+    def wait(self, timeout_s: float | None = None) -> bool: ...
+    def __await__(self) -> Generator[Any, Any, bool]: ...
+
+@final
+class Run:
+    """One run of a module, made by `Executor.start` and `Function.start`; waited for once or
+    often, from any thread."""
+
+    @property
+    def done(self) -> bool: ...
+    def wait(self, timeout_s: float | None = None, *, events: bool = False) -> bool:
+        """True once ended. Releases the GIL. With `events`, also returns (False) as soon as new
+        output or log lines can be read. KeyboardInterrupt passes through."""
+
+    def changed(self) -> Changed:
+        """Awaitable: True once ended, False as soon as new output or log lines can be read."""
+
+    def cancel(self, reason: str = "") -> bool:
+        """Ends the guest wherever it is; False if it had ended already."""
+
+    def read_logs(self, count_max: int = 2048) -> list[LogLine]:
+        """Takes the lines logged since the last call, oldest first."""
+
+    def read_output(self) -> bytes:
+        """Takes what the guest wrote to stdout since the last call."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Valid once done; RuntimeError before."""
+
+    @property
+    def value(self) -> Any:
+        """What the called function gave: a number, a tuple of several, or None. RuntimeError
+        before the end, and where it did not return."""
+
+    @property
+    def output(self) -> bytes:
+        """All of stdout, whether or not it was read before. Valid once done."""
+
+    def __await__(self) -> Generator[Any, Any, Outcome]: ...

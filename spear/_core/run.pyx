@@ -1,0 +1,253 @@
+"""One guest in its caller's hands: wait for it, follow it, end it.
+
+Rule: a Run only waits, reads and asks; it waits with the GIL released. A Run that nobody holds any
+more is cancelled. In a coroutine a Run is awaited on the thread's event loop; where none runs the
+Run yields itself, and who drives the coroutine calls `wait`.
+"""
+
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport INT64_MAX, int32_t, int64_t
+from libc.stdlib cimport free
+
+from spear._core cimport engineapi
+from spear._core.completions cimport Hub, running_loop
+from spear._core.engine cimport Module
+from spear._core.guest cimport *
+from spear._core.outcome cimport line_of, outcome_of
+from spear._core.states cimport executor_doom
+from spear._core.stepper cimport world_step
+from spear._core.sync cimport *
+from spear._core.values cimport Signature, load_value
+
+from spear.errors import InvalidArgument
+
+cdef enum:
+    WAIT_SLICE_NS = 50000000       # how long a wait may go without looking for signals
+    BURST_NS = 2000000             # how long a world goes on in one turn of an event loop
+    LOG_BATCH = 256
+
+
+cdef class ExecutorOwner:
+    """Holds an executor and the hubs through which event loops hear of it."""
+
+    cdef Hub hub_of(self, loop):
+        hub = self.hubs.get(loop)
+        if hub is None:
+            for old in [old for old in self.hubs if old.is_closed()]:
+                del self.hubs[old]
+            hub = self.hubs[loop] = Hub(loop)
+        return hub
+
+
+@cython.no_gc_clear
+cdef class Run:
+    """One run of a module; made by `Executor.start`; waited for once or often, by any thread."""
+
+    def __cinit__(self):
+        if not _making:
+            raise TypeError("Run objects are made by Executor.start")
+
+    def __dealloc__(self):
+        if self.guest == NULL or self.executor.native.generation != engineapi.generation():
+            return                 # a forked child leaves all to its parent
+        if self.guest.executor != NULL:
+            with nogil:
+                executor_doom(self.executor.native, self.guest, CAUSE_CANCELLED)
+                self.await_end(INT64_MAX, False)
+        guest_release(self.guest)
+
+    cdef bint ended(self) noexcept nogil:
+        return load32(&self.guest.state) == ENDED
+
+    cdef bint has_news(self) noexcept nogil:
+        return guest_has_news(self.guest)
+
+    cdef bint await_end(self, int64_t until_ns, bint events) noexcept nogil:
+        """Until the end, news (with `events`) or `until_ns`, whichever is first.
+
+        In a world whoever waits makes it go on, one thread at a time.
+        """
+        cdef int64_t left
+        cdef int32_t seen
+        cdef bint stop = False
+        if self.executor.native.world != NULL and self.step(until_ns, events):
+            return self.ended()
+        add32(&self.guest.waiters, 1)
+        while not stop:
+            seen = load32(&self.guest.events)
+            left = INT64_MAX if until_ns == INT64_MAX else until_ns - monotonic_ns()
+            stop = self.ended() or left <= 0 or (events and self.has_news())
+            if not stop:
+                futex_wait(&self.guest.events, seen, -1 if until_ns == INT64_MAX else left)
+        add32(&self.guest.waiters, -1)
+        return self.ended()
+
+    cdef bint step(self, int64_t until_ns, bint events) noexcept nogil:
+        """False where that does not help: another thread steps, or nothing is due."""
+        cdef bint going = True
+        if not cas32(&self.executor.native.world.stepping, 0, 1):
+            return False
+        while going and not self.ended() and not (events and self.has_news()):
+            going = monotonic_ns() < until_ns and world_step(self.executor.native)
+        store32(&self.executor.native.world.stepping, 0)
+        return going or monotonic_ns() >= until_ns
+
+    @property
+    def done(self):
+        return bool(self.ended())
+
+    def wait(self, timeout_s=None, *, bint events=False):
+        """True once ended; False at the time limit or, with `events`, when there is news."""
+        if timeout_s is not None and timeout_s != timeout_s:
+            raise InvalidArgument("timeout_s is not a number")
+        cdef int64_t until_ns = INT64_MAX, slice_ns, now
+        cdef bint ended = self.ended()
+        if timeout_s is not None:
+            until_ns = monotonic_ns() + <int64_t>(min(max(timeout_s, 0.0), 1e9) * 1e9)
+        while not ended and not (events and self.has_news()):
+            now = monotonic_ns()
+            if now >= until_ns:
+                return False
+            slice_ns = min(until_ns, now + WAIT_SLICE_NS)
+            with nogil:
+                ended = self.await_end(slice_ns, events)
+            PyErr_CheckSignals()
+        return bool(ended)
+
+    def changed(self):
+        """Awaitable: True once ended, False as soon as output or log lines can be read."""
+        return Changed(self)
+
+    def cancel(self, reason=""):
+        """Ends the guest wherever it is; False if its end was settled already."""
+        cdef bint ours
+        if self.ended():
+            return False
+        self.reason = self.reason or str(reason)
+        line = f"Terminate execution{': ' if self.reason else ''}{self.reason}".encode()
+        cdef const char *text = line
+        cdef size_t size = len(line)
+        with nogil:
+            guest_log(self.guest, LEVEL_WARN, STREAM_LOG, text, size)
+            ours = executor_doom(self.executor.native, self.guest, CAUSE_CANCELLED)
+        return bool(ours)
+
+    def read_logs(self, Py_ssize_t count_max=LOG_LINES_MAX):
+        """Takes the lines logged since the last call, oldest first."""
+        cdef log_entry *entries[LOG_BATCH]
+        cdef Py_ssize_t taken, index, wanted
+        lines = []
+        while len(lines) < count_max:
+            wanted = min(count_max - <Py_ssize_t>len(lines), <Py_ssize_t>LOG_BATCH)
+            with nogil:
+                taken = guest_take_logs(self.guest, entries, wanted)
+            for index in range(taken):
+                lines.append(line_of(entries[index]))
+                free(entries[index])
+            if taken < LOG_BATCH:
+                break
+        return lines
+
+    def read_output(self):
+        """Takes what was written to stdout since the last call."""
+        with nogil:
+            pthread_mutex_lock(&self.guest.lock)
+        cdef size_t begin = self.guest.output_read, end = self.guest.output.size
+        try:
+            data = self.guest.output.data[begin:end] if end > begin else b""
+            self.guest.output_read = end
+        finally:
+            pthread_mutex_unlock(&self.guest.lock)
+        return data
+
+    cdef int check_ended(self) except -1:
+        if not self.ended():
+            raise RuntimeError("the run has not ended yet: wait for it first")
+        return 0
+
+    @property
+    def outcome(self):
+        """How it ended; RuntimeError before."""
+        self.check_ended()
+        return outcome_of(self.guest, self.reason, self.limits)
+
+    @property
+    def value(self):
+        """What the called function gave: a number, a tuple of several, or None.
+
+        RuntimeError before the end, and where it did not return.
+        """
+        cdef int at
+        self.check_ended()
+        if self.guest.cause != CAUSE_EXIT or self.guest.exited:
+            raise RuntimeError("the function did not return: see outcome")
+        if self.signature is None or self.signature.result_count == 0:
+            return None
+        values = [
+            load_value(&self.guest.values[self.guest.value_count + at], self.signature.results[at])
+            for at in range(self.signature.result_count)]
+        return values[0] if len(values) == 1 else tuple(values)
+
+    @property
+    def output(self):
+        """All of stdout; RuntimeError before the end."""
+        self.check_ended()
+        return self.guest.output.data[:self.guest.output.size] if self.guest.output.size else b""
+
+    def __await__(self):
+        return _awaiting(self)
+
+
+cdef bint _making = False             # true while this module makes a handle
+
+
+cdef Run new_run():
+    global _making
+    _making = True
+    try:
+        return Run.__new__(Run)
+    finally:
+        _making = False
+
+
+class Changed:
+    """What `Run.changed` gives: to be awaited or, by the driver of a coroutine, waited for."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run):
+        self._run = run
+
+    def wait(self, timeout_s=None):
+        """As `Run.wait` with events."""
+        return self._run.wait(timeout_s, events=True)
+
+    def __await__(self):
+        yield from _looking(self._run, self, True)
+        return self._run.done
+
+
+def _awaiting(run):
+    yield from _looking(run, run, False)
+    return run.outcome
+
+
+def _looking(Run run, waiter, bint news):
+    """Waits on the thread's event loop; without one whoever drives the coroutine waits."""
+    cdef Hub hub
+    while not run.ended() and not (news and run.has_news()):
+        loop = running_loop()
+        if loop is None:
+            yield waiter
+            continue
+        if run.executor.native.world != NULL:
+            run.await_end(monotonic_ns() + BURST_NS, news)
+            yield                  # the loop's other work has its turn
+            continue
+        hub = run.executor.hub_of(loop)
+        future = hub.future_of(run.guest, run, news)
+        try:
+            yield from future
+        finally:
+            hub.let_go(run.guest)

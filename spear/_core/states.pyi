@@ -1,0 +1,1 @@
+"""What an executor is made of, and the states of its guests, for native modules only."""

@@ -1,0 +1,1 @@
+"""Typed values between Python and exported functions, for native modules only."""
