@@ -90,7 +90,7 @@ cdef bint world_note(
 
 
 cdef uint64_t world_stream(world_t *world, uint32_t guest) noexcept nogil:
-    return world_mix(world.seed, guest)
+    return world_mix(world_mix(guest, 0), world.seed)
 
 
 cdef uint64_t world_random(uint64_t *state) noexcept nogil:

@@ -37,7 +37,7 @@ SHAPES = {
     "classic": [257],
 }
 WITHOUT_MEMORY_EXPORT = {"component", "no_memory"}
-WITHOUT_START = {"component", "no_start", "add"}
+WITHOUT_START = {"component", "no_start", "add", "reactor"}
 
 
 def _load_builder() -> ModuleType:

@@ -24,6 +24,7 @@ int64_t count(void)
 int64_t nap(int32_t ms)
 {
     calls++;
+    sp_log_str(SPEAR_INFO, "napping");
     sp_sleep_ms(ms);
     return calls;
 }

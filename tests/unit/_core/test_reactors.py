@@ -71,6 +71,7 @@ def test_one_call_at_a_time_also_while_it_is_parked():
         reactor = node.instantiate(guest("reactor"))
         nap, count = reactor.function("nap"), reactor.function("count")
         run = nap.start(-1)
+        assert not run.wait(HANG_S, events=True), "it logs before it waits"
         with pytest.raises(RuntimeError, match="under way"):
             count()
         with pytest.raises(RuntimeError, match="under way"):
