@@ -16,7 +16,8 @@ class UsageError(Exception):
 
 
 class Option:
-    """One option that takes a value; with `choices` only one of them, with `repeated` many."""
+    """One option that takes a value; with `choices` only one of them, with `repeated` many. Without
+    a metavar it is a flag, which takes none."""
 
     __slots__ = ("attribute", "choices", "flag", "metavar", "repeated", "summary")
 
@@ -60,10 +61,19 @@ def parse(
         elif word.startswith("-") and word != "-":
             flag, given, value = word.partition("=")
             option = known.get(flag) or _unknown(flag, known, unserved or {})
-            _keep(parsed, option, value if given else next(words, None))
+            if not option.metavar:
+                _mark(parsed, option, given)
+            else:
+                _keep(parsed, option, value if given else next(words, None))
         else:
             parsed.operands.append(word)
     return parsed
+
+
+def _mark(parsed: Parsed, option: Option, given: str) -> None:
+    if given:
+        raise UsageError(f"{option.flag} takes no value")
+    parsed.values[option.attribute] = ["on"]
 
 
 def _keep(parsed: Parsed, option: Option, value: str | None) -> None:

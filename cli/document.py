@@ -36,8 +36,12 @@ def _template() -> dict[str, Any]:
         "log_lost": 0,
         "log_truncated": False,
         "times": dict.fromkeys(("created_ms", "started_ms", "finished_ms", "duration_ms")),
-        "limits": dict.fromkeys(("timeout_ms", "memory_bytes", "output_bytes", "log_bytes")),
+        "limits": dict.fromkeys(
+            ("timeout_ms", "memory_bytes", "output_bytes", "log_bytes", "fuel")
+        ),
         "memory_bytes": 0,
+        "cpu_ms": 0,
+        "fuel": None,
         "input_bytes": 0,
         "task": None,
         "node": None,
@@ -85,6 +89,8 @@ def of_execution(
         "times": _times(execution),
         "limits": _limits(execution),
         "memory_bytes": execution.memory_bytes,
+        "cpu_ms": execution.cpu_ns / 1e6,
+        "fuel": execution.fuel,
         "input_bytes": execution.input_bytes,
         "task": execution.task_name,
         "node": execution.node_name,
@@ -142,6 +148,6 @@ def _times(execution: Execution) -> dict[str, float]:
     }
 
 
-def _limits(execution: Execution) -> dict[str, float]:
+def _limits(execution: Execution) -> dict[str, float | None]:
     limits = dict(execution.limits)
-    return {"timeout_ms": limits.pop("timeout_ns") / 1e6, **limits}
+    return {"timeout_ms": (limits.pop("timeout_ns") or 0) / 1e6, **limits}

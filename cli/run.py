@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spear.cli.arguments import Parsed
+    from spear.cli.recording import Recording
     from spear.config import Config
     from spear.runtime.interface import Frame, LogLine, Program
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.execution.execution import Execution, ExecutionError
     from spear.spearlet.handle import Progress, SyncHandle
     from spear.spearlet.node import SyncSpearlet
+    from spear.spearlet.options import RunOptions
 
 OPTIONS = (
     Option("--input", "FILE|-", "The guest's stdin; - is ours, which is also the default unless "
@@ -32,22 +34,22 @@ OPTIONS = (
     Option("--env", "NAME=VALUE", "A variable of the guest's environment.", repeated=True),
     Option("--timeout", "DURATION", "Wall time, such as 250ms, 5s, 2m (default 60s)."),
     Option("--memory", "SIZE", "Limit of the guest's memory, such as 16MiB (default 64MiB)."),
+    Option("--fuel", "N", "Limit of the work itself, in units of about one instruction."),
+    Option("--deterministic", "", "Clock, randomness and order come from the inputs and the seed "
+           "alone, so the run is the same each time."),
+    Option("--seed", "N", "Seed of a deterministic run (default 0)."),
+    Option("--trace", "FILE", "Record the steps of a deterministic run."),
+    Option("--replay", "FILE", "Run again as recorded; stops at the first difference."),
     Option("--config", "FILE", "Configuration file instead of ~/.spear/config.toml."),
     Option("--output", "text|json", "json: one document with the record, the output and the log.",
            choices=("text", "json")),
 )  # fmt: skip
 _ONE_RUN = "a run has one guest and one try; repeat it from the shell, or use spear.Spearlet"
-_NO_RECORD = "executions are not recorded"
 UNSERVED = {
     "--set": "tasks have no config here (no MCP, no models); settings are in --config FILE",
-    "--fuel": "guests are limited by wall time (--timeout), not by instructions",
     "--dir": "guests see no files; --input FILE is the guest's stdin",
     "--repeat": _ONE_RUN,
     "--parallel": _ONE_RUN,
-    "--deterministic": "guests see the real clock and real randomness",
-    "--seed": "guests see the real clock and real randomness",
-    "--trace": _NO_RECORD,
-    "--replay": _NO_RECORD,
 }
 _READ_BYTES = 1 << 16
 _LOG_LINES_MAX = 1 << 18  # a burst of this length is shown in full
@@ -80,20 +82,60 @@ def _run(parsed: Parsed) -> int:
 
     path = _operand(parsed)
     config = _config(parsed)
-    with SyncSpearlet(config=config) as node:
+    recording = _recording(parsed)
+    with SyncSpearlet(config=config, seed=recording.seed if recording else None) as node:
         artifact = node.load(path)
         screen = JsonScreen() if _as_json(parsed) else TextScreen()
         if artifact.program.warning:
             screen.warn(artifact.program.warning)
-        handle = _start(node, artifact, path, parsed)
-        try:
-            code = _follow(handle, screen)
-        except BrokenPipeError:
-            handle.cancel("stdout was closed")
-            raise
+        inputs = Inputs(path, parsed, config)
+        if recording is not None:
+            return _run_recorded(node, artifact, inputs, screen, recording)
+        handle = _start(node, artifact, inputs)
+        code = _follow(handle, screen)
         execution = handle.wait()
         screen.close(execution, artifact.program, code)
         return exits.of_execution(execution) if code is None else code
+
+
+def _recording(parsed: Parsed) -> Recording | None:
+    if not {"deterministic", "seed", "trace", "replay"} & parsed.values.keys():
+        return None
+    from spear.cli.recording import recording_of
+
+    return recording_of(parsed)
+
+
+def _run_recorded(
+    node: SyncSpearlet, artifact: Artifact, inputs: Inputs, screen: TextScreen | JsonScreen,
+    recording: Recording,
+) -> int:  # fmt: skip
+    recording.prepare(node)
+    handle = _start(node, artifact, inputs)
+    try:
+        recording.begin(artifact, inputs, handle)
+        code = _follow(handle, screen, recording)
+        execution = handle.wait()
+        differs = recording.finish(handle) if code is None else ""
+    finally:
+        recording.close()
+    if differs:
+        code = exits.COULD_NOT
+        screen.warn(differs)
+    screen.close(execution, artifact.program, code)
+    return exits.of_execution(execution) if code is None else code
+
+
+class Inputs:
+    """What the guest is given, as the command line says."""
+
+    def __init__(self, path: str, parsed: Parsed, config: Config) -> None:
+        self.name = os.path.splitext(os.path.basename(path))[0]
+        self.argv = (self.name, *parsed.rest)
+        self.env = _environment(parsed.values.get("env", []))
+        self.stdin = _input(parsed.last("input"), config)
+        self.fuel = parsed.last("fuel")
+        self.log_stdout = _as_json(parsed)
 
 
 def _operand(parsed: Parsed) -> str:
@@ -121,18 +163,20 @@ def _config(parsed: Parsed) -> Config:
     return config
 
 
-def _start(node: SyncSpearlet, artifact: Artifact, path: str, parsed: Parsed) -> SyncHandle:
+def _start(node: SyncSpearlet, artifact: Artifact, inputs: Inputs) -> SyncHandle:
     """Lines of stdout are log lines too where the log is all that is shown."""
-    return node.start(
-        artifact,
-        name=os.path.splitext(os.path.basename(path))[0],
-        args=parsed.rest,
-        env=_environment(parsed.values.get("env", [])),
-        input=_input(parsed.last("input"), node.config),
-        timeout=node.config.timeout_ns / 1e9,
-        log_lines_max=_LOG_LINES_MAX,
-        log_stdout=_as_json(parsed),
-    )
+    options: RunOptions = {
+        "name": inputs.name,
+        "args": inputs.argv[1:],
+        "env": inputs.env,
+        "input": inputs.stdin,
+        "timeout": node.config.timeout_ns / 1e9,
+        "log_lines_max": _LOG_LINES_MAX,
+        "log_stdout": inputs.log_stdout,
+    }
+    if inputs.fuel is not None:
+        options["fuel"] = inputs.fuel
+    return node.start(artifact, **options)
 
 
 def _environment(pairs: Sequence[str]) -> dict[str, str]:
@@ -171,15 +215,21 @@ def _read_stdin(bytes_max: int, *, asked: bool) -> bytes:
     return b"".join(parts)[: bytes_max + 1]
 
 
-def _follow(handle: SyncHandle, screen: TextScreen | JsonScreen) -> int | None:
+def _follow(
+    handle: SyncHandle, screen: TextScreen | JsonScreen, recording: Recording | None = None
+) -> int | None:
     """Shows the guest as it goes; the exit code where that is not the guest's to say. Raises
     BrokenPipeError where nobody reads stdout any more."""
     try:
-        for progress in handle.follow():
-            screen.show(progress)
+        if recording is not None:
+            recording.follow(handle, screen)
+        else:
+            for progress in handle.follow():
+                screen.show(progress)
     except KeyboardInterrupt:
         return _interrupt(handle, screen)
     except BrokenPipeError:
+        handle.cancel("stdout was closed")
         raise
     except OSError as error:
         handle.cancel("stdout cannot be written")
@@ -262,6 +312,7 @@ def _warnings(execution: Execution) -> list[str]:
 _HINTS = {
     "DEADLINE": "--timeout gives it more time",
     "OUTPUT_LIMIT": "limits.output in the configuration allows more",
+    "FUEL": "--fuel gives it more",
 }
 
 

@@ -36,7 +36,8 @@ def spear() -> None:
         *(
             click.Option(
                 [option.flag],
-                metavar=option.metavar,
+                metavar=option.metavar or None,
+                is_flag=not option.metavar,
                 multiple=option.repeated,
                 type=click.Choice(option.choices) if option.choices else None,
                 help=option.summary,

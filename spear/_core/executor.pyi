@@ -51,8 +51,8 @@ class Executor(ExecutorOwner):
         after `_initialize` where there is one; what it gave is the Run's `value`. `fuel` limits
         what a metered module may use; `priority` is 0 (first) to 255. With `inline` its first
         slice runs on this thread, with the GIL released. The last `log_lines_max` lines (up to
-        262,144) are kept for a reader; `timeout_ns` counts from now. Raises NodeBusy at `guests_max`, NodeClosed
-        after close."""
+        262,144) are kept for a reader; `timeout_ns` counts from now. Raises NodeBusy at
+        `guests_max`, NodeClosed after close."""
 
     def run_many(
         self,

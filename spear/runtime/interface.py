@@ -42,8 +42,9 @@ class Frame(Protocol):
 
 class Outcome(Protocol):
     """How a run ended. `status`: completed, failed, terminated or timeout; `cause`: exit, trap,
-    deadline, cancelled, output_limit, instantiate or fuel; `exit_code` is -1 where the guest did
-    not exit by itself."""
+    deadline, cancelled, output_limit, instantiate, fuel or no_memory; `exit_code` is -1 where the
+    guest did not exit by itself; `cpu_ns` is the time it ran, `fuel` what it used where that is
+    counted."""
 
     @property
     def status(self) -> str: ...
@@ -71,6 +72,10 @@ class Outcome(Protocol):
     def log_truncated(self) -> bool: ...
     @property
     def output_bytes(self) -> int: ...
+    @property
+    def cpu_ns(self) -> int: ...
+    @property
+    def fuel(self) -> int | None: ...
 
 
 class Run(Protocol):
@@ -110,7 +115,8 @@ class Run(Protocol):
 
 
 class Program(Protocol):
-    """Loaded code, immutable and shared by its runs. `warning` is "" or why the cache failed."""
+    """Loaded code, immutable and shared by its runs. `warning` is "" or why the cache failed; a
+    `metered` one counts fuel."""
 
     @property
     def digest(self) -> str: ...
@@ -122,12 +128,17 @@ class Program(Protocol):
     def warning(self) -> str: ...
     @property
     def unserved(self) -> Sequence[str]: ...
+    @property
+    def metered(self) -> bool: ...
 
 
 class Runtime(Protocol):
     """Loads and runs programs of one kind."""
 
-    def load(self, wasm: bytes) -> Program:
+    def meters(self, wanted: bool) -> bool:
+        """Whether a program is loaded metered when that is wanted, or not; it may be always."""
+
+    def load(self, wasm: bytes, *, metered: bool = False) -> Program:
         """Releases the GIL where it is slow. Raises ModuleInvalid, ModuleLimit."""
 
     def start(self, program: Any, invocation: Invocation) -> Run:

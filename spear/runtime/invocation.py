@@ -11,12 +11,13 @@ class Invocation:
     """One run of a program. `args` begins with the program's own name; sizes are in bytes.
 
     `log_lines_max` lines are kept for a reader, the newest. With `log_stdout` each line of stdout
-    is a log line too; with `inline` the first slice runs on the calling thread.
+    is a log line too; with `inline` the first slice runs on the calling thread. `fuel` limits the
+    work of a metered program (None: no limit); `priority` is 0 (first) to 255.
     """
 
     __slots__ = (
-        "args", "entry", "env", "inline", "log_bytes_max", "log_lines_max", "log_stdout",
-        "memory_bytes_max", "output_bytes_max", "stdin", "timeout_ns",
+        "args", "entry", "env", "fuel", "inline", "log_bytes_max", "log_lines_max", "log_stdout",
+        "memory_bytes_max", "output_bytes_max", "priority", "stdin", "timeout_ns",
     )  # fmt: skip
 
     def __init__(
@@ -32,10 +33,13 @@ class Invocation:
         stdin: bytes = b"",
         log_lines_max: int = 2048,
         log_stdout: bool = True,
+        fuel: int | None = None,
+        priority: int = 128,
         inline: bool = False,
     ) -> None:
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max
         self.log_lines_max = log_lines_max
+        self.fuel, self.priority = fuel, priority
         self.entry, self.args, self.env = entry, args, env or {}
         self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline

@@ -28,7 +28,8 @@ class StubProgram:
     shape, source, warning = "small", "compiled", ""
     unserved: tuple[str, ...] = ()
 
-    def __init__(self, wasm: bytes) -> None:
+    def __init__(self, wasm: bytes, *, metered: bool = False) -> None:
+        self.metered = metered
         if not wasm.startswith(MAGIC):
             raise ModuleInvalid(f"expected it to begin with {MAGIC!r}, found {wasm[:4]!r}")
         self.digest = hashlib.sha256(wasm).hexdigest()
@@ -73,6 +74,7 @@ class StubRun:
                 "message": "", "trap": "", "backtrace": (), "started_ns": 1_000, "duration_ns": 500,
                 "memory_bytes": 65536, "log_lines": self._line_count,
                 "log_lost": self._lost, "log_truncated": False, "output_bytes": len(self.output),
+                "cpu_ns": 400, "fuel": None,
             }  # fmt: skip
             self._outcome = SimpleNamespace(**known | fields)
             self._tell()
@@ -142,9 +144,12 @@ class StubRuntime:
         self._guests_max = guests_max
         self._closed = False
 
-    def load(self, wasm: bytes) -> StubProgram:
+    def meters(self, wanted: bool) -> bool:
+        return wanted
+
+    def load(self, wasm: bytes, *, metered: bool = False) -> StubProgram:
         self.loads += 1
-        return StubProgram(wasm)
+        return StubProgram(wasm, metered=metered)
 
     def start(self, program: StubProgram, invocation: Invocation) -> StubRun:
         if self._closed:

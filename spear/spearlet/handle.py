@@ -50,8 +50,9 @@ class _Handle:
     def ended(self) -> bool:
         return self._live.ended
 
-    def _take(self) -> Progress:
-        """What is there now. The end is asked for first, so that nothing can come after it."""
+    def take(self) -> Progress:
+        """What there is to read now, without waiting. The end is asked for first, so that nothing
+        can come after it."""
         run = self._live.run
         if run is None:
             return Progress((), b"", False)
@@ -77,13 +78,13 @@ class Handle(_Handle):
 
     async def follow(self) -> AsyncIterator[Progress]:
         """Output and log lines as they come, until the execution ends."""
-        progress = self._take()
+        progress = self.take()
         while not progress.ended:
             if progress.logs or progress.output:
                 yield progress
             else:
                 await self._live.changed()
-            progress = self._take()
+            progress = self.take()
         yield progress
 
 
@@ -100,11 +101,11 @@ class SyncHandle(_Handle):
 
     def follow(self) -> Iterator[Progress]:
         """Output and log lines as they come, until the execution ends."""
-        progress = self._take()
+        progress = self.take()
         while not progress.ended:
             if progress.logs or progress.output:
                 yield progress
             else:
                 drive(self._live.changed())
-            progress = self._take()
+            progress = self.take()
         yield progress

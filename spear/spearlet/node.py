@@ -15,7 +15,8 @@ same coroutines without an event loop.
 from __future__ import annotations
 
 from spear import config as configuration
-from spear.clock import Clock, Ids
+from spear.clock import Clock, Ids, SeededClock
+from spear.errors import InvalidArgument
 from spear.runtime.waiting import drive
 from spear.runtime.wasm.runtime import WasmRuntime
 from spear.spearlet.execution.manager import Manager
@@ -27,16 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self, Unpack
 
+    from spear._core.executor import Executor
     from spear.config import Config
     from spear.runtime.interface import Runtime
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.execution.execution import Execution
-    from spear.spearlet.services import RunOptions, Source
+    from spear.spearlet.options import RunOptions
+    from spear.spearlet.services import Source
 
 
 class _Node:
     """What both faces share. `settings` are configuration keys, as strong as flags; a Config given
-    is taken as it is."""
+    is taken as it is. With a `seed` the node is deterministic: its guests' clock, randomness and
+    order come from the inputs and the seed alone, and it goes on only while somebody waits."""
 
     def __init__(
         self,
@@ -45,8 +49,10 @@ class _Node:
         config: Config | None = None,
         runtime: Runtime | None = None,
         clock: Clock | None = None,
+        seed: int | None = None,
+        strategy: str = "round_robin",
     ) -> None:
-        clock = clock or Clock()
+        clock = clock or (Clock() if seed is None else SeededClock(seed))
         self.config = config or configuration.load(
             flags={key: (key, value) for key, value in (settings or {}).items()},
             defaults={"node_name": clock.host_name()},
@@ -55,8 +61,19 @@ class _Node:
             guests_max=self.config.guests_max,
             workers=self.config.workers,
             cache_dir=self.config.cache_dir,
+            seed=seed,
+            strategy=strategy,
         )
+        self._runtime = runtime
         self._services = Services(Manager(runtime, clock, Ids(clock), self.config), self.config)
+
+    @property
+    def steps(self) -> Executor:
+        """With a seed: the steps of the node's world, to be recorded, taken and compared (see
+        Executor.record_steps). InvalidArgument without."""
+        if not isinstance(self._runtime, WasmRuntime):
+            raise InvalidArgument("only the WASM runtime has a world with steps")
+        return self._runtime.steps()
 
 
 class Spearlet(_Node):
@@ -69,9 +86,13 @@ class Spearlet(_Node):
         config: Config | None = None,
         runtime: Runtime | None = None,
         clock: Clock | None = None,
+        seed: int | None = None,
+        strategy: str = "round_robin",
     ) -> SyncSpearlet:
         """The same node for callers without an event loop."""
-        return SyncSpearlet(settings, config=config, runtime=runtime, clock=clock)
+        return SyncSpearlet(
+            settings, config=config, runtime=runtime, clock=clock, seed=seed, strategy=strategy
+        )
 
     async def load(self, source: Source) -> Artifact:
         """Compiles a module once, to be run often. Raises ModuleInvalid, ModuleLimit."""

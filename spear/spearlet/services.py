@@ -10,43 +10,27 @@ import os
 
 from spear.config import parse_count, parse_duration_ns
 from spear.errors import InvalidArgument
-from spear.runtime.invocation import Invocation
 from spear.runtime.waiting import offload
-from spear.spearlet.arguments import arguments_of, bytes_of, entry_of, environment_of, task_name_of
+from spear.spearlet.arguments import bytes_of, task_name_of
 from spear.spearlet.execution.artifact import Artifact
 from spear.spearlet.execution.execution import STATUSES, Execution
+from spear.spearlet.options import invocation_of, too_large
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import TypedDict, Unpack
+    from typing import Unpack
 
     from typing_extensions import Buffer
 
     from spear.config import Config
     from spear.spearlet.execution.live import Live
     from spear.spearlet.execution.manager import Manager
+    from spear.spearlet.options import RunOptions
 
     Source = Buffer | str | os.PathLike[str] | Artifact
 
-    class RunOptions(TypedDict, total=False):
-        """How to run a module; see Services.start."""
-
-        name: str
-        args: Sequence[str]
-        env: Mapping[str, str]
-        input: Buffer | str
-        timeout: float | str
-        memory: int | str
-        output: int | str
-        log: int | str
-        log_lines_max: int | str
-        log_stdout: bool
-        entry: str
-
 
 _EXECUTIONS_MAX = 10_000  # in one answer
-_LOG_LINES_DEFAULT, _LOG_LINES_MAX = 2048, 262_144
 _WAIT_MAX = "365d"
 
 
@@ -56,65 +40,40 @@ class Services:
     def __init__(self, manager: Manager, config: Config) -> None:
         self._manager, self._config = manager, config
 
-    async def load(self, source: Source) -> Artifact:
-        """A module made ready, to be run often. Raises InvalidArgument, ModuleInvalid,
-        ModuleLimit."""
+    async def load(self, source: Source, *, metered: bool = False) -> Artifact:
+        """A module made ready, to be run often; `metered` if it shall count fuel. Raises
+        InvalidArgument, ModuleInvalid, ModuleLimit."""
         if isinstance(source, Artifact):
-            return source
+            return (
+                source
+                if source.program.metered or not metered
+                else await self._manager.load(source.wasm, metered)
+            )
         if isinstance(source, (str, os.PathLike)):
             path = os.fsdecode(source)
             wasm = await offload(lambda: self._read(path))
             self._check_module_size(len(wasm))
         else:
             wasm = bytes_of("a module not named by its path", source, self._check_module_size)
-        return await self._manager.load(wasm)
+        return await self._manager.load(wasm, metered)
 
     async def start(
         self,
         source: Source,
         *,
-        name: str = "",
-        args: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
-        input: Buffer | str = b"",
-        timeout: float | str | None = None,
-        memory: int | str | None = None,
-        output: int | str | None = None,
-        log: int | str | None = None,
-        log_lines_max: int | str | None = None,
-        log_stdout: bool = True,
-        entry: str = "",
         inline: bool = False,
         waited: bool = False,
+        **options: Unpack[RunOptions],
     ) -> Live:
-        """Starts one execution of `source` (wasm bytes, a path, or what `load` gave).
+        """Starts one execution of `source` (wasm bytes, a path, or what `load` gave); see
+        RunOptions. `waited`: its wall time is that of one somebody waits for.
 
-        `name` is the task's (else the file's stem) and the guest's argv[0], before `args`; `env`
-        is the guest's whole environment and `input` its stdin. `timeout` is in seconds or text
-        ("250ms"); `memory`, `output` and `log` are limits in bytes or text ("16MiB"); what is not
-        given comes from the configuration. `log_lines_max` lines are kept for who reads the log
-        late, the newest (2048; up to 262144). With `log_stdout` each line of stdout is a log line
-        too, with the stream `stdout`; see Progress. `entry` is the exported function, else
-        `_start`. `input` and wasm bytes are copied.
         Raises InvalidArgument, ModuleInvalid, ModuleLimit, NodeBusy, NodeClosed.
         """
-        limit = self._config.number
-        task_name = task_name_of(name, source)
-        environment = environment_of(env)
-        invocation = Invocation(
-            entry=entry_of(entry),
-            args=arguments_of(task_name, args, environment),
-            env=environment,
-            stdin=bytes_of("the input", input, self._check_input_size),
-            timeout_ns=limit("limits.timeout" if waited else "limits.async_timeout", timeout),
-            memory_bytes_max=limit("limits.memory", memory),
-            output_bytes_max=limit("limits.output", output),
-            log_bytes_max=limit("limits.log", log),
-            log_lines_max=_log_lines(log_lines_max),
-            log_stdout=bool(log_stdout),
-            inline=inline,
-        )
-        return self._manager.start(await self.load(source), task_name, invocation)
+        task_name = task_name_of(options.get("name", ""), source)
+        invocation = invocation_of(self._config, task_name, options, inline=inline, waited=waited)
+        artifact = await self.load(source, metered=invocation.fuel is not None)
+        return self._manager.start(artifact, task_name, invocation)
 
     async def run(
         self, source: Source, *, inline: bool = False, **options: Unpack[RunOptions]
@@ -170,22 +129,7 @@ class Services:
 
     def _check_module_size(self, size: int) -> None:
         if size > self._config.module_bytes_max:
-            raise InvalidArgument(_too_large("the module", "limits.module", self._config))
-
-    def _check_input_size(self, size: int) -> None:
-        if size > self._config.input_bytes_max:
-            raise InvalidArgument(_too_large("the input", "limits.input", self._config))
-
-
-def _too_large(what: str, key: str, config: Config) -> str:
-    return f"{what} is longer than {key}, {config.text(key)}"
-
-
-def _log_lines(count: int | str | None) -> int:
-    found = _LOG_LINES_DEFAULT if count is None else parse_count(count)
-    if not 1 <= found <= _LOG_LINES_MAX:
-        raise InvalidArgument(f"log_lines_max: expected 1 to {_LOG_LINES_MAX}, found {count}")
-    return found
+            raise InvalidArgument(too_large("the module", "limits.module", self._config))
 
 
 def _wait_ns(what: str, value: float | str) -> int:

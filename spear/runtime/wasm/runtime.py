@@ -1,13 +1,14 @@
-"""Runs wasm modules: the runtime interface over the native engine and executor.
+"""Runs wasm modules: the runtime interface over the native engines and executor.
 
-The rule: nothing native is imported or made before the first module is loaded.
+The rule: nothing native is imported or made before it is needed: an engine for plain modules, one
+for metered ones, and the executor that both share.
 """
 
 from __future__ import annotations
 
 from _thread import allocate_lock
 
-from spear.errors import EngineUnavailable, NodeClosed
+from spear.errors import EngineUnavailable, InvalidArgument, NodeClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,17 +20,38 @@ if TYPE_CHECKING:
 
 class WasmRuntime:
     """`guests_max` live guests on `workers` native threads (0: one a core); compiled code is kept
-    in `cache_dir` (None: nowhere)."""
+    in `cache_dir` (None: nowhere). With a `seed` guests live in a deterministic world (see
+    Executor), scheduled by `strategy`."""
 
-    def __init__(self, *, guests_max: int, workers: int, cache_dir: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        guests_max: int,
+        workers: int,
+        cache_dir: str | None,
+        seed: int | None = None,
+        strategy: str = "round_robin",
+    ) -> None:
         self._guests_max, self._workers, self._cache_dir = guests_max, workers, cache_dir
-        self._engine: Engine | None = None
+        self._seed, self._strategy = seed, strategy
+        self._engines: dict[bool, Engine] = {}
         self._executor: Executor | None = None
         self._lock = allocate_lock()
         self._closed = False
 
-    def load(self, wasm: bytes) -> Module:
-        return self._engine_ready().load(wasm, cache_dir=self._cache_dir)
+    def meters(self, wanted: bool) -> bool:
+        return wanted or self._seed is not None
+
+    def load(self, wasm: bytes, *, metered: bool = False) -> Module:
+        engine = self._engine_ready(self.meters(metered))
+        return engine.load(wasm, cache_dir=self._cache_dir)
+
+    def steps(self) -> Executor:
+        """The executor, whose steps can be recorded and compared. InvalidArgument without a
+        seed."""
+        if self._seed is None:
+            raise InvalidArgument("this node lives in real time; with a seed it has steps")
+        return self._executor_ready()
 
     def start(self, program: Module, invocation: Invocation) -> Run:
         return self._executor_ready().start(
@@ -44,6 +66,8 @@ class WasmRuntime:
             log_bytes_max=invocation.log_bytes_max,
             log_lines_max=invocation.log_lines_max,
             log_stdout=invocation.log_stdout,
+            fuel=invocation.fuel,
+            priority=invocation.priority,
             inline=invocation.inline,
         )
 
@@ -56,11 +80,11 @@ class WasmRuntime:
         if self._executor is not None:
             self._executor.close(grace_s)
 
-    def _engine_ready(self) -> Engine:
+    def _engine_ready(self, metered: bool) -> Engine:
         with self._lock:
-            if self._engine is None:
-                self._engine = _engine_class()(slots=self._guests_max)
-            return self._engine
+            if metered not in self._engines:
+                self._engines[metered] = _engine_class()(slots=self._guests_max, metered=metered)
+            return self._engines[metered]
 
     def _executor_ready(self) -> Executor:
         with self._lock:
@@ -69,7 +93,12 @@ class WasmRuntime:
             if self._executor is None:
                 from spear._core.executor import Executor
 
-                self._executor = Executor(workers=self._workers, guests_max=self._guests_max)
+                self._executor = Executor(
+                    workers=self._workers,
+                    guests_max=self._guests_max,
+                    seed=self._seed,
+                    strategy=self._strategy,
+                )
             return self._executor
 
 

@@ -28,8 +28,8 @@ STATUSES = tuple(TRANSITIONS)
 
 class ExecutionError:
     """Why an execution did not complete. `code` is EXIT, TRAP, DEADLINE, CANCELLED, OUTPUT_LIMIT,
-    INSTANTIATE or FUEL; `trap` the engine's name of the trap, else ""; `backtrace` innermost
-    first."""
+    INSTANTIATE, FUEL or NO_MEMORY; `trap` the engine's name of the trap, else ""; `backtrace`
+    innermost first."""
 
     __slots__ = ("backtrace", "code", "message", "trap")
 
@@ -44,14 +44,16 @@ class Execution:
     """One execution; complete once `ended`. Times are Unix nanoseconds, 0 where not reached.
 
     `exit_code` is the guest's own, None where it never exited by itself; `output` all it wrote to
-    stdout; `limits` those that held for it; `durability` what the record survives (`volatile`:
+    stdout; `cpu_ns` the time it ran, `fuel` what it used where that was counted; `limits` those
+    that held for it; `durability` what the record survives (`volatile`:
     this process only).
     """
 
     __slots__ = (
-        "artifact", "cause", "created_ns", "durability", "duration_ns", "error", "exit_code",
-        "finished_ns", "id", "input_bytes", "limits", "log_lines", "log_lost", "log_truncated",
-        "memory_bytes", "node_name", "output", "started_ns", "status", "task_name",
+        "artifact", "cause", "cpu_ns", "created_ns", "durability", "duration_ns", "error",
+        "exit_code", "finished_ns", "fuel", "id", "input_bytes", "limits", "log_lines",
+        "log_lost", "log_truncated", "memory_bytes", "node_name", "output", "started_ns",
+        "status", "task_name",
     )  # fmt: skip
 
     def __init__(
@@ -65,12 +67,14 @@ class Execution:
         self.exit_code: int | None = None
         self.error: ExecutionError | None = None
         self.duration_ns = self.memory_bytes = self.log_lines = self.log_lost = 0
-        self.log_truncated = False
-        self.limits = {
+        self.log_truncated, self.cpu_ns = False, 0
+        self.fuel: int | None = None
+        self.limits: dict[str, int | None] = {
             "timeout_ns": invocation.timeout_ns,
             "memory_bytes": invocation.memory_bytes_max,
             "output_bytes": invocation.output_bytes_max,
             "log_bytes": invocation.log_bytes_max,
+            "fuel": invocation.fuel,
         }
 
     def __repr__(self) -> str:
@@ -103,6 +107,7 @@ class Execution:
         self.finished_ns = outcome.started_ns + outcome.duration_ns
         self.memory_bytes, self.log_lines = outcome.memory_bytes, outcome.log_lines
         self.log_lost, self.log_truncated = outcome.log_lost, outcome.log_truncated
+        self.cpu_ns, self.fuel = outcome.cpu_ns, outcome.fuel
         if outcome.status != COMPLETED:
             self.error = ExecutionError(
                 outcome.cause.upper(), outcome.message, outcome.trap, tuple(outcome.backtrace)

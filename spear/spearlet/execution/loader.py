@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear.runtime.interface import Runtime
 
+    Key = tuple[str, bool]  # digest, metered
+
 
 class _Loading:
     """One compile on its way; after its end with neither, whoever compiled was interrupted."""
@@ -33,25 +35,25 @@ class Loader:
     def __init__(self, runtime: Runtime, bytes_max: int) -> None:
         self._runtime = runtime
         self._artifacts = Artifacts(bytes_max)
-        self._loading: dict[str, _Loading] = {}
+        self._loading: dict[Key, _Loading] = {}
         self._lock = allocate_lock()
 
-    async def load(self, wasm: bytes) -> Artifact:
+    async def load(self, wasm: bytes, metered: bool = False) -> Artifact:
         """The artifact of these bytes: one that is kept, or that of the one compile that goes on,
         or a new one. Raises ModuleInvalid, ModuleLimit."""
-        digest = digest_of(wasm)
+        key = (digest_of(wasm), self._runtime.meters(metered))
         while True:
             with self._lock:
-                known = self._artifacts.find(digest)
-                loading = self._loading.get(digest)
+                known = self._artifacts.find(*key)
+                loading = self._loading.get(key)
                 begin = known is None and loading is None
                 if begin:
-                    loading = self._loading[digest] = _Loading()
+                    loading = self._loading[key] = _Loading()
             if known is not None:
                 return known
             assert loading is not None
             if begin:
-                self._begin(digest, wasm, loading)
+                self._begin(key, wasm, loading)
             await loading.ended
             artifact, error = loading.artifact, loading.error
             try:
@@ -66,26 +68,27 @@ class Loader:
         with self._lock:
             return self._artifacts.stats()
 
-    def _begin(self, digest: str, wasm: bytes, loading: _Loading) -> None:
+    def _begin(self, key: Key, wasm: bytes, loading: _Loading) -> None:
         try:
-            submit(lambda: self._compile(digest, wasm, loading))
+            submit(lambda: self._compile(key, wasm, loading))
         except BaseException:
-            self._end(digest, loading)
+            self._end(key, loading)
             raise
 
-    def _compile(self, digest: str, wasm: bytes, loading: _Loading) -> None:
+    def _compile(self, key: Key, wasm: bytes, loading: _Loading) -> None:
+        digest, metered = key
         try:
-            program = self._runtime.load(wasm)
+            program = self._runtime.load(wasm, metered=metered)
             with self._lock:
                 loading.artifact = self._artifacts.add(Artifact(digest, wasm, program))
         except Exception as error:  # told to all who wait, each of whom raises it
             loading.error = error
         finally:
-            self._end(digest, loading)
+            self._end(key, loading)
             del loading  # an error's traceback holds this frame
 
-    def _end(self, digest: str, loading: _Loading) -> None:
+    def _end(self, key: Key, loading: _Loading) -> None:
         with self._lock:
-            if self._loading.get(digest) is loading:
-                del self._loading[digest]
+            if self._loading.get(key) is loading:
+                del self._loading[key]
         loading.ended.open()

@@ -51,10 +51,10 @@ class Manager:
         self._lock = allocate_lock()
         self._closed = False
 
-    async def load(self, wasm: bytes) -> Artifact:
+    async def load(self, wasm: bytes, metered: bool = False) -> Artifact:
         """The artifact of these bytes, compiled at most once while it is kept, also when many ask
         at a time. Raises ModuleInvalid, ModuleLimit."""
-        return await self._loader.load(wasm)
+        return await self._loader.load(wasm, metered)
 
     def start(self, artifact: Artifact, task_name: str, invocation: Invocation) -> Live:
         """Accepts and starts an execution. What cannot be started raises (NodeBusy, NodeClosed,

@@ -8,7 +8,7 @@ import gc
 import pytest
 
 from spear.errors import GuestTrap, InvalidArgument, NodeBusy
-from tests.guest_runs import HANG_S, engine, ended, executor, guest, logged
+from tests.guest_runs import HANG_S, ended, engine, executor, guest, logged
 
 
 def test_a_started_call_gives_its_value_and_has_an_output_and_log_of_its_own():

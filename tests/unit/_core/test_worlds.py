@@ -265,10 +265,18 @@ def test_batches_and_warm_instances_are_of_real_time():
         node.instantiate(module("add"))
 
 
-@pytest.mark.parametrize("settings", [{"seed": -1}, {"seed": 2**64}, {"seed": "1"},
-                                      {"seed": 1, "strategy": "best"}, {"strategy": "priority"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"seed": -1},
+        {"seed": 2**64},
+        {"seed": "1"},
+        {"seed": 1, "strategy": "best"},
+        {"strategy": "priority"},
+    ],
+)
 def test_wrong_settings_are_named(settings: dict[str, object]):
-    with pytest.raises(InvalidArgument, match="seed|strategy"):
+    with pytest.raises(InvalidArgument, match=r"seed|strategy"):
         Executor(**settings)  # type: ignore[arg-type]
 
 

@@ -45,7 +45,7 @@ def test_a_completed_execution_is_told_in_full() -> None:
         {"seq": 1, "time_ms": 5, "level": "warn", "stream": "log", "message": "careful"}
     ]
     assert found["limits"] == {
-        "timeout_ms": 1.5, "memory_bytes": 2, "output_bytes": 3, "log_bytes": 4,
+        "timeout_ms": 1.5, "memory_bytes": 2, "output_bytes": 3, "log_bytes": 4, "fuel": None,
     }  # fmt: skip
     assert found["warnings"] == ["w"]
 

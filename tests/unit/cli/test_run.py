@@ -82,7 +82,8 @@ def test_limits_reach_the_node_as_values() -> None:
     node: Any = SimpleNamespace(
         config=run._config(parsed), start=lambda _, **options: given.update(options)
     )
-    run._start(node, SimpleNamespace(), "a/b.wasm", parsed)  # type: ignore[arg-type]
+    inputs = run.Inputs("a/b.wasm", parsed, node.config)
+    run._start(node, SimpleNamespace(), inputs)  # type: ignore[arg-type]
     assert (given["timeout"], given["log_lines_max"]) == (1.5, 262144)
 
 

@@ -46,7 +46,7 @@ def test_a_record_begins_pending_with_its_limits() -> None:
     )  # fmt: skip
     assert execution.input_bytes == 5
     assert execution.limits == {
-        "timeout_ns": 10, "memory_bytes": 20, "output_bytes": 30, "log_bytes": 40,
+        "timeout_ns": 10, "memory_bytes": 20, "output_bytes": 30, "log_bytes": 40, "fuel": None,
     }  # fmt: skip
 
 

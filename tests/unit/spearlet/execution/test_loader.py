@@ -24,10 +24,10 @@ class SlowRuntime(StubRuntime):
         super().__init__()
         self.began, self.go_on = threading.Semaphore(0), threading.Event()
 
-    def load(self, wasm: bytes) -> StubProgram:
+    def load(self, wasm: bytes, *, metered: bool = False) -> StubProgram:
         self.began.release()
         assert self.go_on.wait(GUARD_S)
-        return super().load(wasm)
+        return super().load(wasm, metered=metered)
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ async def test_who_gives_up_leaves_the_compile_to_the_others(runtime: SlowRuntim
 
 def test_an_interrupted_compile_is_taken_over(runtime: SlowRuntime) -> None:
     class Interrupted(SlowRuntime):
-        def load(self, wasm: bytes) -> StubProgram:
-            program = super().load(wasm)
+        def load(self, wasm: bytes, *, metered: bool = False) -> StubProgram:
+            program = super().load(wasm, metered=metered)
             if self.loads == 1:
                 raise KeyboardInterrupt
             return program
