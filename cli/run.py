@@ -298,6 +298,8 @@ def _prefixed(line: LogLine) -> str:
 def _hint(error: Exception, parsed: Parsed | None) -> str:
     if isinstance(error, UsageError):
         return "spear run --help shows the options"
+    if isinstance(error, ModuleLimit) and error.key:
+        return f"{error.key} in the configuration allows more"
     if isinstance(error, ModuleLimit) and parsed is not None:
         return _memory_hint(parsed)
     if isinstance(error, ModuleInvalid):

@@ -55,6 +55,8 @@ class _Node:
             guests_max=self.config.guests_max,
             workers=self.config.workers,
             cache_dir=self.config.cache_dir,
+            compile_ns_max=self.config.compile_ns_max,
+            compile_bytes_max=self.config.compile_bytes_max,
         )
         self._services = Services(Manager(runtime, clock, Ids(clock), self.config), self.config)
 

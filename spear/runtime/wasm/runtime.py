@@ -11,6 +11,7 @@ from spear.errors import EngineUnavailable, NodeClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from spear._core.compiler import Compiler
     from spear._core.engine import Engine, Module
     from spear._core.executor import Executor
     from spear._core.run import Run
@@ -19,10 +20,16 @@ if TYPE_CHECKING:
 
 class WasmRuntime:
     """`guests_max` live guests on `workers` native threads (0: one a core); compiled code is kept
-    in `cache_dir` (None: nowhere)."""
+    in `cache_dir` (None: nowhere). As many modules as workers compile at a time, each for at most
+    `compile_ns_max` within `compile_bytes_max` of memory."""
 
-    def __init__(self, *, guests_max: int, workers: int, cache_dir: str | None) -> None:
+    def __init__(
+        self, *, guests_max: int, workers: int, cache_dir: str | None, compile_ns_max: int,
+        compile_bytes_max: int,
+    ) -> None:  # fmt: skip
         self._guests_max, self._workers, self._cache_dir = guests_max, workers, cache_dir
+        self._compile_ns_max, self._compile_bytes_max = compile_ns_max, compile_bytes_max
+        self._compiler: Compiler | None = None
         self._engine: Engine | None = None
         self._executor: Executor | None = None
         self._lock = allocate_lock()
@@ -53,14 +60,27 @@ class WasmRuntime:
     def close(self, grace_s: float = 0.0) -> None:
         with self._lock:
             self._closed = True
+        if self._compiler is not None:
+            self._compiler.close()
         if self._executor is not None:
             self._executor.close(grace_s)
 
     def _engine_ready(self) -> Engine:
         with self._lock:
             if self._engine is None:
-                self._engine = _engine_class()(slots=self._guests_max)
+                engine_class = _engine_class()
+                self._compiler = self._new_compiler()
+                self._engine = engine_class(slots=self._guests_max, compiler=self._compiler)
             return self._engine
+
+    def _new_compiler(self) -> Compiler:
+        from spear._core.compiler import Compiler
+
+        return Compiler(
+            timeout_ns=self._compile_ns_max,
+            memory_bytes_max=self._compile_bytes_max,
+            children_max=self._workers,
+        )
 
     def _executor_ready(self) -> Executor:
         with self._lock:
