@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from spear.cli.arguments import Parsed
     from spear.config import Config
     from spear.runtime.interface import Frame, LogLine, Program
-    from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.execution.execution import Execution, ExecutionError
     from spear.spearlet.handle import Progress, SyncHandle
-    from spear.spearlet.node import SyncSpearlet
+    from spear.spearlet.services import RunOptions
 
 OPTIONS = (
     Option("--input", "FILE|-", "The guest's stdin; - is ours, which is also the default unless "
@@ -35,15 +34,14 @@ OPTIONS = (
     Option("--config", "FILE", "Configuration file instead of ~/.spear/config.toml."),
     Option("--output", "text|json", "json: one document with the record, the output and the log.",
            choices=("text", "json")),
+    Option("--repeat", "N", "Run it N times, then sum up: how they ended, how long they took."),
+    Option("--parallel", "M", "At most M of the repeated runs at a time (default: one a core)."),
 )  # fmt: skip
-_ONE_RUN = "a run has one guest and one try; repeat it from the shell, or use spear.Spearlet"
 _NO_RECORD = "executions are not recorded"
 UNSERVED = {
     "--set": "tasks have no config here (no MCP, no models); settings are in --config FILE",
     "--fuel": "guests are limited by wall time (--timeout), not by instructions",
     "--dir": "guests see no files; --input FILE is the guest's stdin",
-    "--repeat": _ONE_RUN,
-    "--parallel": _ONE_RUN,
     "--deterministic": "guests see the real clock and real randomness",
     "--seed": "guests see the real clock and real randomness",
     "--trace": _NO_RECORD,
@@ -76,16 +74,28 @@ def _as_json(parsed: Parsed) -> bool:
 
 
 def _run(parsed: Parsed) -> int:
-    from spear.spearlet.node import SyncSpearlet
-
     path = _operand(parsed)
     config = _config(parsed)
+    if "repeat" in parsed.values or "parallel" in parsed.values:
+        from spear.cli import repeat
+
+        return repeat.main(
+            config, path, _options(parsed, path, config), count=parsed.last("repeat"),
+            parallel=parsed.last("parallel"), as_json=_as_json(parsed),
+        )  # fmt: skip
+    return _run_once(parsed, path, config)
+
+
+def _run_once(parsed: Parsed, path: str, config: Config) -> int:
+    from spear.spearlet.node import SyncSpearlet
+
+    _make_room_for_one(config)
     with SyncSpearlet(config=config) as node:
         artifact = node.load(path)
         screen = JsonScreen() if _as_json(parsed) else TextScreen()
         if artifact.program.warning:
             screen.warn(artifact.program.warning)
-        handle = _start(node, artifact, path, parsed)
+        handle = node.start(artifact, **_options(parsed, path, config))
         try:
             code = _follow(handle, screen)
         except BrokenPipeError:
@@ -106,33 +116,36 @@ def _operand(parsed: Parsed) -> str:
 
 
 def _config(parsed: Parsed) -> Config:
-    """The node's configuration; one guest needs room for one, unless more is asked for."""
+    """The node's configuration with the flags in it."""
     flags: dict[str, tuple[str, object]] = {}
     for key, attribute in (("limits.timeout", "timeout"), ("limits.memory", "memory")):
         value = parsed.last(attribute)
         if value is not None:
             flags[key] = (f"--{attribute}", value)
-    config = configuration.load(
+    return configuration.load(
         parsed.last("config"), flags=flags, defaults={"node_name": Clock().host_name()}
     )
+
+
+def _make_room_for_one(config: Config) -> None:
+    """One guest needs room for one, unless more is asked for."""
     for key in ("executor.workers", "executor.max_parked"):
         if config.sources[key] == "default":
             config.set(key, 1, "spear run")
-    return config
 
 
-def _start(node: SyncSpearlet, artifact: Artifact, path: str, parsed: Parsed) -> SyncHandle:
-    """Lines of stdout are log lines too where the log is all that is shown."""
-    return node.start(
-        artifact,
-        name=os.path.splitext(os.path.basename(path))[0],
-        args=parsed.rest,
-        env=_environment(parsed.values.get("env", [])),
-        input=_input(parsed.last("input"), node.config),
-        timeout=node.config.timeout_ns / 1e9,
-        log_lines_max=_LOG_LINES_MAX,
-        log_stdout=_as_json(parsed),
-    )
+def _options(parsed: Parsed, path: str, config: Config) -> RunOptions:
+    """How the guest is run; stdin is read here. Lines of stdout are log lines too where the log is
+    all that is shown."""
+    return {
+        "name": os.path.splitext(os.path.basename(path))[0],
+        "args": parsed.rest,
+        "env": _environment(parsed.values.get("env", [])),
+        "input": _input(parsed.last("input"), config),
+        "timeout": config.timeout_ns / 1e9,
+        "log_lines_max": _LOG_LINES_MAX,
+        "log_stdout": _as_json(parsed),
+    }
 
 
 def _environment(pairs: Sequence[str]) -> dict[str, str]:
