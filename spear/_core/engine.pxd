@@ -4,6 +4,9 @@ from libc.stdint cimport int64_t
 
 from spear._core.engineapi cimport *
 
+cdef enum:
+    TABLES_MAX = 4             # of one module
+
 cdef class Module:
     cdef wasm_engine_t *native_engine
     cdef wasmtime_module_t *native

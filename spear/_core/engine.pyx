@@ -156,7 +156,8 @@ cdef int _link(wasmtime_linker_t *linker, import_table table) except -1:
 # ---- what a module declares
 
 def check_imports(declared):
-    """Raises ModuleInvalid that names every import the host does not have, or has otherwise."""
+    """Raises ModuleInvalid that names every import the host does not have, or has otherwise (of a
+    great many the first ones)."""
     unknown, wrong = [], []
     for item in declared.imports:
         known = _HOST_IMPORTS.get((item.module, item.name))
@@ -166,17 +167,21 @@ def check_imports(declared):
             wrong.append(f"{item.module}.{item.name} as {item.signature}, here {known[0]}")
     if unknown:
         raise ModuleInvalid(
-            f"the module imports what this host does not have: {', '.join(unknown)}; modules "
+            f"the module imports what this host does not have: {wasmfile.listed(unknown)}; modules "
             "'spear' and 'wasi_snapshot_preview1' are served")
     if wrong:
-        raise ModuleInvalid(f"the module imports with another signature: {'; '.join(wrong)}")
+        raise ModuleInvalid(
+            f"the module imports with another signature: {wasmfile.listed(wrong, '; ')}")
 
 
 def check_shape(declared):
-    """Raises ModuleInvalid or ModuleLimit where a module has more memories or table than served."""
+    """Raises ModuleInvalid or ModuleLimit where a module has more memories, tables or table than
+    served."""
     if len(declared.memories) > 1:
         raise ModuleInvalid(
             f"the module has {len(declared.memories)} memories; one memory per module is served")
+    if len(declared.tables) > TABLES_MAX:
+        raise ModuleLimit(f"the module has {len(declared.tables)} tables, the limit is {TABLES_MAX}")
     for minimum, _ in declared.tables:
         if minimum > TABLE_ELEMENTS_MAX:
             raise ModuleLimit(
