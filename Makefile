@@ -63,7 +63,7 @@ wheel: $(VENV)/.ready ## dist/spear-*.whl for this Python, tried in a clean envi
 
 clean: ## everything that was built, the environments included
 	rm -rf build dist *.egg-info .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
-	rm -f spear/_core/*.so
+	rm -f spear/_core/*.so spear/_core/compilechild
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.ready: pyproject.toml setup.py scripts/environment.sh

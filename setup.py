@@ -1,4 +1,5 @@
-"""Builds the native modules: every `spear/_core/*.pyx` becomes one extension module.
+"""Builds the native modules: every `spear/_core/*.pyx` becomes one extension module, and the
+programs beside them.
 
 `SPEAR_BUILD` chooses the build: `release` (default), `debug` (bounds checks and assertions on),
 `asan` (AddressSanitizer and UBSan; run with the matching LD_PRELOAD, see scripts/asan.sh), or
@@ -10,9 +11,13 @@ import os
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 # C files that belong to a module beside its own .pyx.
 C_SOURCES = {"engine": ["spear/_core/guestmem.c"]}
+# Programs that lie beside the modules, each of one C file.
+PROGRAMS = ("compilechild",)
 
 MODE = os.environ.get("SPEAR_BUILD", "release")
 JOBS = int(os.environ.get("SPEAR_JOBS") or len(os.sched_getaffinity(0)))
@@ -33,6 +38,61 @@ COMPILE_ARGS = {
 LINK_ARGS = {"release": [], "debug": [], "asan": ["-fsanitize=address,undefined"]}
 
 
+# AddressSanitizer reserves more than a program that limits its own memory may have.
+PROGRAM_FLAGS = {"asan": ["-fno-sanitize=address"]}
+
+
+class Build(build_ext):
+    """As setuptools builds extension modules; what PROGRAMS names is linked to be run."""
+
+    def get_ext_filename(self, name: str) -> str:
+        if name.rpartition(".")[2] in PROGRAMS:
+            return name.replace(".", "/")
+        return super().get_ext_filename(name)
+
+    def build_extension(self, extension: Extension) -> None:
+        if extension.name.rpartition(".")[2] not in PROGRAMS:
+            super().build_extension(extension)
+            return
+        target = self.get_ext_fullpath(extension.name)
+        if not newer_group([*extension.sources, *extension.depends], target, "newer"):
+            return
+        objects = self.compiler.compile(
+            extension.sources,
+            output_dir=self.build_temp,
+            include_dirs=extension.include_dirs,
+            extra_postargs=extension.extra_compile_args,
+            depends=extension.depends,
+        )
+        self.mkpath(os.path.dirname(target))
+        self.compiler.link_executable(objects, target, extra_postargs=extension.extra_link_args)
+
+
+def settings(name: str) -> dict[str, list[str]]:
+    """What all modules and programs are compiled with."""
+    flags = PROGRAM_FLAGS.get(MODE, []) if name in PROGRAMS else []
+    return {
+        "include_dirs": ["spear/_core"],
+        "extra_compile_args": [
+            "-std=gnu11",
+            "-Wall",
+            "-Wno-unused-function",
+            "-pthread",
+            *COMPILE_ARGS[MODE],
+            *flags,
+        ],
+        "extra_link_args": ["-pthread", *LINK_ARGS[MODE], *flags],
+        "depends": [str(p.relative_to(ROOT)) for p in sorted((ROOT / "spear/_core").glob("*.h"))],
+    }
+
+
+def programs() -> list[Extension]:
+    return [
+        Extension(f"spear._core.{name}", [f"spear/_core/{name}.c"], **settings(name))
+        for name in PROGRAMS
+    ]
+
+
 def extensions() -> list[Extension]:
     if MODE == "none":
         return []
@@ -45,20 +105,11 @@ def extensions() -> list[Extension]:
         Extension(
             f"spear._core.{path.stem}",
             [str(path.relative_to(ROOT)), *C_SOURCES.get(path.stem, [])],
-            include_dirs=["spear/_core"],
-            extra_compile_args=[
-                "-std=gnu11",
-                "-Wall",
-                "-Wno-unused-function",
-                "-pthread",
-                *COMPILE_ARGS[MODE],
-            ],
-            extra_link_args=["-pthread", *LINK_ARGS[MODE]],
-            depends=[str(p.relative_to(ROOT)) for p in sorted((ROOT / "spear/_core").glob("*.h"))],
+            **settings(path.stem),
         )
         for path in sorted((ROOT / "spear/_core").glob("*.pyx"))
     ]
-    return cythonize(
+    return programs() + cythonize(
         modules,
         build_dir=f"build/cython-{MODE}",
         nthreads=JOBS,
@@ -88,5 +139,6 @@ setup(
     package_data={"spear": ["py.typed"], "spear._core": ["*.pyi", "*.pxd", "*.h"]},
     include_package_data=False,
     ext_modules=extensions(),
+    cmdclass={"build_ext": Build},
     options={"build_ext": {"parallel": JOBS}},
 )

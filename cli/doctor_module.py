@@ -7,7 +7,7 @@ from spear._core import wasmfile
 from spear._core.wasmfile import WasmFile
 from spear.cli.doctor_machine import load_config
 from spear.cli.finding import Finding
-from spear.config import format_size, show_size
+from spear.config import Config, format_size, show_size
 from spear.errors import InvalidArgument, ModuleInvalid, NotFound, SpearError
 
 _SMALLER = "with clang or zig cc: -Wl,-z,stack-size=65536; it starts faster and takes less memory"
@@ -29,7 +29,7 @@ def module_findings(path: str, config_path: str | None = None) -> list[Finding]:
     except ModuleInvalid as error:
         return [Finding("module", "missing", str(error)), *refused]
     declared = _declared(wasm, module, config.memory_bytes_max)
-    return [*declared, *_engine_says(wasm, len(module.imports)), *refused]
+    return [*declared, *_engine_says(wasm, len(module.imports), config), *refused]
 
 
 def _declared(wasm: bytes, module: WasmFile, memory_bytes_max: int) -> list[Finding]:
@@ -94,12 +94,16 @@ def _imports(module: WasmFile) -> str:
     return "; ".join(f"{name}: {', '.join(sorted(found))}" for name, found in by_module.items())
 
 
-def _engine_says(wasm: bytes, import_count: int) -> list[Finding]:
+def _engine_says(wasm: bytes, import_count: int, config: Config) -> list[Finding]:
     """Compiles it as a run would, without the cache."""
     try:
+        from spear._core.compiler import Compiler
         from spear._core.engine import Engine
 
-        module = Engine(slots=1).load(wasm)
+        limits = Compiler(
+            timeout_ns=config.compile_ns_max, memory_bytes_max=config.compile_bytes_max
+        )
+        module = Engine(slots=1, compiler=limits).load(wasm)
     except ImportError as error:
         return [Finding("engine", "missing", str(error), "spear doctor")]
     except SpearError as error:

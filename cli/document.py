@@ -68,7 +68,7 @@ def of_execution(
 ) -> dict[str, Any]:
     """Everything the record says; times in Unix milliseconds, sizes in bytes."""
     error = execution.error
-    text, encoding = _text(execution.output)
+    text, encoding = text_of(execution.output)
     return _filled({
         "execution_id": execution.id,
         "status": execution.status,
@@ -82,7 +82,7 @@ def of_execution(
         "output": text,
         "output_encoding": encoding,
         "output_bytes": len(execution.output),
-        "logs": [_log(line) for line in logs],
+        "logs": [log_of(line) for line in logs],
         "log_lines": execution.log_lines,
         "log_lost": execution.log_lost,
         "log_truncated": execution.log_truncated,
@@ -123,7 +123,7 @@ def code_of(error: Exception) -> str:
     return "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper()
 
 
-def _text(data: bytes) -> tuple[str, str]:
+def text_of(data: bytes) -> tuple[str, str]:
     try:
         return data.decode(), "utf-8"
     except UnicodeDecodeError:
@@ -132,7 +132,7 @@ def _text(data: bytes) -> tuple[str, str]:
         return base64.b64encode(data).decode(), "base64"
 
 
-def _log(line: LogLine) -> dict[str, Any]:
+def log_of(line: LogLine) -> dict[str, Any]:
     return {
         "seq": line.seq, "time_ms": line.time_ms, "level": LEVELS[line.level],
         "stream": line.stream, "message": line.message,

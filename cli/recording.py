@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from spear._core.executor import Executor
     from spear._core.trace import Step
     from spear.cli.arguments import Parsed
-    from spear.cli.run import Inputs, JsonScreen, TextScreen
+    from spear.cli.run import JsonScreen, TextScreen
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.handle import SyncHandle
     from spear.spearlet.node import SyncSpearlet
+    from spear.spearlet.options import RunOptions
     from spear.spearlet.tracefile import Trace
 
 _LOOK_S = 0.1  # how often the steps are written while the guest says nothing
@@ -88,12 +89,14 @@ class Recording:
         if self._replay is not None:
             self._steps.expect_steps([step.digest for step in self._replay.steps])
 
-    def begin(self, artifact: Artifact, inputs: Inputs, handle: SyncHandle) -> None:
+    def begin(self, artifact: Artifact, options: RunOptions, handle: SyncHandle) -> None:
         """Raises InvalidArgument where the recorded inputs were others, or no file can be made."""
+        stdin = options["input"]
+        assert isinstance(stdin, bytes)
         head = tracefile.head_of(
             engine=f"wasmtime {library()[0]}", module=artifact.digest, seed=self.seed,
-            args=inputs.argv, env=inputs.env, stdin=inputs.stdin,
-            limits=handle.execution.limits,
+            args=(options["name"], *options["args"]), env=options["env"],
+            stdin=stdin, limits=handle.execution.limits,
         )  # fmt: skip
         if self._replay is not None:
             self._compare(self._replay, head)

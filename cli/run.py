@@ -43,13 +43,12 @@ OPTIONS = (
     Option("--config", "FILE", "Configuration file instead of ~/.spear/config.toml."),
     Option("--output", "text|json", "json: one document with the record, the output and the log.",
            choices=("text", "json")),
+    Option("--repeat", "N", "Run it N times, then sum up: how they ended, how long they took."),
+    Option("--parallel", "M", "At most M of the repeated runs at a time (default: one a core)."),
 )  # fmt: skip
-_ONE_RUN = "a run has one guest and one try; repeat it from the shell, or use spear.Spearlet"
 UNSERVED = {
     "--set": "tasks have no config here (no MCP, no models); settings are in --config FILE",
     "--dir": "guests see no files; --input FILE is the guest's stdin",
-    "--repeat": _ONE_RUN,
-    "--parallel": _ONE_RUN,
 }
 _READ_BYTES = 1 << 16
 _LOG_LINES_MAX = 1 << 18  # a burst of this length is shown in full
@@ -78,20 +77,34 @@ def _as_json(parsed: Parsed) -> bool:
 
 
 def _run(parsed: Parsed) -> int:
-    from spear.spearlet.node import SyncSpearlet
-
     path = _operand(parsed)
     config = _config(parsed)
     recording = _recording(parsed)
+    if "repeat" in parsed.values or "parallel" in parsed.values:
+        if recording is not None:
+            raise UsageError("a deterministic run is one run: leave out --repeat and --parallel")
+        from spear.cli import repeat
+
+        return repeat.main(
+            config, path, _options(parsed, path, config), count=parsed.last("repeat"),
+            parallel=parsed.last("parallel"), as_json=_as_json(parsed),
+        )  # fmt: skip
+    return _run_once(parsed, path, config, recording)
+
+
+def _run_once(parsed: Parsed, path: str, config: Config, recording: Recording | None) -> int:
+    from spear.spearlet.node import SyncSpearlet
+
+    _make_room_for_one(config)
     with SyncSpearlet(config=config, seed=recording.seed if recording else None) as node:
         artifact = node.load(path)
         screen = JsonScreen() if _as_json(parsed) else TextScreen()
         if artifact.program.warning:
             screen.warn(artifact.program.warning)
-        inputs = Inputs(path, parsed, config)
+        options = _options(parsed, path, config)
         if recording is not None:
-            return _run_recorded(node, artifact, inputs, screen, recording)
-        handle = _start(node, artifact, inputs)
+            return _run_recorded(node, artifact, options, screen, recording)
+        handle = node.start(artifact, **options)
         code = _follow(handle, screen)
         execution = handle.wait()
         screen.close(execution, artifact.program, code)
@@ -107,13 +120,13 @@ def _recording(parsed: Parsed) -> Recording | None:
 
 
 def _run_recorded(
-    node: SyncSpearlet, artifact: Artifact, inputs: Inputs, screen: TextScreen | JsonScreen,
-    recording: Recording,
+    node: SyncSpearlet, artifact: Artifact, options: RunOptions,
+    screen: TextScreen | JsonScreen, recording: Recording,
 ) -> int:  # fmt: skip
     recording.prepare(node)
-    handle = _start(node, artifact, inputs)
+    handle = node.start(artifact, **options)
     try:
-        recording.begin(artifact, inputs, handle)
+        recording.begin(artifact, options, handle)
         code = _follow(handle, screen, recording)
         execution = handle.wait()
         differs = recording.finish(handle) if code is None else ""
@@ -126,18 +139,6 @@ def _run_recorded(
     return exits.of_execution(execution) if code is None else code
 
 
-class Inputs:
-    """What the guest is given, as the command line says."""
-
-    def __init__(self, path: str, parsed: Parsed, config: Config) -> None:
-        self.name = os.path.splitext(os.path.basename(path))[0]
-        self.argv = (self.name, *parsed.rest)
-        self.env = _environment(parsed.values.get("env", []))
-        self.stdin = _input(parsed.last("input"), config)
-        self.fuel = parsed.last("fuel")
-        self.log_stdout = _as_json(parsed)
-
-
 def _operand(parsed: Parsed) -> str:
     if not parsed.operands:
         raise UsageError("no module given: spear run FILE.wasm [-- ARGS]")
@@ -148,35 +149,40 @@ def _operand(parsed: Parsed) -> str:
 
 
 def _config(parsed: Parsed) -> Config:
-    """The node's configuration; one guest needs room for one, unless more is asked for."""
+    """The node's configuration with the flags in it."""
     flags: dict[str, tuple[str, object]] = {}
     for key, attribute in (("limits.timeout", "timeout"), ("limits.memory", "memory")):
         value = parsed.last(attribute)
         if value is not None:
             flags[key] = (f"--{attribute}", value)
-    config = configuration.load(
+    return configuration.load(
         parsed.last("config"), flags=flags, defaults={"node_name": Clock().host_name()}
     )
+
+
+def _make_room_for_one(config: Config) -> None:
+    """One guest needs room for one, unless more is asked for."""
     for key in ("executor.workers", "executor.max_parked"):
         if config.sources[key] == "default":
             config.set(key, 1, "spear run")
-    return config
 
 
-def _start(node: SyncSpearlet, artifact: Artifact, inputs: Inputs) -> SyncHandle:
-    """Lines of stdout are log lines too where the log is all that is shown."""
+def _options(parsed: Parsed, path: str, config: Config) -> RunOptions:
+    """How the guest is run; stdin is read here. Lines of stdout are log lines too where the log is
+    all that is shown."""
     options: RunOptions = {
-        "name": inputs.name,
-        "args": inputs.argv[1:],
-        "env": inputs.env,
-        "input": inputs.stdin,
-        "timeout": node.config.timeout_ns / 1e9,
+        "name": os.path.splitext(os.path.basename(path))[0],
+        "args": parsed.rest,
+        "env": _environment(parsed.values.get("env", [])),
+        "input": _input(parsed.last("input"), config),
+        "timeout": config.timeout_ns / 1e9,
         "log_lines_max": _LOG_LINES_MAX,
-        "log_stdout": inputs.log_stdout,
+        "log_stdout": _as_json(parsed),
     }
-    if inputs.fuel is not None:
-        options["fuel"] = inputs.fuel
-    return node.start(artifact, **options)
+    fuel = parsed.last("fuel")
+    if fuel is not None:
+        options["fuel"] = fuel
+    return options
 
 
 def _environment(pairs: Sequence[str]) -> dict[str, str]:
@@ -349,6 +355,8 @@ def _prefixed(line: LogLine) -> str:
 def _hint(error: Exception, parsed: Parsed | None) -> str:
     if isinstance(error, UsageError):
         return "spear run --help shows the options"
+    if isinstance(error, ModuleLimit) and error.key:
+        return f"{error.key} in the configuration allows more"
     if isinstance(error, ModuleLimit) and parsed is not None:
         return _memory_hint(parsed)
     if isinstance(error, ModuleInvalid):

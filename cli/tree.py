@@ -58,6 +58,10 @@ def run(**_: object) -> None:
     Exit codes: the guest's own; 124 wall time; 130 interrupted; 134 trap;
     137 ended for another limit, or cancelled (as when nobody reads stdout any
     more); 125 SPEAR could not run it.
+
+    With --repeat, stdout gets the output of the first run only (or the JSON
+    document), stderr a table of all. The exit code is 0 if all runs completed,
+    else that of the first run that did not; 130 interrupted.
     """
 
 

@@ -14,7 +14,7 @@ tree=$PWD/build/$mode
 mkdir -p "$tree"
 find "$tree" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
 tar cf - --exclude=./build --exclude=./dist --exclude='./.venv*' --exclude=./.git \
-    --exclude='*.so' --exclude=__pycache__ --exclude='./.*_cache' . | tar xf - -C "$tree"
+    --exclude='*.so' --exclude=compilechild --exclude=__pycache__ --exclude='./.*_cache' . | tar xf - -C "$tree"
 cd "$tree"
 if ! SPEAR_BUILD=$mode "$bin/python" setup.py build_ext --inplace >build.log 2>&1; then
     cat build.log >&2

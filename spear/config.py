@@ -150,6 +150,10 @@ SETTINGS = (
             "SPEARLET_LIMITS_LOG", "log of an execution; the rest is cut off with a mark"),
     Setting("limits.module", "module_bytes_max", "size", "256MiB", ("8", "1GiB"),
             "SPEARLET_LIMITS_MODULE", "size of a wasm module"),
+    Setting("compile.timeout", "compile_ns_max", "duration", "30s", ("10ms", "1h"),
+            "SPEARLET_COMPILE_TIMEOUT", "wall time of a module's compile"),
+    Setting("compile.memory", "compile_bytes_max", "size", "1GiB", ("64MiB", "64GiB"),
+            "SPEARLET_COMPILE_MEMORY", "memory of a module's compile"),
     Setting("artifacts.size", "artifact_bytes_max", "size", "256MiB", ("1MiB", "64GiB"),
             "SPEARLET_ARTIFACTS_SIZE", "modules kept ready; the least recently used go first"),
     Setting("history.count", "history_count_max", "count", "10000", ("0", "1000000"),
@@ -219,6 +223,8 @@ class Config:
     output_bytes_max: int
     log_bytes_max: int
     module_bytes_max: int
+    compile_ns_max: int
+    compile_bytes_max: int
     artifact_bytes_max: int
     history_count_max: int
     history_bytes_max: int

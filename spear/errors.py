@@ -99,9 +99,14 @@ class ModuleInvalid(InvalidArgument):
 
 
 class ModuleLimit(SpearError):
-    """The module asks for more than its limits allow."""
+    """The module asks for more than its limits allow; `key` is the setting that would allow more,
+    where there is one."""
 
     status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, sentence: str, key: str = "") -> None:
+        super().__init__(sentence)
+        self.key = key
 
 
 class GuestTrap(SpearError):

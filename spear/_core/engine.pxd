@@ -4,6 +4,9 @@ from libc.stdint cimport int64_t
 
 from spear._core.engineapi cimport *
 
+cdef enum:
+    TABLES_MAX = 4             # of one module
+
 cdef class Module:
     cdef wasm_engine_t *native_engine
     cdef wasmtime_module_t *native
@@ -28,12 +31,12 @@ cdef class Engine:
     cdef wasm_engine_t *native
     cdef wasmtime_linker_t *linker
     cdef void *memories                 # gm_pool
-    cdef object lock
+    cdef object lock, compiler
     cdef int generation
     cdef readonly int slots
     cdef readonly bint metered
 
     cdef int _make(self) except -1
     cdef int _obtain(self, Module module, bytes wasm, cache_dir) except -1
-    cdef int _compile(self, Module module, bytes wasm) except -1
+    cdef bytes _compile(self, Module module, bytes wasm)
     cdef bint _deserialize(self, Module module, path, shown) except -1

@@ -2,6 +2,8 @@
 
 from typing import final
 
+from spear._core.compiler import Compiler
+
 VERSION_FLOOR: tuple[int, int, int]
 VERSION_CEILING: tuple[int, int, int]  # first release not tried
 
@@ -29,13 +31,17 @@ class Module:
 @final
 class Engine:
     """One engine, made at the first load; `slots` guests may live at once. With `metered` its
-    code counts fuel and is deterministic (NaN bits, relaxed SIMD)."""
+    code counts fuel and is deterministic (NaN bits, relaxed SIMD). What is not in the cache is
+    compiled by `compiler` (None: one with its defaults)."""
 
     metered: bool
-    def __init__(self, *, slots: int = 1000, metered: bool = False) -> None: ...
+    def __init__(
+        self, *, slots: int = 1000, metered: bool = False, compiler: Compiler | None = None
+    ) -> None: ...
     def load(self, wasm: bytes, *, cache_dir: str | None = None) -> Module:
         """Compiles or loads from the cache. Raises ModuleInvalid (not wasm, truncated, component,
-        unknown imports with all names, wrong signatures, more than one memory), ModuleLimit."""
+        unknown imports with all names, wrong signatures, more than one memory), ModuleLimit (its
+        table; time or memory of the compile), and what else Compiler.compile raises."""
 
     def stats(self) -> dict[str, int | str]:
         """Memories and stacks of guests: made, idle, resident bytes; how they are cleaned."""

@@ -20,6 +20,7 @@ from spear._core.imports cimport import_row, import_table
 from spear._core.wasi cimport wasi_table
 
 from spear._core import aotcache, engineapi as _engineapi, wasmfile
+from spear._core.compiler import Compiler
 from spear.errors import EngineUnavailable, InvalidArgument, ModuleInvalid, ModuleLimit
 
 cdef extern from "guestmem.h" nogil:
@@ -49,14 +50,18 @@ cdef extern from "guestmem.h" nogil:
     void gm_pool_trim(gm_pool *pool)
     void gm_install(gm_pool *pool, wasm_config_t *config, const gm_wasmtime *api)
 
+cdef extern from "wasmsettings.h" nogil:
+    const size_t SPEAR_WASM_STACK_BYTES, SPEAR_FIBER_STACK_BYTES
+    void wasm_settings_apply(wasm_config_t *config, bint metered)
+
 wasmtime_bind(engineapi.functions())
 
 VERSION_FLOOR = _engineapi.VERSION_FLOOR
 VERSION_CEILING = _engineapi.VERSION_CEILING
 library = _engineapi.library
 
-WASM_STACK_BYTES = 256 << 10
-FIBER_STACK_BYTES = 1 << 20
+WASM_STACK_BYTES = SPEAR_WASM_STACK_BYTES
+FIBER_STACK_BYTES = SPEAR_FIBER_STACK_BYTES
 TABLE_ELEMENTS_MAX = 100_000
 # What a compiled module depends on beside the engine's version; part of the cache's key.
 SETTINGS = f"epoch stack={WASM_STACK_BYTES} copied-data one-memory 1"
@@ -151,7 +156,8 @@ cdef int _link(wasmtime_linker_t *linker, import_table table) except -1:
 # ---- what a module declares
 
 def check_imports(declared):
-    """Raises ModuleInvalid that names every import the host does not have, or has otherwise."""
+    """Raises ModuleInvalid that names every import the host does not have, or has otherwise (of a
+    great many the first ones)."""
     unknown, wrong = [], []
     for item in declared.imports:
         known = _HOST_IMPORTS.get((item.module, item.name))
@@ -161,17 +167,21 @@ def check_imports(declared):
             wrong.append(f"{item.module}.{item.name} as {item.signature}, here {known[0]}")
     if unknown:
         raise ModuleInvalid(
-            f"the module imports what this host does not have: {', '.join(unknown)}; modules "
+            f"the module imports what this host does not have: {wasmfile.listed(unknown)}; modules "
             "'spear' and 'wasi_snapshot_preview1' are served")
     if wrong:
-        raise ModuleInvalid(f"the module imports with another signature: {'; '.join(wrong)}")
+        raise ModuleInvalid(
+            f"the module imports with another signature: {wasmfile.listed(wrong, '; ')}")
 
 
 def check_shape(declared):
-    """Raises ModuleInvalid or ModuleLimit where a module has more memories or table than served."""
+    """Raises ModuleInvalid or ModuleLimit where a module has more memories, tables or table than
+    served."""
     if len(declared.memories) > 1:
         raise ModuleInvalid(
             f"the module has {len(declared.memories)} memories; one memory per module is served")
+    if len(declared.tables) > TABLES_MAX:
+        raise ModuleLimit(f"the module has {len(declared.tables)} tables, the limit is {TABLES_MAX}")
     for minimum, _ in declared.tables:
         if minimum > TABLE_ELEMENTS_MAX:
             raise ModuleLimit(
@@ -226,12 +236,12 @@ cdef class Engine:
     The first `load` makes the native part. Guests of forked children are refused.
     """
 
-    def __cinit__(self, *, int slots=1000, bint metered=False):
+    def __cinit__(self, *, int slots=1000, bint metered=False, compiler=None):
         if not 1 <= slots <= 24_000:
             raise ValueError(f"slots={slots}: 1 to 24000, so that 4 GiB for each can be reserved")
         self.slots, self.metered = slots, metered
         self.generation = engineapi.generation()
-        self.lock = allocate_lock()
+        self.lock, self.compiler = allocate_lock(), compiler or Compiler()
 
     def __dealloc__(self):
         if self.generation != engineapi.generation():
@@ -282,8 +292,10 @@ cdef class Engine:
         """Compiled code from the cache if it can be trusted, else compiled and stored there."""
         module.source, module.warning = "compiled", ""
         if cache_dir is None:
-            return self._compile(module, wasm)
-        name = aotcache.entry_name(module.digest, library()[0], SETTINGS + (" metered" if self.metered else ""))
+            self._compile(module, wasm)
+            return 0
+        settings = SETTINGS + (" metered" if self.metered else "")
+        name = aotcache.entry_name(module.digest, library()[0], settings)
         handle, module.warning = aotcache.find(cache_dir, name)
         if handle is not None:
             try:
@@ -292,20 +304,22 @@ cdef class Engine:
                     return 0
             finally:
                 os.close(handle)
-        self._compile(module, wasm)
+        code = self._compile(module, wasm)
         if aotcache.is_usable(cache_dir):
-            module.warning = aotcache.store(cache_dir, name, _serialized(module)) or module.warning
+            module.warning = aotcache.store(cache_dir, name, code) or module.warning
         return 0
 
-    cdef int _compile(self, Module module, bytes wasm) except -1:
-        cdef const uint8_t *data = wasm
-        cdef size_t size = len(wasm)
+    cdef bytes _compile(self, Module module, bytes wasm):
+        """The code, of which `module` is made as well. It is copied, so nothing maps a file."""
+        cdef bytes code = self.compiler.compile(library()[1], wasm, metered=bool(self.metered))
+        cdef const uint8_t *data = code
+        cdef size_t size = len(code)
         cdef wasmtime_error_t *error
         with nogil:
-            error = wasmtime_module_new(self.native, data, size, &module.native)
+            error = wasmtime_module_deserialize(self.native, data, size, &module.native)
         if error != NULL:
-            raise ModuleInvalid(f"the module is not valid: {_take_error(error)}")
-        return 0
+            raise EngineUnavailable(f"the compiled code was not taken: {_take_error(error)}")
+        return code
 
     cdef bint _deserialize(self, Module module, path, shown) except -1:
         cdef bytes encoded = os.fsencode(path)
@@ -337,16 +351,6 @@ cdef class Engine:
                 gm_pool_trim(<gm_pool *>self.memories)
 
 
-cdef bytes _serialized(Module module):
-    cdef wasm_byte_vec_t code
-    cdef wasmtime_error_t *error = wasmtime_module_serialize(module.native, &code)
-    if error != NULL:
-        raise AssertionError(_take_error(error))
-    data = code.data[:code.size]
-    wasm_byte_vec_delete(&code)
-    return data
-
-
 cdef gm_pool *_new_pool(int slots) except NULL:
     cdef gm_options options
     cdef char why[200]
@@ -363,20 +367,7 @@ cdef gm_pool *_new_pool(int slots) except NULL:
 
 cdef wasm_engine_t *_new_engine(gm_pool *memories, bint metered) except NULL:
     cdef wasm_config_t *config = wasm_config_new()
-    wasmtime_config_consume_fuel_set(config, metered)
-    wasmtime_config_cranelift_nan_canonicalization_set(config, metered)
-    wasmtime_config_wasm_relaxed_simd_deterministic_set(config, metered)
-    wasmtime_config_epoch_interruption_set(config, True)
-    wasmtime_config_max_wasm_stack_set(config, WASM_STACK_BYTES)
-    wasmtime_config_async_stack_size_set(config, FIBER_STACK_BYTES)
-    wasmtime_config_wasm_threads_set(config, False)
-    wasmtime_config_wasm_multi_memory_set(config, False)
-    wasmtime_config_wasm_memory64_set(config, False)
-    wasmtime_config_wasm_gc_set(config, False)
-    wasmtime_config_wasm_function_references_set(config, False)
-    wasmtime_config_wasm_exceptions_set(config, False)
-    wasmtime_config_memory_reservation_set(config, <uint64_t>4 << 30)
-    wasmtime_config_memory_may_move_set(config, False)
+    wasm_settings_apply(config, metered)
     cdef gm_wasmtime api
     api.error_new = <void *>wasmtime_error_new
     api.host_memory_creator_set = <void *>wasmtime_config_host_memory_creator_set

@@ -158,6 +158,8 @@ cdef extern from "wasmtime_load.h" nogil:
             length, wasmtime_module_t **ret)
     wasmtime_error_t *wasmtime_module_serialize(const wasmtime_module_t *module, wasm_byte_vec_t
             *ret)
+    wasmtime_error_t *wasmtime_module_deserialize(wasm_engine_t *engine, const uint8_t *code,
+            size_t length, wasmtime_module_t **ret)
     wasmtime_error_t *wasmtime_module_deserialize_file(wasm_engine_t *engine, const char *path,
             wasmtime_module_t **ret)
     void wasmtime_module_delete(wasmtime_module_t *module)

@@ -10,6 +10,7 @@ from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy
 
 from spear._core cimport engineapi
+from spear._core.engine cimport TABLES_MAX
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
 from spear._core.sync cimport *
@@ -19,7 +20,6 @@ wasmtime_bind(engineapi.functions())
 
 cdef enum:
     INSTANCES_MAX = 2
-    TABLES_MAX = 4
     TRAP_OUT_OF_FUEL = 11      # the engine's code
 
 
@@ -156,7 +156,9 @@ cdef void _keep_frames(guest_t *guest, wasm_frame_vec_t *frames) noexcept nogil:
             guest.frames[index].offset = wasm_frame_module_offset(frames.data[index])
             name = wasmtime_frame_func_name(frames.data[index])
             if name != NULL:
-                guest.frames[index].name = _copied(name.data, name.size)
+                guest.frames[index].name = _copied(
+                    name.data, name.size if name.size < FRAME_NAME_BYTES_MAX
+                    else FRAME_NAME_BYTES_MAX)
         guest.frame_count = count
     wasm_frame_vec_delete(frames)
 
@@ -168,10 +170,12 @@ cdef void _keep_trap(guest_t *guest) noexcept nogil:
 
 
 cdef void _keep_error(guest_t *guest) noexcept nogil:
+    cdef size_t kept
     cdef wasm_frame_vec_t frames
     cdef wasm_byte_vec_t text
     wasmtime_error_message(guest.error, &text)
-    guest.message = _copied(text.data, text.size)
+    kept = text.size if text.size < MESSAGE_BYTES_MAX else MESSAGE_BYTES_MAX
+    guest.message = _copied(text.data + text.size - kept, kept)
     wasm_byte_vec_delete(&text)
     wasmtime_error_wasm_trace(guest.error, &frames)
     _keep_frames(guest, &frames)

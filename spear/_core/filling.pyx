@@ -12,6 +12,7 @@ from spear._core.engineapi cimport *
 from spear._core.guest cimport *
 from spear._core.values cimport *
 
+from spear._core.wasmfile import shortened
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit
 
 TIMEOUT_NS_MAX = 365 * 24 * 3600 * 1_000_000_000
@@ -51,8 +52,9 @@ cdef int check_options(
 cdef str exported(Module module, str name):
     signature = module.signatures.get(name)
     if signature is None:
-        there = ", ".join(module.exports[:10]) or "none"
-        raise ModuleInvalid(f"the module exports no function {name!r}; exported: {there}")
+        there = ", ".join(map(shortened, module.exports[:10])) or "none"
+        raise ModuleInvalid(
+            f"the module exports no function {shortened(name)!r}; exported: {there}")
     return signature
 
 

@@ -20,6 +20,8 @@ cdef enum:
     LINES_MAX = 1000000        # of one log: empty ones count no bytes
     WRITE_PIECE = 16384        # written under one hold of the lock
     FRAMES_MAX = 64            # of a backtrace
+    FRAME_NAME_BYTES_MAX = 256
+    MESSAGE_BYTES_MAX = 4096   # of the engine's, of which the end is kept: there is the cause
 
 cdef enum GuestState:
     QUEUED = 0                 # in a run queue, which holds a reference

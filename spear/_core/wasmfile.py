@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from spear.errors import ModuleInvalid
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 PAGE_BYTES = 65536
 SMALL_MEMORY_BYTES_MAX = 1 << 20
 
@@ -27,6 +31,7 @@ _SECTIONS = {
     13: ("tag", 6), 6: ("global", 7), 7: ("export", 8), 8: ("start", 9), 9: ("element", 10),
     12: ("data count", 11), 10: ("code", 12), 11: ("data", 13),
 }  # fmt: skip
+_SHOWN_MAX, _LISTED_MAX = 200, 64
 _TYPES_MAX = 1_000_000  # as the engine: more of anything is refused before it is read
 
 
@@ -98,6 +103,18 @@ def _check_header(wasm: bytes) -> None:
         )
     if (version, layer) != (1, 0):
         raise ModuleInvalid(f"byte 4: expected wasm version 1, found {version} (layer {layer})")
+
+
+def shortened(text: str) -> str:
+    """A name of a module as errors show it: it may be as long as the module."""
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}... ({len(text)} characters)"
+
+
+def listed(texts: Sequence[str], separator: str = ", ") -> str:
+    """Names of a module as errors list them."""
+    more = len(texts) - _LISTED_MAX
+    shown = separator.join(map(shortened, texts[:_LISTED_MAX]))
+    return f"{shown}{separator}and {more} more" if more > 0 else shown
 
 
 def _not_wasm(wasm: bytes) -> str:
@@ -180,7 +197,7 @@ class _Scan(_Reader):
 
     __slots__ = (
         "code_count", "counts", "custom_sections", "exports", "function_types", "has_start",
-        "imports", "local_types", "memories", "tables", "types",
+        "imports", "local_types", "memories", "tables", "types", "value_type_count",
     )  # fmt: skip
 
     def __init__(self, data: bytes) -> None:
@@ -194,7 +211,7 @@ class _Scan(_Reader):
         self.tables: list[tuple[int, int | None]] = []
         self.custom_sections: list[str] = []
         self.counts = {"global": 0, "tag": 0}
-        self.code_count = 0
+        self.code_count = self.value_type_count = 0
         self.has_start = False
 
     @property
@@ -236,6 +253,8 @@ class _Scan(_Reader):
             raise self.invalid(f"the end of the section, found {self.end - self.pos} bytes more")
 
     def _read_custom(self) -> None:
+        if len(self.custom_sections) == _TYPES_MAX:
+            raise self.invalid(f"at most {_TYPES_MAX} custom sections, found more")
         self.custom_sections.append(self.name("the name of a custom section"))
         self.pos = self.end
 
@@ -252,7 +271,12 @@ class _Scan(_Reader):
             self.types.append(f"({self._value_types()}) -> {self._results()}")
 
     def _value_types(self) -> str:
-        return ", ".join([self._value_type() for _ in range(self.count("value types"))])
+        """Of one list; those of all lists are bounded too, since each is read here, in Python."""
+        first, count = self.pos, self.count("value types")
+        self.value_type_count += count
+        if self.value_type_count > _TYPES_MAX:
+            raise self.invalid(f"at most {_TYPES_MAX} value types in all types, found more", first)
+        return ", ".join([self._value_type() for _ in range(count)])
 
     def _results(self) -> str:
         found = self._value_types()

@@ -194,6 +194,8 @@ void wasm_byte_vec_delete(wasm_byte_vec_t *bytes);
 wasmtime_error_t *wasmtime_module_new(wasm_engine_t *engine, const uint8_t *wasm, size_t length,
                                       wasmtime_module_t **ret);
 wasmtime_error_t *wasmtime_module_serialize(const wasmtime_module_t *module, wasm_byte_vec_t *ret);
+wasmtime_error_t *wasmtime_module_deserialize(wasm_engine_t *engine, const uint8_t *code,
+                                              size_t length, wasmtime_module_t **ret);
 wasmtime_error_t *wasmtime_module_deserialize_file(wasm_engine_t *engine, const char *path,
                                                    wasmtime_module_t **ret);
 void wasmtime_module_delete(wasmtime_module_t *module);

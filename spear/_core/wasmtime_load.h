@@ -56,6 +56,7 @@
     X(wasm_byte_vec_delete) \
     X(wasmtime_module_new) \
     X(wasmtime_module_serialize) \
+    X(wasmtime_module_deserialize) \
     X(wasmtime_module_deserialize_file) \
     X(wasmtime_module_delete) \
     X(wasmtime_linker_new) \
@@ -166,6 +167,7 @@ static inline void wasmtime_bind(const wasmtime_functions *table) { spear_wasmti
 #define wasm_byte_vec_delete (spear_wasmtime->wasm_byte_vec_delete)
 #define wasmtime_module_new (spear_wasmtime->wasmtime_module_new)
 #define wasmtime_module_serialize (spear_wasmtime->wasmtime_module_serialize)
+#define wasmtime_module_deserialize (spear_wasmtime->wasmtime_module_deserialize)
 #define wasmtime_module_deserialize_file (spear_wasmtime->wasmtime_module_deserialize_file)
 #define wasmtime_module_delete (spear_wasmtime->wasmtime_module_delete)
 #define wasmtime_linker_new (spear_wasmtime->wasmtime_linker_new)

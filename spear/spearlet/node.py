@@ -63,6 +63,8 @@ class _Node:
             cache_dir=self.config.cache_dir,
             seed=seed,
             strategy=strategy,
+            compile_ns_max=self.config.compile_ns_max,
+            compile_bytes_max=self.config.compile_bytes_max,
         )
         self._runtime = runtime
         self._services = Services(Manager(runtime, clock, Ids(clock), self.config), self.config)

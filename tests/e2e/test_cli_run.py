@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import compile_bombs
 import pytest
 from conftest import Command
 
@@ -456,3 +457,38 @@ def test_on_a_terminal_an_error_begins_its_own_line(
     assert (len(guests), newline) == (32768, "\nerror: ")
     assert "limits.output" in errors
     assert " at " not in errors
+
+
+def test_a_module_that_takes_too_long_to_compile_is_refused_with_the_setting(
+    spear: Command, tmp_path: Path
+) -> None:
+    bomb = tmp_path / "bomb.wasm"
+    bomb.write_bytes(compile_bombs.slow())
+    limit = {"SPEARLET_COMPILE_TIMEOUT": "200ms"}
+    result = spear("run", bomb, env=limit)
+    assert (result.returncode, result.stdout) == (125, b"")
+    error, hint = result.stderr.decode().splitlines()
+    assert error.startswith("error: the module took longer than 200ms to compile (compile.timeout)")
+    assert hint == "hint: compile.timeout in the configuration allows more"
+    found = record(spear("run", "--output", "json", bomb, env=limit))
+    assert (found["status"], found["error"]["code"]) == ("refused", "MODULE_LIMIT")
+
+
+def test_a_module_that_takes_too_much_memory_to_compile_is_refused_with_the_setting(
+    spear: Command, tmp_path: Path
+) -> None:
+    bomb = tmp_path / "bomb.wasm"
+    bomb.write_bytes(compile_bombs.large())
+    result = spear("run", bomb, env={"SPEARLET_COMPILE_MEMORY": "64MiB"})
+    assert result.returncode == 125
+    error, hint = result.stderr.decode().splitlines()
+    assert error.startswith("error: the module takes more than 64MiB of memory to compile")
+    assert hint == "hint: compile.memory in the configuration allows more"
+
+
+def test_doctor_tells_what_a_compile_is_refused_for(spear: Command, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.wasm"
+    bomb.write_bytes(compile_bombs.slow())
+    result = spear("doctor", bomb, env={"SPEARLET_COMPILE_TIMEOUT": "200ms"})
+    assert result.returncode == 1
+    assert b"took longer than 200ms" in result.stdout

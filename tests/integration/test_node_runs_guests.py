@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import compile_bombs
 import pytest
 import pytest_asyncio
 from conftest import make_config
@@ -215,3 +216,15 @@ def test_a_large_guest_runs_like_a_small_one(sync_node: spear.SyncSpearlet, gues
     assert (large.program.shape, small.program.shape) == ("large", "small")
     assert sync_node.run(large).completed
     assert sync_node.run(small).completed
+
+
+async def test_a_bomb_hinders_nobody_and_closing_ends_it(tmp_path: Path, guest: Guest) -> None:
+    settings = {"compile__timeout": "1h", "executor__workers": 2}
+    node = spear.Spearlet(config=make_config(tmp_path, **settings))
+    bombs = [asyncio.create_task(node.run(compile_bombs.slow())) for _ in range(5)]
+    assert (await node.run(guest("hello"))).completed
+    assert not any(bomb.done() for bomb in bombs)
+    await node.close()
+    ends = await asyncio.gather(*bombs, return_exceptions=True)
+    assert {type(error) for error in ends} == {spear.NodeClosed}
+    assert "while it compiled the module" in str(ends[0])

@@ -12,6 +12,7 @@ from spear.errors import EngineUnavailable, InvalidArgument, NodeClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from spear._core.compiler import Compiler
     from spear._core.engine import Engine, Module
     from spear._core.executor import Executor
     from spear._core.run import Run
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 class WasmRuntime:
     """`guests_max` live guests on `workers` native threads (0: one a core); compiled code is kept
-    in `cache_dir` (None: nowhere). With a `seed` guests live in a deterministic world (see
-    Executor), scheduled by `strategy`."""
+    in `cache_dir` (None: nowhere). As many modules as workers compile at a time, each for at most
+    `compile_ns_max` within `compile_bytes_max` of memory. With a `seed` guests live in a
+    deterministic world (see Executor), scheduled by `strategy`."""
 
     def __init__(
         self,
@@ -29,11 +31,15 @@ class WasmRuntime:
         guests_max: int,
         workers: int,
         cache_dir: str | None,
+        compile_ns_max: int,
+        compile_bytes_max: int,
         seed: int | None = None,
         strategy: str = "round_robin",
     ) -> None:
         self._guests_max, self._workers, self._cache_dir = guests_max, workers, cache_dir
+        self._compile_ns_max, self._compile_bytes_max = compile_ns_max, compile_bytes_max
         self._seed, self._strategy = seed, strategy
+        self._compiler: Compiler | None = None
         self._engines: dict[bool, Engine] = {}
         self._executor: Executor | None = None
         self._lock = allocate_lock()
@@ -77,14 +83,29 @@ class WasmRuntime:
     def close(self, grace_s: float = 0.0) -> None:
         with self._lock:
             self._closed = True
+        if self._compiler is not None:
+            self._compiler.close()
         if self._executor is not None:
             self._executor.close(grace_s)
 
     def _engine_ready(self, metered: bool) -> Engine:
         with self._lock:
             if metered not in self._engines:
-                self._engines[metered] = _engine_class()(slots=self._guests_max, metered=metered)
+                engine_class = _engine_class()
+                self._compiler = self._compiler or self._new_compiler()
+                self._engines[metered] = engine_class(
+                    slots=self._guests_max, metered=metered, compiler=self._compiler
+                )
             return self._engines[metered]
+
+    def _new_compiler(self) -> Compiler:
+        from spear._core.compiler import Compiler
+
+        return Compiler(
+            timeout_ns=self._compile_ns_max,
+            memory_bytes_max=self._compile_bytes_max,
+            children_max=self._workers,
+        )
 
     def _executor_ready(self) -> Executor:
         with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -59,7 +58,9 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config_of(*words: str) -> Config:
-    return run._config(parse(words, run.OPTIONS, run.UNSERVED))
+    config = run._config(parse(words, run.OPTIONS, run.UNSERVED))
+    run._make_room_for_one(config)
+    return config
 
 
 def test_a_run_makes_room_for_one_guest_and_says_who_set_it() -> None:
@@ -77,14 +78,9 @@ def test_a_run_keeps_the_room_that_was_asked_for(monkeypatch: pytest.MonkeyPatch
 
 
 def test_limits_reach_the_node_as_values() -> None:
-    given: dict[str, Any] = {}
     parsed = parse(["a/b.wasm", "--timeout", "1500ms", "--input", "/dev/null"], run.OPTIONS)
-    node: Any = SimpleNamespace(
-        config=run._config(parsed), start=lambda _, **options: given.update(options)
-    )
-    inputs = run.Inputs("a/b.wasm", parsed, node.config)
-    run._start(node, SimpleNamespace(), inputs)  # type: ignore[arg-type]
-    assert (given["timeout"], given["log_lines_max"]) == (1.5, 262144)
+    given = run._options(parsed, "a/b.wasm", run._config(parsed))
+    assert (given["name"], given["timeout"], given["log_lines_max"]) == ("b", 1.5, 262144)
 
 
 def test_what_of_the_log_is_not_shown_is_a_warning() -> None:

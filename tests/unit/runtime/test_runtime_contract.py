@@ -69,7 +69,10 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     else:
         pytest.importorskip("spear._core.executor")
         guest = request.getfixturevalue("guest")
-        runtime = WasmRuntime(guests_max=8, workers=1, cache_dir=str(tmp_path / "cache"))
+        runtime = WasmRuntime(
+            guests_max=8, workers=1, cache_dir=str(tmp_path / "cache"),
+            compile_ns_max=30 * 10**9, compile_bytes_max=1 << 30,
+        )  # fmt: skip
         found = Case(runtime, lambda name: guest(name).read_bytes())
     yield found
     found.runtime.close()
