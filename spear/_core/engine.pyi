@@ -22,6 +22,7 @@ class Module:
     exports: tuple[str, ...]  # exported functions
     unserved: tuple[str, ...]  # imports of the ABI that answer -ENOSYS in this build
     waiting: tuple[str, ...]  # imports that may leave the guest waiting
+    uses_objects: bool  # whether it imports a call of the object store
     source: str  # "compiled" or "cache"
     warning: str  # why the cache was not used although asked for, else ""
 

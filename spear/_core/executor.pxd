@@ -49,3 +49,5 @@ cdef void fill_limits(
     guest_t *guest, int64_t memory_bytes_max, int64_t output_bytes_max, int64_t log_bytes_max,
     bint log_stdout) noexcept
 cdef int check_limits(Module module, memory_bytes_max) except -1
+# Lets a record reach an object store, unless that is None; gives what must be kept.
+cdef tuple lend_objects(guest_t *guest, store, task, grants)

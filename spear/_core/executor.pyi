@@ -1,10 +1,11 @@
 """Runs guests on fibers over native worker threads; see executor.pyx for the rules."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, final
 
 from spear._core.engine import Module
 from spear._core.instance import Instance
+from spear._core.objstore import ObjectStore
 from spear._core.outcome import LogLine, Outcome
 
 @final
@@ -86,11 +87,15 @@ class Executor:
         log_lines_max: int = 2048,
         log_stdout: bool = True,
         inline: bool = False,
+        objects: ObjectStore | None = None,
+        task: str = "",
+        object_grants: Iterable[str] = (),
     ) -> Run:
         """Starts one fresh instance of `module`. With `inline` its first slice runs on this
         thread, with the GIL released. The last `log_lines_max` lines (up to 262,144) are kept
-        for a reader; `timeout_ns` counts from now. Raises NodeBusy at `guests_max`, NodeClosed
-        after close."""
+        for a reader; `timeout_ns` counts from now. With `objects` the guest's object calls reach
+        that store as `task`, and those of the tasks in `object_grants`; without, they answer
+        -ENOSYS. Raises NodeBusy at `guests_max`, NodeClosed after close."""
 
     def run_many(
         self,
@@ -105,6 +110,9 @@ class Executor:
         memory_bytes_max: int = 64 << 20,
         output_bytes_max: int = 16 << 20,
         log_bytes_max: int = 10 << 20,
+        objects: ObjectStore | None = None,
+        task: str = "",
+        object_grants: Iterable[str] = (),
     ) -> Batch:
         """Runs `count` fresh instances with the same input, one lane a worker, and waits for all.
 
@@ -120,6 +128,9 @@ class Executor:
         env: Mapping[str, str] | None = None,
         timeout_ns: int = 60_000_000_000,
         memory_bytes_max: int = 64 << 20,
+        objects: ObjectStore | None = None,
+        task: str = "",
+        object_grants: Iterable[str] = (),
     ) -> Instance:
         """A warm instance: made once, its functions called often; see Instance."""
 

@@ -14,6 +14,7 @@ from spear._core cimport engineapi
 from spear._core.engine cimport Module
 from spear._core.completions cimport Hub, running_loop
 from spear._core.guest cimport *
+from spear._core.objlease cimport Lease
 from spear._core.outcome cimport cause_name, line_of, outcome_of
 from spear._core.scheduler cimport *
 from spear._core.sync cimport *
@@ -292,6 +293,17 @@ cdef void fill_limits(
     guest.log_lines_max, guest.log_stdout = LOG_LINES, log_stdout
 
 
+cdef tuple lend_objects(guest_t *guest, store, task, grants):
+    """Lets a record reach an object store, unless that is None; gives what must be kept."""
+    if store is None:
+        return ()
+    from spear._core.hostobjects import lend
+
+    cdef Lease lease = lend(store, task, grants)
+    guest.objects = &lease.native
+    return (lease,)
+
+
 cdef class Batch:
     """What became of `Executor.run_many`: counts, and each run's cause, exit code and time."""
 
@@ -407,7 +419,7 @@ cdef class Executor:
     def start(self, Module module not None, *, str entry="_start", args=(), env=None,
               bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
               output_bytes_max=16 << 20, log_bytes_max=10 << 20, log_lines_max=LOG_LINES,
-              bint log_stdout=True, bint inline=False):
+              bint log_stdout=True, bint inline=False, objects=None, task="", object_grants=()):
         """Starts one fresh instance of `module`; see executor.pyi."""
         _check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
         _check_entry(module, entry)
@@ -420,6 +432,7 @@ cdef class Executor:
         run.executor, run.module, run.reason = self, module, ""
         run.limits = (timeout_ns, output_bytes_max)
         run.kept = fill_input(run.guest, module, entry, args, env, stdin)
+        run.kept += lend_objects(run.guest, objects, task, object_grants)
         _check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
         fill_limits(run.guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
         run.guest.log_lines_max = log_lines_max
@@ -436,7 +449,8 @@ cdef class Executor:
 
     def run_many(self, Module module not None, count, *, str entry="_start", args=(), env=None,
                  bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
-                 output_bytes_max=16 << 20, log_bytes_max=10 << 20):
+                 output_bytes_max=16 << 20, log_bytes_max=10 << 20, objects=None, task="",
+                 object_grants=()):
         """Runs `count` fresh instances natively and waits for all; see executor.pyi."""
         _check_range("count", count, 1, BATCH_MAX)
         _check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
@@ -447,6 +461,7 @@ cdef class Executor:
         if model == NULL:
             raise MemoryError("no memory for a guest record")
         kept = fill_input(model, module, entry, args, env, stdin)
+        kept += lend_objects(model, objects, task, object_grants)
         fill_limits(model, memory_bytes_max, output_bytes_max, log_bytes_max, False)
         model.deadline_ns = timeout_ns             # from each run's own start
         cdef Batch batch = _new_batch()

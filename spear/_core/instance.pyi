@@ -1,10 +1,11 @@
 """Warm instances: made once, their exported functions called often; see instance.pyx."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 from spear._core.engine import Module
 from spear._core.executor import Executor
+from spear._core.objstore import ObjectStore
 from spear._core.outcome import LogLine
 
 Value = int | float
@@ -33,8 +34,12 @@ class Instance:
         env: Mapping[str, str] | None = None,
         timeout_ns: int = 60_000_000_000,
         memory_bytes_max: int = 64 << 20,
+        objects: ObjectStore | None = None,
+        task: str = "",
+        object_grants: Iterable[str] = (),
     ) -> None:
-        """Runs `_initialize` where there is one. `timeout_ns` is for each call. Raises
+        """Runs `_initialize` where there is one. `timeout_ns` is for each call;
+        `objects`, `task` and `object_grants` are as in `Executor.start`. Raises
         InvalidArgument for a module that imports what may wait (sleep, poll)."""
 
     def function(self, name: str) -> Function: ...

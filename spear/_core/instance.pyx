@@ -14,7 +14,7 @@ from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
 from spear._core.execution cimport execution_end, execution_prepare
 from spear._core.executor cimport (
-    Executor, Run, check_limits, fill_input, fill_limits, new_run)
+    Executor, Run, check_limits, fill_input, fill_limits, lend_objects, new_run)
 from spear._core.guest cimport *
 from spear._core.outcome cimport outcome_of
 from spear._core.scheduler cimport executor_enter, executor_leave
@@ -36,7 +36,8 @@ cdef class Instance:
         self.spent = "it was not made"
 
     def __init__(self, Executor executor not None, Module module not None, *, args=(), env=None,
-                 int64_t timeout_ns=60_000_000_000, int64_t memory_bytes_max=64 << 20):
+                 int64_t timeout_ns=60_000_000_000, int64_t memory_bytes_max=64 << 20,
+                 objects=None, task="", object_grants=()):
         if self.guest != NULL:
             raise TypeError("an Instance is made once")
         if module.waiting:
@@ -55,6 +56,7 @@ cdef class Instance:
         if self.guest == NULL:
             raise MemoryError("no memory for a guest record")
         self.kept = fill_input(self.guest, module, "_initialize", args, env, b"")
+        self.kept += lend_objects(self.guest, objects, task, object_grants)
         fill_limits(self.guest, memory_bytes_max, 16 << 20, 10 << 20, True)
         self.guest.started_ns = realtime_ns()
         self._instantiate()
