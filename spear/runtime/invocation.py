@@ -12,11 +12,12 @@ class Invocation:
 
     `log_lines_max` lines are kept for a reader, the newest. With `log_stdout` each line of stdout
     is a log line too; with `inline` the first slice runs on the calling thread.
+    `task` is whose objects the program may use, beside those of the tasks in `object_grants`.
     """
 
     __slots__ = (
         "args", "entry", "env", "inline", "log_bytes_max", "log_lines_max", "log_stdout",
-        "memory_bytes_max", "output_bytes_max", "stdin", "timeout_ns",
+        "memory_bytes_max", "object_grants", "output_bytes_max", "stdin", "task", "timeout_ns",
     )  # fmt: skip
 
     def __init__(
@@ -33,9 +34,12 @@ class Invocation:
         log_lines_max: int = 2048,
         log_stdout: bool = True,
         inline: bool = False,
+        task: str = "main",
+        object_grants: Sequence[str] = (),
     ) -> None:
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max
         self.log_lines_max = log_lines_max
         self.entry, self.args, self.env = entry, args, env or {}
         self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline
+        self.task, self.object_grants = task, object_grants

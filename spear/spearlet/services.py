@@ -12,7 +12,14 @@ from spear.config import parse_count, parse_duration_ns
 from spear.errors import InvalidArgument
 from spear.runtime.invocation import Invocation
 from spear.runtime.waiting import offload
-from spear.spearlet.arguments import arguments_of, bytes_of, entry_of, environment_of, task_name_of
+from spear.spearlet.arguments import (
+    arguments_of,
+    bytes_of,
+    entry_of,
+    environment_of,
+    grants_of,
+    task_name_of,
+)
 from spear.spearlet.execution.artifact import Artifact
 from spear.spearlet.execution.execution import STATUSES, Execution
 
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
         log_lines_max: int | str
         log_stdout: bool
         entry: str
+        object_grants: Sequence[str]
 
 
 _EXECUTIONS_MAX = 10_000  # in one answer
@@ -84,6 +92,7 @@ class Services:
         log_lines_max: int | str | None = None,
         log_stdout: bool = True,
         entry: str = "",
+        object_grants: Sequence[str] = (),
         inline: bool = False,
         waited: bool = False,
     ) -> Live:
@@ -95,7 +104,8 @@ class Services:
         given comes from the configuration. `log_lines_max` lines are kept for who reads the log
         late, the newest (2048; up to 262144). With `log_stdout` each line of stdout is a log line
         too, with the stream `stdout`; see Progress. `entry` is the exported function, else
-        `_start`. `input` and wasm bytes are copied.
+        `_start`. Its objects lie under `/<name>/`; `object_grants` names the tasks whose objects it
+        may read and write too. `input` and wasm bytes are copied.
         Raises InvalidArgument, ModuleInvalid, ModuleLimit, NodeBusy, NodeClosed.
         """
         limit = self._config.number
@@ -113,6 +123,8 @@ class Services:
             log_lines_max=_log_lines(log_lines_max),
             log_stdout=bool(log_stdout),
             inline=inline,
+            task=task_name,
+            object_grants=grants_of(object_grants),
         )
         return self._manager.start(await self.load(source), task_name, invocation)
 

@@ -1,6 +1,7 @@
 """Runs wasm modules: the runtime interface over the native engine and executor.
 
-The rule: nothing native is imported or made before the first module is loaded.
+The rule: nothing native is imported or made before the first module is loaded, and no object store
+is asked for before a module that uses objects is started.
 """
 
 from __future__ import annotations
@@ -11,17 +12,29 @@ from spear.errors import EngineUnavailable, NodeClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spear._core.engine import Engine, Module
     from spear._core.executor import Executor, Run
+    from spear._core.objstore import ObjectStore
     from spear.runtime.invocation import Invocation
 
 
 class WasmRuntime:
     """`guests_max` live guests on `workers` native threads (0: one a core); compiled code is kept
-    in `cache_dir` (None: nowhere)."""
+    in `cache_dir` (None: nowhere). `objects` gives the store that guests share (None: there is
+    none, and their object calls answer -ENOSYS)."""
 
-    def __init__(self, *, guests_max: int, workers: int, cache_dir: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        guests_max: int,
+        workers: int,
+        cache_dir: str | None,
+        objects: Callable[[], ObjectStore] | None = None,
+    ) -> None:
         self._guests_max, self._workers, self._cache_dir = guests_max, workers, cache_dir
+        self._objects = objects
         self._engine: Engine | None = None
         self._executor: Executor | None = None
         self._lock = allocate_lock()
@@ -31,6 +44,7 @@ class WasmRuntime:
         return self._engine_ready().load(wasm, cache_dir=self._cache_dir)
 
     def start(self, program: Module, invocation: Invocation) -> Run:
+        objects = self._objects if program.uses_objects else None
         return self._executor_ready().start(
             program,
             entry=invocation.entry,
@@ -44,6 +58,9 @@ class WasmRuntime:
             log_lines_max=invocation.log_lines_max,
             log_stdout=invocation.log_stdout,
             inline=invocation.inline,
+            objects=objects and objects(),
+            task=invocation.task,
+            object_grants=invocation.object_grants,
         )
 
     def stats(self) -> dict[str, int]:
