@@ -13,14 +13,14 @@ TASK_NAME_BYTES_MAX = 255
 
 def check_task_name(name: str) -> bytes:
     """The name as UTF-8. Raises InvalidArgument."""
-    encoded = name.encode("utf-8", "surrogatepass")
-    if not name or "/" in name or "\0" in name or len(encoded) > TASK_NAME_BYTES_MAX:
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        encoded = b""
+    if not 1 <= len(encoded) <= TASK_NAME_BYTES_MAX or "/" in name or "\0" in name:
         shown = repr(name) if len(name) <= 60 else f"{name[:57]!r}..."
         raise InvalidArgument(
             f"a task's name is 1 to {TASK_NAME_BYTES_MAX} bytes of UTF-8 without '/' and NUL, "
             f"found {shown}"
         )
-    try:
-        return name.encode()
-    except UnicodeEncodeError:
-        raise InvalidArgument(f"the task's name {name!r} cannot be written as UTF-8") from None
+    return encoded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -466,6 +467,20 @@ def test_the_store_lives_as_long_as_a_run_that_uses_it(node: Executor) -> None:
         objects=ObjectStore(1 << 20), task="me",
     )  # fmt: skip
     assert ended(run).exit_code == 0
+
+
+def test_the_collector_takes_no_store_from_a_living_guest(node: Executor) -> None:
+    """A run in a cycle that only the collector can end, with the only reference to its store."""
+    consts = b"".join(map(asm.i32_const, (16, 1, 64, 32, 0)))
+    wasm = asm.module([GET_ROW], asm.LOOP + consts + asm.call(0) + asm.DROP + asm.BR_0 + asm.END)
+    for _ in range(20):
+        cycle: list[Any] = [
+            node.start(assembled(wasm), objects=ObjectStore(1 << 20), task="me", inline=True)
+        ]
+        cycle.append(cycle)
+        del cycle
+        gc.collect()
+    assert node.stats()["live"] == 0
 
 
 @pytest.mark.parametrize("task", ["", "a/b", "/", "a\0b", "x" * 256, "\ud800"])
