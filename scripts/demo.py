@@ -1,4 +1,4 @@
-"""SPEAR at work: a greeting, an answer, a trap, a runaway among others. `make demo` runs it.
+"""SPEAR at work: a greeting, an answer, a trap, a runaway, a memory. `make demo` runs it.
 
 Rule: every step is a command that anyone could type; what it must give is checked, and the first
 step that gives something else ends the demo with 1.
@@ -61,6 +61,11 @@ STEPS = (
         "   its deadline ends it, and only it.",
         ["python", "examples/together/together.py"],
         output=["runaway   timeout"],
+    ),
+    Step(
+        "Many agents at once write to one memory, the node's object store: no update is lost.",
+        ["python", "examples/memory/remember.py"],
+        output=["24 visits counted, 24 notes kept, 0 lost;", "remembers: visit 25,"],
     ),
 )
 

@@ -156,6 +156,8 @@ SETTINGS = (
             "SPEARLET_COMPILE_MEMORY", "memory of a module's compile"),
     Setting("artifacts.size", "artifact_bytes_max", "size", "256MiB", ("1MiB", "64GiB"),
             "SPEARLET_ARTIFACTS_SIZE", "modules kept ready; the least recently used go first"),
+    Setting("objects.size", "object_bytes_max", "size", "256MiB", ("64KiB", "4096GiB"),
+            "SPEARLET_OBJECTS_SIZE", "objects that guests share; the least recently used go first"),
     Setting("history.count", "history_count_max", "count", "10000", ("0", "1000000"),
             "SPEARLET_HISTORY_COUNT", "ended executions that are remembered"),
     Setting("history.size", "history_bytes_max", "size", "64MiB", ("0", "64GiB"),
@@ -182,7 +184,7 @@ UNSERVED: dict[str, tuple[str, str]] = {
         "SPEARLET_STORAGE_MAX_CACHE_SIZE_MB", "this build keeps everything in memory",
     ),
     "storage.max_object_size": (
-        "SPEARLET_STORAGE_MAX_OBJECT_SIZE", "this build has no object store in its node",
+        "SPEARLET_STORAGE_MAX_OBJECT_SIZE", "objects are bounded by objects.size, all together",
     ),
     "sms_grpc_addr": ("SPEARLET_SMS_GRPC_ADDR", "this build runs alone, without a cluster"),
     "sms_http_addr": ("SPEARLET_SMS_HTTP_ADDR", "this build runs alone, without a cluster"),
@@ -226,6 +228,7 @@ class Config:
     compile_ns_max: int
     compile_bytes_max: int
     artifact_bytes_max: int
+    object_bytes_max: int
     history_count_max: int
     history_bytes_max: int
     history_ns_max: int

@@ -109,6 +109,80 @@ static inline int32_t sp_logf(int32_t level, const char *format, ...)
 }
 #endif
 
+/* ---- Objects --------------------------------------------------------------------------------
+ *
+ * Values under names, in the node's memory: they outlive the execution, not the node. Agents share
+ * them, and Python sees them too.
+ *
+ * Names: "shared/..." is common to all; "/TASK/..." is that task's, for itself and for whom it was
+ * granted; any other name is the own task's: "x" and "/OWN TASK/x" are one object. A name is UTF-8,
+ * is never normalised, and has 1 to SPEAR_KEY_BYTES_MAX bytes with its namespace. Stat and list show
+ * full names ("/TASK/x", "shared/x"), which every call takes.
+ *
+ * Versions grow with every put, over the whole store, and are never given twice. To change a value
+ * nobody else may have changed meanwhile: get it with its version, put the new one with that as
+ * if_version (0: there was none), and begin again on -ESTALE or -EEXIST.
+ *
+ * When the store is full, the least recently used objects that are neither referenced nor pinned
+ * go. References and pins belong to the object, not to who made them: they stay until taken away.
+ *
+ * Every call may give: -EFAULT a pointer or length outside memory; -EINVAL a name that is no name,
+ * or another argument outside its range; -EACCES the object is another task's and not granted;
+ * -ENOSYS the host gave this execution no store. All but put and list: -ENOENT there is no such
+ * object.
+ */
+
+#define SPEAR_KEY_BYTES_MAX 1024
+#define SPEAR_LIST_LIMIT_MAX 10000
+
+enum { SPEAR_ANY_VERSION = -1, SPEAR_MUST_NOT_EXIST = 0 }; /* if_version */
+enum { SPEAR_OBJECT_DURABLE = 1 << 0 };                    /* sp_object_put, flags */
+enum { SPEAR_OBJECT_FORCE = 1 << 0 };                      /* sp_object_delete, flags */
+
+/* Stores a copy of the value; 0, and its version if version is not NULL. The object's metadata
+ * becomes empty, references and pin stay. -EEXIST (if_version 0), -ESTALE (any other): it is at
+ * another version; -ENOMEM: no room, nothing was changed; -ENOSYS: with SPEAR_OBJECT_DURABLE, as
+ * this build keeps objects in memory only. */
+SPEAR_IMPORT("object_put")
+int32_t sp_object_put(const char *key, int32_t key_len, const void *value, int32_t value_len,
+                      int64_t if_version, int32_t flags, int64_t *version);
+
+/* Copies the value (len in/out) and, if version is not NULL, its version. Gives the size. What is
+ * longer than 2 GiB fits nowhere: -ENOSPC, with *len its size or, from 4 GiB on, 0xffffffff. */
+SPEAR_IMPORT("object_get")
+int32_t sp_object_get(const char *key, int32_t key_len, void *out, uint32_t *len,
+                      int64_t *version);
+
+/* {"key":...,"size":...,"version":...,"refs":...,"pinned":...,"created_ms":...,"updated_ms":...,
+ * "metadata":{...}} without spaces (len in/out). Gives the size. */
+SPEAR_IMPORT("object_stat")
+int32_t sp_object_stat(const char *key, int32_t key_len, void *out, uint32_t *len);
+
+/* A JSON array of those, of the objects whose full names begin with the prefix's full name, by
+ * byte order of full names, from the first above after (after_len 0: from the first), at most
+ * limit (1 to SPEAR_LIST_LIMIT_MAX). All of one moment but for refs and pinned of lists above 64
+ * rows, which are as they are now. A prefix "/..." names a whole task ("/TASK/"), else -EINVAL; the
+ * empty one is the own task. Len in/out; gives the size. -ENOMEM: the host is out of room. */
+SPEAR_IMPORT("object_list")
+int32_t sp_object_list(const char *prefix, int32_t prefix_len, const char *after, int32_t after_len,
+                       int32_t limit, void *out, uint32_t *len);
+
+/* Deletes the object; 0. -EBUSY: it is referenced or pinned, and flags lack SPEAR_OBJECT_FORCE;
+ * -ESTALE: it is not at if_version. */
+SPEAR_IMPORT("object_delete")
+int32_t sp_object_delete(const char *key, int32_t key_len, int64_t if_version, int32_t flags);
+
+/* Adds or removes count (1 or more) references; gives how many there are now. -EINVAL: fewer than 0
+ * or more than 2^31 - 1 would remain; nothing was changed. */
+SPEAR_IMPORT("object_add_ref")
+int32_t sp_object_add_ref(const char *key, int32_t key_len, int32_t count);
+SPEAR_IMPORT("object_remove_ref")
+int32_t sp_object_remove_ref(const char *key, int32_t key_len, int32_t count);
+
+/* Keeps the object from going when the store is full; pinning twice is pinning. 0. */
+SPEAR_IMPORT("object_pin") int32_t sp_object_pin(const char *key, int32_t key_len);
+SPEAR_IMPORT("object_unpin") int32_t sp_object_unpin(const char *key, int32_t key_len);
+
 /* ==== Declared, not served yet =================================================================
  * The calls from here to the end of the file belong to the ABI and keep their shape, so a guest
  * that uses them links and starts; until the host serves one, it returns -SPEAR_ENOSYS and the

@@ -24,6 +24,7 @@ cdef class Module:
     cdef readonly tuple exports
     cdef readonly tuple unserved
     cdef readonly tuple waiting
+    cdef readonly bint uses_objects
     cdef readonly str source
     cdef readonly str warning
 

@@ -25,6 +25,7 @@ class Module:
     unserved: tuple[str, ...]  # imports of the ABI that answer -ENOSYS in this build
     waiting: tuple[str, ...]  # imports that may leave the guest waiting
     metered: bool  # its code counts fuel
+    uses_objects: bool  # whether it imports a call of the object store
     source: str  # "compiled" or "cache"
     warning: str  # why the cache was not used although asked for, else ""
 

@@ -226,6 +226,8 @@ cdef Module _describe(declared, digest):
         item.name for item in declared.imports if not _HOST_IMPORTS[item.module, item.name][1])
     module.waiting = tuple(
         item.name for item in declared.imports if (item.module, item.name) in _WAITING)
+    module.uses_objects = any(
+        item.module == "spear" and item.name.startswith("object_") for item in declared.imports)
     return module
 
 

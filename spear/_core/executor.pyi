@@ -1,11 +1,12 @@
 """Runs guests on fibers over native worker threads; see executor.pyx for the rules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 from spear._core.batches import Batch
 from spear._core.engine import Module
 from spear._core.instance import Instance
+from spear._core.objstore import ObjectStore
 from spear._core.run import ExecutorOwner, Run
 from spear._core.trace import Step
 
@@ -46,13 +47,17 @@ class Executor(ExecutorOwner):
         fuel: int | None = None,
         priority: int = 128,
         inline: bool = False,
+        objects: ObjectStore | None = None,
+        task: str = "",
+        object_grants: Iterable[str] = (),
     ) -> Run:
         """Starts one fresh instance of `module` and calls its function `entry` with `call_args`,
         after `_initialize` where there is one; what it gave is the Run's `value`. `fuel` limits
         what a metered module may use; `priority` is 0 (first) to 255. With `inline` its first
         slice runs on this thread, with the GIL released. The last `log_lines_max` lines (up to
-        262,144) are kept for a reader; `timeout_ns` counts from now. Raises NodeBusy at
-        `guests_max`, NodeClosed after close."""
+        262,144) are kept for a reader; `timeout_ns` counts from now. With `objects` the guest's
+        object calls reach that store as `task`, and those of the tasks in `object_grants`;
+        without, they answer -ENOSYS. Raises NodeBusy at `guests_max`, NodeClosed after close."""
 
     def run_many(
         self,
@@ -68,6 +73,9 @@ class Executor(ExecutorOwner):
         output_bytes_max: int = 16 << 20,
         log_bytes_max: int = 10 << 20,
         fuel: int | None = None,
+        objects: ObjectStore | None = None,
+        task: str = "",
+        object_grants: Iterable[str] = (),
     ) -> Batch:
         """Runs `count` fresh instances with the same input, one lane a worker, and waits for all.
 
@@ -85,6 +93,9 @@ class Executor(ExecutorOwner):
         timeout_ns: int = 60_000_000_000,
         memory_bytes_max: int = 64 << 20,
         fuel: int | None = None,
+        objects: ObjectStore | None = None,
+        task: str = "",
+        object_grants: Iterable[str] = (),
     ) -> Instance:
         """A warm instance: made once, its functions called often; see Instance."""
 

@@ -102,7 +102,8 @@ cdef class Executor(ExecutorOwner):
     def start(self, Module module not None, *, str entry="_start", tuple call_args=(), args=(),
               env=None, bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
               output_bytes_max=16 << 20, log_bytes_max=10 << 20, log_lines_max=LOG_LINES,
-              bint log_stdout=True, fuel=None, priority=PRIORITY_NORMAL, bint inline=False):
+              bint log_stdout=True, fuel=None, priority=PRIORITY_NORMAL, bint inline=False,
+              objects=None, task="", object_grants=()):
         """Starts one fresh instance of `module`; see executor.pyi."""
         check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
         check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
@@ -115,6 +116,7 @@ cdef class Executor(ExecutorOwner):
             raise MemoryError("no memory for a guest record")
         try:
             kept = fill_input(guest, module, entry, args, env, stdin)
+            kept += fill_objects(guest, objects, task, object_grants)
             fill_limits(guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
             fill_fuel(guest, module, fuel)
             if signature is not None:
@@ -130,7 +132,8 @@ cdef class Executor(ExecutorOwner):
 
     def run_many(self, Module module not None, count, *, str entry="_start", args=(), env=None,
                  bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
-                 output_bytes_max=16 << 20, log_bytes_max=10 << 20, fuel=None):
+                 output_bytes_max=16 << 20, log_bytes_max=10 << 20, fuel=None, objects=None,
+                 task="", object_grants=()):
         """Runs `count` fresh instances natively and waits for all; see executor.pyi."""
         check_range("count", count, 1, BATCH_MAX)
         check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
@@ -145,6 +148,7 @@ cdef class Executor(ExecutorOwner):
         cdef Batch batch
         try:
             kept = fill_input(model, module, entry, args, env, stdin)
+            kept += fill_objects(model, objects, task, object_grants)
             fill_limits(model, memory_bytes_max, output_bytes_max, log_bytes_max, False)
             fill_fuel(model, module, fuel)
             model.deadline_ns = timeout_ns         # from each run's own start

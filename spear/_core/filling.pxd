@@ -15,6 +15,8 @@ cdef void fill_limits(
 cdef int fill_fuel(guest_t *guest, Module module, fuel) except -1
 # The arguments of a call, and room for its results.
 cdef int fill_values(guest_t *guest, Signature signature, tuple args) except -1
+# Lets a record reach an object store, unless that is None; gives what must be kept.
+cdef tuple fill_objects(guest_t *guest, store, task, grants)
 # When it begins and must have ended, by the clock it lives by.
 cdef void fill_times(guest_t *guest, int64_t now_ns, int64_t wall_ns, int64_t timeout_ns) noexcept
 

@@ -10,6 +10,7 @@ from libc.stdlib cimport calloc
 from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
+from spear._core.objlease cimport Lease
 from spear._core.values cimport *
 
 from spear._core.wasmfile import shortened
@@ -119,6 +120,16 @@ cdef int fill_values(guest_t *guest, Signature signature, tuple args) except -1:
     for at in range(signature.param_count):
         store_value(&guest.values[at], signature.params[at], args[at])
     return 0
+
+
+cdef tuple fill_objects(guest_t *guest, store, task, grants):
+    if store is None:
+        return ()
+    from spear._core.hostobjects import lend
+
+    cdef Lease lease = lend(store, task, grants)
+    guest.objects = &lease.native
+    return (lease,)
 
 
 cdef void fill_times(guest_t *guest, int64_t now_ns, int64_t wall_ns, int64_t timeout_ns) noexcept:

@@ -172,6 +172,10 @@ cdef struct guest_t:
     uint8_t closed             # bit n: WASI descriptor n was closed by the guest
     uint64_t warned            # bit n: a warning was given for unserved import n
 
+    # objects: owner
+    const void *objects        # lease_t (objlease), kept by the run; NULL: no store
+    bint durable_warned
+
     # output and log: under lock
     pthread_mutex_t lock
     byte_buffer output

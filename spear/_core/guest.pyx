@@ -45,6 +45,7 @@ cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
     guest.stdin_data, guest.stdin_size = model.stdin_data, model.stdin_size
     guest.priority, guest.initializes = model.priority, model.initializes
     guest.metered, guest.fuel_max = model.metered, model.fuel_max
+    guest.objects = model.objects
     return guest
 
 

@@ -15,6 +15,7 @@ from spear._core.abibits cimport *
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
 from spear._core.imports cimport import_row, import_table
+from spear._core.objlease cimport lease_t
 from spear._core.sync cimport *
 
 wasmtime_bind(engineapi.functions())
@@ -25,6 +26,7 @@ cdef enum:
 
 cdef import_row _rows[ROWS_MAX]
 cdef uint32_t _count = 0
+cdef uint32_t _first_object = 0    # row of the first object call
 
 
 cdef wasm_trap_t *_time_now_ms(
@@ -105,15 +107,35 @@ cdef wasm_trap_t *_unserved(
     cdef guest_t *guest = guest_of(caller)
     if load32(&guest.kill) != 0:
         return guest_stop()
-    cdef uint64_t number = <uint64_t>env
+    _warn_once(guest, <uint64_t>env, "is not served by this build")
+    values[0].i32 = -ENOSYS
+    return NULL
+
+
+cdef void _warn_once(guest_t *guest, uint64_t number, const char *why) noexcept nogil:
     cdef char text[128]
     if not guest.warned >> number & 1:
         guest.warned |= <uint64_t>1 << number
-        snprintf(text, 128, "spear.%s is not served by this build: it answers -ENOSYS",
-                 _rows[number].name)
+        snprintf(text, 128, "spear.%s %s: it answers -ENOSYS", _rows[number].name, why)
         guest_log(guest, LEVEL_WARN, STREAM_LOG, text, strlen(text))
-    values[0].i32 = -ENOSYS
-    return NULL
+
+
+cdef wasm_trap_t *_object(
+    void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t count
+) noexcept nogil:
+    """Any object call, through the run's lease."""
+    cdef guest_t *guest = guest_of(caller)
+    cdef const lease_t *lease = <const lease_t *>guest.objects
+    cdef uint64_t number = <uint64_t>env
+    if load32(&guest.kill) != 0:
+        return guest_stop()
+    if lease == NULL:
+        _warn_once(guest, number, "needs an object store, which this run has not")
+        values[0].i32 = -ENOSYS
+        return NULL
+    values[0].i32 = lease.calls[number - _first_object](guest, caller, values)
+    # A long list is cut short by the guest's end; what it gives then is not to be seen.
+    return guest_stop() if load32(&guest.kill) != 0 else NULL
 
 
 cdef import_table hostabi_table() noexcept nogil:
@@ -169,12 +191,13 @@ _row(b"spear_epoll_ctl", b"iiii", b"i", NULL, NULL)
 _row(b"spear_epoll_wait", b"iiii", b"i", NULL, NULL)
 _row(b"spear_epoll_close", b"i", b"i", NULL, NULL)
 _row(b"spear_fd_ctl", b"iiii", b"i", NULL, NULL)
-_row(b"object_put", b"iiiiIii", b"i", NULL, NULL)
-_row(b"object_get", b"iiiii", b"i", NULL, NULL)
-_row(b"object_stat", b"iiii", b"i", NULL, NULL)
-_row(b"object_list", b"iiiiiii", b"i", NULL, NULL)
-_row(b"object_delete", b"iiIi", b"i", NULL, NULL)
-_row(b"object_add_ref", b"iii", b"i", NULL, NULL)
-_row(b"object_remove_ref", b"iii", b"i", NULL, NULL)
-_row(b"object_pin", b"ii", b"i", NULL, NULL)
-_row(b"object_unpin", b"ii", b"i", NULL, NULL)
+_first_object = _count
+_row(b"object_put", b"iiiiIii", b"i", _object, NULL)
+_row(b"object_get", b"iiiii", b"i", _object, NULL)
+_row(b"object_stat", b"iiii", b"i", _object, NULL)
+_row(b"object_list", b"iiiiiii", b"i", _object, NULL)
+_row(b"object_delete", b"iiIi", b"i", _object, NULL)
+_row(b"object_add_ref", b"iii", b"i", _object, NULL)
+_row(b"object_remove_ref", b"iii", b"i", _object, NULL)
+_row(b"object_pin", b"ii", b"i", _object, NULL)
+_row(b"object_unpin", b"ii", b"i", _object, NULL)

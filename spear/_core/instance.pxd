@@ -19,6 +19,7 @@ cdef class Instance:
     cdef Module module
     cdef tuple kept, limits
     cdef object args, env, fuel
+    cdef tuple objects             # store, task, grants
     cdef int64_t timeout_ns, memory_bytes_max
     cdef str spent                 # why no call is possible any more, or ""
 

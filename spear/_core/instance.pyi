@@ -1,10 +1,11 @@
 """Warm instances: made once, their exported functions called often; see instance.pyx."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 from spear._core.engine import Module
 from spear._core.executor import Executor
+from spear._core.objstore import ObjectStore
 from spear._core.outcome import LogLine
 from spear._core.run import Run
 
@@ -51,6 +52,9 @@ class Instance:
         timeout_ns: int = 60_000_000_000,
         memory_bytes_max: int = 64 << 20,
         fuel: int | None = None,
+        objects: ObjectStore | None = None,
+        task: str = "",
+        object_grants: Iterable[str] = (),
     ) -> None:
         """Runs `_initialize` where there is one. With isolation `shared` calls find the memory as
         the last one left it; with `fresh` each has an instance of its own, initialized anew.

@@ -44,7 +44,7 @@ cdef class Instance:
 
     def __init__(self, Executor executor not None, Module module not None, *,
                  str isolation="shared", args=(), env=None, timeout_ns=60_000_000_000,
-                 memory_bytes_max=64 << 20, fuel=None):
+                 memory_bytes_max=64 << 20, fuel=None, objects=None, task="", object_grants=()):
         if self.executor is not None:
             raise TypeError("an Instance is made once")
         if isolation not in ISOLATIONS:
@@ -57,6 +57,7 @@ cdef class Instance:
         executor.adopt(module)
         self.executor, self.module = executor, module
         self.args, self.env, self.fuel = tuple(args), dict(env or {}), fuel
+        self.objects = (objects, task, tuple(object_grants))
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.limits = (timeout_ns, OUTPUT_BYTES_MAX, fuel)
         if isolation == "shared":
@@ -76,6 +77,8 @@ cdef class Instance:
         self.guest = guest
         guest.keeps = True
         self.kept = fill_input(guest, self.module, "", self.args, self.env, b"")
+        self.kept += fill_objects(
+            guest, self.objects[0], self.objects[1], self.objects[2])
         guest.entry, guest.entry_size = NULL, 0
         fill_limits(guest, self.memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX, True)
         fill_fuel(guest, self.module, self.fuel)
@@ -148,6 +151,8 @@ cdef class Instance:
             raise MemoryError("no memory for a guest record")
         try:
             kept = fill_input(guest, self.module, name, self.args, self.env, stdin)
+            kept += fill_objects(
+            guest, self.objects[0], self.objects[1], self.objects[2])
             fill_limits(guest, self.memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX, True)
             fill_fuel(guest, self.module, self.fuel)
             fill_values(guest, signature, call_args)

@@ -12,12 +12,14 @@ class Invocation:
 
     `log_lines_max` lines are kept for a reader, the newest. With `log_stdout` each line of stdout
     is a log line too; with `inline` the first slice runs on the calling thread. `fuel` limits the
-    work of a metered program (None: no limit); `priority` is 0 (first) to 255.
+    work of a metered program (None: no limit); `priority` is 0 (first) to 255. `task` is whose
+    objects the program may use, beside those of the tasks in `object_grants`.
     """
 
     __slots__ = (
         "args", "entry", "env", "fuel", "inline", "log_bytes_max", "log_lines_max", "log_stdout",
-        "memory_bytes_max", "output_bytes_max", "priority", "stdin", "timeout_ns",
+        "memory_bytes_max", "object_grants", "output_bytes_max", "priority", "stdin", "task",
+        "timeout_ns",
     )  # fmt: skip
 
     def __init__(
@@ -36,10 +38,13 @@ class Invocation:
         fuel: int | None = None,
         priority: int = 128,
         inline: bool = False,
+        task: str = "main",
+        object_grants: Sequence[str] = (),
     ) -> None:
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max
         self.log_lines_max = log_lines_max
         self.fuel, self.priority = fuel, priority
+        self.task, self.object_grants = task, object_grants
         self.entry, self.args, self.env = entry, args, env or {}
         self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from spear._core.tasknames import check_task_name
 from spear.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BYTES_MAX = 1 << 20  # args and env together
+_GRANTS_MAX = 256
 
 
 def bytes_of(what: str, value: object, check_size: Callable[[int], None]) -> bytes:
@@ -39,12 +41,26 @@ def bytes_of(what: str, value: object, check_size: Callable[[int], None]) -> byt
 
 
 def task_name_of(name: object, source: object) -> str:
-    """The name given, else the stem of the file's name."""
+    """The name given, else the stem of the file's name; one that a task can have."""
     if not isinstance(name, str):
         raise InvalidArgument(f"name is a text, found {_shown(name)}")
-    if name or not isinstance(source, (str, os.PathLike)):
-        return name or "main"
-    return os.path.splitext(os.path.basename(os.fsdecode(source)))[0] or "main"
+    if not name and isinstance(source, (str, os.PathLike)):
+        name = os.path.splitext(os.path.basename(os.fsdecode(source)))[0]
+    check_task_name(name or "main")
+    return name or "main"
+
+
+def grants_of(names: object) -> tuple[str, ...]:
+    """The names of the tasks whose objects a guest may use."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InvalidArgument(f"object_grants is a list of task names, found {_shown(names)}")
+    if len(names) > _GRANTS_MAX:
+        raise InvalidArgument(f"{len(names)} object_grants, at most {_GRANTS_MAX} are taken")
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidArgument(f"object_grants are task names, found {_shown(name)}")
+        check_task_name(name)
+    return tuple(names)
 
 
 def entry_of(name: object) -> str:

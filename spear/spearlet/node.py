@@ -21,6 +21,7 @@ from spear.runtime.waiting import drive
 from spear.runtime.wasm.runtime import WasmRuntime
 from spear.spearlet.execution.manager import Manager
 from spear.spearlet.handle import Handle, SyncHandle
+from spear.spearlet.objects import Objects
 from spear.spearlet.services import Services
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from spear._core.executor import Executor
+    from spear._core.objstore import ObjectStore
     from spear.config import Config
     from spear.runtime.interface import Runtime
     from spear.spearlet.execution.artifact import Artifact
@@ -57,6 +59,7 @@ class _Node:
             flags={key: (key, value) for key, value in (settings or {}).items()},
             defaults={"node_name": clock.host_name()},
         )
+        self._objects = Objects(self.config.object_bytes_max)
         runtime = runtime or WasmRuntime(
             guests_max=self.config.guests_max,
             workers=self.config.workers,
@@ -65,9 +68,18 @@ class _Node:
             strategy=strategy,
             compile_ns_max=self.config.compile_ns_max,
             compile_bytes_max=self.config.compile_bytes_max,
+            objects=self._objects.store,
         )
         self._runtime = runtime
         self._services = Services(Manager(runtime, clock, Ids(clock), self.config), self.config)
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The objects that guests share, by their full keys: b"shared/..." or b"/TASK/...".
+
+        They lie in memory, up to `objects.size` bytes, and last as long as the node.
+        """
+        return self._objects.store()
 
     @property
     def steps(self) -> Executor:

@@ -9,7 +9,13 @@ from __future__ import annotations
 from spear.config import parse_count
 from spear.errors import InvalidArgument
 from spear.runtime.invocation import Invocation
-from spear.spearlet.arguments import arguments_of, bytes_of, entry_of, environment_of
+from spear.spearlet.arguments import (
+    arguments_of,
+    bytes_of,
+    entry_of,
+    environment_of,
+    grants_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,12 +42,13 @@ if TYPE_CHECKING:
         log_lines_max: int | str  # kept for a late reader, the newest; 2048, up to 262144
         log_stdout: bool  # each line of stdout is a log line too; see Progress
         entry: str  # the exported function, else `_start`
+        object_grants: Sequence[str]  # tasks whose objects it may use, beside those of /<name>/
         priority: str  # urgent, high, normal or low
 
 
 _KNOWN = frozenset((
     "name", "args", "env", "input", "timeout", "memory", "output", "log", "fuel", "log_lines_max",
-    "log_stdout", "entry", "priority",
+    "log_stdout", "entry", "priority", "object_grants",
 ))  # fmt: skip
 _LOG_LINES_DEFAULT, _LOG_LINES_MAX = 2048, 262_144
 _FUEL_MAX = 1 << 62
@@ -76,6 +83,8 @@ def invocation_of(
         fuel=_fuel(options.get("fuel")),
         priority=_priority(options.get("priority", "normal")),
         inline=inline,
+        task=task_name,
+        object_grants=grants_of(options.get("object_grants", ())),
     )
 
 

@@ -35,3 +35,11 @@ def test_a_runaway_harms_nobody_beside_it(environment: dict[str, str]) -> None:
     assert [line.split()[2] for line in (lines[0], lines[-1])] == ["runaway", "runaway"]
     assert sum("completed" in line for line in lines) == 5
     assert "timeout" in lines[-1]
+
+
+def test_no_visitor_is_forgotten(environment: dict[str, str]) -> None:
+    done = python("examples/memory/remember.py", "40", environment=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "40 visits counted, 40 notes kept, 0 lost;" in done.stdout
+    refused = next(line for line in done.stdout.splitlines() if "writes were refused" in line)
+    assert int(refused.split()[0]) > 40

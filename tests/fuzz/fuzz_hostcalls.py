@@ -2,7 +2,8 @@
 
     python tests/fuzz/fuzz_hostcalls.py --runs 10000 --seed 1
 
-Rule: a guest depends on its seed alone, and a failing run prints it. A crash of the process says
+Rule: a guest depends on its seed alone (and finds the objects that others left), and a failing run
+prints it. A crash of the process says
 no more than that: `--verbose` prints each seed before it runs.
 """
 
@@ -21,6 +22,7 @@ import wasm_asm as asm  # noqa: E402
 
 from spear._core.engine import Engine, host_imports  # noqa: E402
 from spear._core.executor import Executor  # noqa: E402
+from spear._core.objstore import ObjectStore  # noqa: E402
 from spear._core.run import Run  # noqa: E402
 
 PAGE = 65536
@@ -31,6 +33,8 @@ EDGES = (
     2**31 - 1, 2**31, 2**32 - 16, 2**32 - 8, 2**32 - 4, 2**32 - 1,
 )  # fmt: skip
 WIDE_EDGES = (0, 1, 10**6, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
+NAMES = (b"a", b"b", b"shared/a", b"/fuzz/a", b"/other/a", b"/else/a", b"\xff", b"x" * 300)
+NAMES_AT, NAME_ROOM = 40_000, 320  # of a guest with names; a slot each, the rest of it zeros
 CAUSES = {"exit", "trap", "deadline", "cancelled", "output_limit"}
 
 
@@ -46,6 +50,22 @@ def value(rng: random.Random, letter: str) -> bytes:
     if kind < 0.9:  # somewhere inside
         return asm.i32_const(rng.randrange(2 * PAGE))
     return asm.i32_const(rng.getrandbits(32))
+
+
+def object_arguments(rng: random.Random, params: str) -> bytes:
+    """What an object call takes, right more often than not: names that are there, then anything."""
+    code = b""
+    for letter in params[2:]:
+        if letter == "I":
+            code += asm.i64_const(rng.choice((-1, -1, 0, 1, 1 << 40, (1 << 40) + 1)))
+            continue
+        number = rng.randrange(len(NAMES))
+        pair = (NAMES_AT + number * NAME_ROOM, len(NAMES[number]))
+        plain = (0, 1, 1, 64, 4096, rng.randrange(PAGE))
+        code += asm.i32_const(rng.choice((*pair, *plain)))
+    number = rng.randrange(len(NAMES))
+    first = asm.i32_const(NAMES_AT + number * NAME_ROOM) + asm.i32_const(len(NAMES[number]))
+    return first + code
 
 
 def wild_memory(rng: random.Random) -> list[tuple[int, bytes]]:
@@ -80,7 +100,10 @@ def module(rng: random.Random) -> bytes:
         code = b""
         for _ in range(count):
             index = rng.randrange(len(rows))
-            code += b"".join(value(rng, letter) for letter in rows[index][2]) + asm.call(index)
+            if rows[index][1].startswith("object_") and rng.random() < 0.7:
+                code += object_arguments(rng, rows[index][2]) + asm.call(index)
+            else:
+                code += b"".join(value(rng, p) for p in rows[index][2]) + asm.call(index)
             code += asm.DROP if rows[index][3] else b""
             if pages and rng.random() < 0.2:  # what a call wrote is looked at by the next
                 code += asm.i32_store(rng.randrange(2000), rng.getrandbits(32))
@@ -92,7 +115,8 @@ def module(rng: random.Random) -> bytes:
     elif rng.random() < 0.2:
         body += asm.UNREACHABLE
     room = (pages or 0) * PAGE
-    data = [(at, piece) for at, piece in wild_memory(rng) if at + len(piece) <= room]
+    names = [(NAMES_AT + at * NAME_ROOM, name) for at, name in enumerate(NAMES)]
+    data = [(at, piece) for at, piece in wild_memory(rng) + names if at + len(piece) <= room]
     return asm.module(
         rows, body, pages=pages, data=data,
         memory_name="memory" if rng.random() < 0.95 else "other",
@@ -100,9 +124,10 @@ def module(rng: random.Random) -> bytes:
     )  # fmt: skip
 
 
-def started(rng: random.Random, engine: Engine, node: Executor) -> Run:
+def started(rng: random.Random, engine: Engine, node: Executor, store: ObjectStore) -> Run:
     return node.start(
         engine.load(module(rng)),
+        objects=store if rng.random() < 0.9 else None, task="fuzz", object_grants=["other"],
         args=["x" * rng.randrange(40) for _ in range(rng.randrange(5))],
         env={f"N{n}": "v" * rng.randrange(9) for n in range(rng.randrange(4))},
         stdin=b"".join(
@@ -126,9 +151,19 @@ def check(run: Run, seed: int) -> str:
     return outcome.cause
 
 
+def check_store(store: ObjectStore) -> None:
+    """Nothing lies outside what the guests may reach, and nothing is held any more."""
+    allowed = (b"shared/", b"/fuzz/", b"/other/")
+    assert all(found.key.startswith(allowed) for found in store.list())
+    stats = store.stats()
+    assert stats.bytes_used == stats.bytes_live <= stats.bytes_max
+    assert stats.snapshots == 0
+
+
 def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
     """Ends by cause of `runs` guests, of which a few live at once."""
     engine, node = Engine(slots=64), Executor(workers=2, guests_max=32)
+    store = ObjectStore(1 << 20)
     causes: dict[str, int] = {}
     live: list[tuple[Run, int]] = []
     try:
@@ -136,7 +171,7 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
             if verbose:
                 print(number, flush=True)
             rng = random.Random(number)
-            live.append((started(rng, engine, node), number))
+            live.append((started(rng, engine, node, store), number))
             if rng.random() < 0.1:
                 live[rng.randrange(len(live))][0].cancel()
             if len(live) == 16 or number == seed + runs - 1:
@@ -147,6 +182,7 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
     finally:
         node.close()
     assert node.stats()["live"] == 0
+    check_store(store)
     return causes
 
 

@@ -1,7 +1,7 @@
 """Runs wasm modules: the runtime interface over the native engines and executor.
 
 The rule: nothing native is imported or made before it is needed: an engine for plain modules, one
-for metered ones, and the executor that both share.
+for metered ones, the executor that both share, the object store for modules that use objects.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from spear.errors import EngineUnavailable, InvalidArgument, NodeClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spear._core.compiler import Compiler
     from spear._core.engine import Engine, Module
     from spear._core.executor import Executor
+    from spear._core.objstore import ObjectStore
     from spear._core.run import Run
     from spear.runtime.invocation import Invocation
 
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
 class WasmRuntime:
     """`guests_max` live guests on `workers` native threads (0: one a core); compiled code is kept
     in `cache_dir` (None: nowhere). As many modules as workers compile at a time, each for at most
-    `compile_ns_max` within `compile_bytes_max` of memory. With a `seed` guests live in a
-    deterministic world (see Executor), scheduled by `strategy`."""
+    `compile_ns_max` within `compile_bytes_max` of memory. `objects` gives the store that guests
+    share (None: there is none, and their object calls answer -ENOSYS). With a `seed` guests live
+    in a deterministic world (see Executor), scheduled by `strategy`."""
 
     def __init__(
         self,
@@ -33,11 +37,13 @@ class WasmRuntime:
         cache_dir: str | None,
         compile_ns_max: int,
         compile_bytes_max: int,
+        objects: Callable[[], ObjectStore] | None = None,
         seed: int | None = None,
         strategy: str = "round_robin",
     ) -> None:
         self._guests_max, self._workers, self._cache_dir = guests_max, workers, cache_dir
         self._compile_ns_max, self._compile_bytes_max = compile_ns_max, compile_bytes_max
+        self._objects = objects
         self._seed, self._strategy = seed, strategy
         self._compiler: Compiler | None = None
         self._engines: dict[bool, Engine] = {}
@@ -60,6 +66,7 @@ class WasmRuntime:
         return self._executor_ready()
 
     def start(self, program: Module, invocation: Invocation) -> Run:
+        objects = self._objects if program.uses_objects else None
         return self._executor_ready().start(
             program,
             entry=invocation.entry,
@@ -75,6 +82,9 @@ class WasmRuntime:
             fuel=invocation.fuel,
             priority=invocation.priority,
             inline=invocation.inline,
+            objects=objects and objects(),
+            task=invocation.task,
+            object_grants=invocation.object_grants,
         )
 
     def stats(self) -> dict[str, int]:

@@ -15,7 +15,11 @@ from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit, SpearError
 
 # ---- the host's table: sections 2 and 16 of the guest ABI, and WASI snapshot preview 1 (witx)
 
-SERVED = {"time_now_ms", "wall_time_s", "random_i64", "sleep_ms", "log"}
+SERVED = {
+    "time_now_ms", "wall_time_s", "random_i64", "sleep_ms", "log", "object_put", "object_get",
+    "object_stat", "object_list", "object_delete", "object_add_ref", "object_remove_ref",
+    "object_pin", "object_unpin",
+}  # fmt: skip
 SPEAR_IMPORTS = """
     time_now_ms () -> i64
     wall_time_s () -> i64

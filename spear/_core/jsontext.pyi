@@ -1,0 +1,1 @@
+"""JSON written natively, for native modules only; see jsontext.pyx."""

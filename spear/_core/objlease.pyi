@@ -1,0 +1,6 @@
+"""What a run's guests may reach of an object store; see objlease.pxd."""
+
+from typing import final
+
+@final
+class Lease: ...
