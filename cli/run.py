@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spear._core.filetable import Directory
     from spear.cli.arguments import Parsed
     from spear.config import Config
     from spear.runtime.interface import Frame, LogLine, Program
@@ -30,6 +31,8 @@ OPTIONS = (
     Option("--input", "FILE|-", "The guest's stdin; - is ours, which is also the default unless "
            "it is a terminal."),
     Option("--env", "NAME=VALUE", "A variable of the guest's environment.", repeated=True),
+    Option("--dir", "HOST[:GUEST][:ro|rw]", "A directory the guest may use, read-only unless :rw "
+           "is said; GUEST is its name there.", repeated=True),
     Option("--timeout", "DURATION", "Wall time, such as 250ms, 5s, 2m (default 60s)."),
     Option("--memory", "SIZE", "Limit of the guest's memory, such as 16MiB (default 64MiB)."),
     Option("--config", "FILE", "Configuration file instead of ~/.spear/config.toml."),
@@ -41,7 +44,6 @@ _NO_RECORD = "executions are not recorded"
 UNSERVED = {
     "--set": "tasks have no config here (no MCP, no models); settings are in --config FILE",
     "--fuel": "guests are limited by wall time (--timeout), not by instructions",
-    "--dir": "guests see no files; --input FILE is the guest's stdin",
     "--repeat": _ONE_RUN,
     "--parallel": _ONE_RUN,
     "--deterministic": "guests see the real clock and real randomness",
@@ -132,6 +134,7 @@ def _start(node: SyncSpearlet, artifact: Artifact, path: str, parsed: Parsed) ->
         timeout=node.config.timeout_ns / 1e9,
         log_lines_max=_LOG_LINES_MAX,
         log_stdout=_as_json(parsed),
+        dirs=_directories(parsed.values.get("dir", [])),
     )
 
 
@@ -143,6 +146,31 @@ def _environment(pairs: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--env takes NAME=VALUE, not {pair!r}")
         env[name] = value
     return env
+
+
+def _directories(grants: Sequence[str]) -> list[Directory]:
+    """Opened here: a path that is replaced later is not what was granted."""
+    if not grants:
+        return []
+    from spear._core.filetable import Directory
+
+    found = []
+    for grant in grants:
+        host, guest, mode = _grant(grant)
+        found.append(Directory(host, guest, writable=mode == "rw"))
+    return found
+
+
+def _grant(text: str) -> tuple[str, str, str]:
+    """Host path, the guest's name for it ("": the same), mode. A last part that is a mode is
+    one: a guest's name `rw` is written HOST:rw:rw."""
+    parts = text.split(":")
+    mode = parts.pop() if len(parts) > 1 and parts[-1] in ("ro", "rw") else "ro"
+    if len(parts) == 3:
+        raise UsageError(f"--dir {text}: the mode is ro or rw, not {parts[2]!r}")
+    if len(parts) > 3 or not all(parts):
+        raise UsageError(f"--dir takes HOST, HOST:GUEST or HOST:GUEST:ro|rw, not {text!r}")
+    return parts[0], parts[1] if len(parts) > 1 else "", mode
 
 
 def _input(source: str | None, config: Config) -> bytes:

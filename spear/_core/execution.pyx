@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 
 from spear._core cimport engineapi
 from spear._core.engineapi cimport *
+from spear._core.filetable cimport file_table_free
 from spear._core.guest cimport *
 from spear._core.sync cimport *
 
@@ -186,5 +187,7 @@ cdef void execution_end(guest_t *guest) noexcept nogil:
     if guest.store != NULL:
         wasmtime_store_delete(guest.store)
     guest.store, guest.context = NULL, NULL
+    file_table_free(guest.files)
+    guest.files = NULL
     guest_flush_lines(guest)
     guest.ended_ns = monotonic_ns()

@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, final
 
 from spear._core.engine import Module
+from spear._core.filetable import Directory
 from spear._core.instance import Instance
 from spear._core.outcome import LogLine, Outcome
 
@@ -85,11 +86,14 @@ class Executor:
         log_bytes_max: int = 10 << 20,
         log_lines_max: int = 2048,
         log_stdout: bool = True,
+        dirs: Sequence[Directory] = (),
+        descriptors_max: int = 1024,
         inline: bool = False,
     ) -> Run:
         """Starts one fresh instance of `module`. With `inline` its first slice runs on this
         thread, with the GIL released. The last `log_lines_max` lines (up to 262,144) are kept
-        for a reader; `timeout_ns` counts from now. Raises NodeBusy at `guests_max`, NodeClosed
+        for a reader; `timeout_ns` counts from now. WASI descriptors 3, 4, ... are `dirs`; the
+        guest may have `descriptors_max` (16 to 65,536) in all. Raises NodeBusy at `guests_max`, NodeClosed
         after close."""
 
     def run_many(

@@ -13,6 +13,7 @@ from libc.stdlib cimport free
 from spear._core cimport engineapi
 from spear._core.engine cimport Module
 from spear._core.completions cimport Hub, running_loop
+from spear._core.filetable cimport DESCRIPTORS_MAX, file_table_of
 from spear._core.guest cimport *
 from spear._core.outcome cimport cause_name, line_of, outcome_of
 from spear._core.scheduler cimport *
@@ -407,7 +408,7 @@ cdef class Executor:
     def start(self, Module module not None, *, str entry="_start", args=(), env=None,
               bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
               output_bytes_max=16 << 20, log_bytes_max=10 << 20, log_lines_max=LOG_LINES,
-              bint log_stdout=True, bint inline=False):
+              bint log_stdout=True, dirs=(), descriptors_max=DESCRIPTORS_MAX, bint inline=False):
         """Starts one fresh instance of `module`; see executor.pyi."""
         _check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
         _check_entry(module, entry)
@@ -423,6 +424,9 @@ cdef class Executor:
         _check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
         fill_limits(run.guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
         run.guest.log_lines_max = log_lines_max
+        _check_range("descriptors_max", descriptors_max, 16, 65536)
+        run.guest.descriptors_max = descriptors_max
+        run.guest.files = file_table_of(dirs, descriptors_max)
         run.guest.started_ns, run.guest.began_ns = realtime_ns(), monotonic_ns()
         run.guest.deadline_ns = run.guest.began_ns + timeout_ns
         if not module.exports_memory:

@@ -6,17 +6,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from spear._core.filetable import Directory
+
 
 class Invocation:
     """One run of a program. `args` begins with the program's own name; sizes are in bytes.
 
     `log_lines_max` lines are kept for a reader, the newest. With `log_stdout` each line of stdout
-    is a log line too; with `inline` the first slice runs on the calling thread.
+    is a log line too; with `inline` the first slice runs on the calling thread. `dirs` are the only
+    part of the host that the guest can reach, and `descriptors_max` bounds what it may have open.
     """
 
     __slots__ = (
-        "args", "entry", "env", "inline", "log_bytes_max", "log_lines_max", "log_stdout",
-        "memory_bytes_max", "output_bytes_max", "stdin", "timeout_ns",
+        "args", "descriptors_max", "dirs", "entry", "env", "inline", "log_bytes_max",
+        "log_lines_max", "log_stdout", "memory_bytes_max", "output_bytes_max", "stdin",
+        "timeout_ns",
     )  # fmt: skip
 
     def __init__(
@@ -32,10 +36,13 @@ class Invocation:
         stdin: bytes = b"",
         log_lines_max: int = 2048,
         log_stdout: bool = True,
+        dirs: Sequence[Directory] = (),
+        descriptors_max: int = 1024,
         inline: bool = False,
     ) -> None:
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max
-        self.log_lines_max = log_lines_max
+        self.log_lines_max, self.descriptors_max = log_lines_max, descriptors_max
+        self.dirs = dirs
         self.entry, self.args, self.env = entry, args, env or {}
         self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from spear._core.filetable import Directory
     from spear.config import Config
     from spear.spearlet.execution.live import Live
     from spear.spearlet.execution.manager import Manager
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         log: int | str
         log_lines_max: int | str
         log_stdout: bool
+        dirs: Sequence[Directory]
         entry: str
 
 
@@ -83,6 +85,7 @@ class Services:
         log: int | str | None = None,
         log_lines_max: int | str | None = None,
         log_stdout: bool = True,
+        dirs: Sequence[Directory] = (),
         entry: str = "",
         inline: bool = False,
         waited: bool = False,
@@ -94,7 +97,8 @@ class Services:
         ("250ms"); `memory`, `output` and `log` are limits in bytes or text ("16MiB"); what is not
         given comes from the configuration. `log_lines_max` lines are kept for who reads the log
         late, the newest (2048; up to 262144). With `log_stdout` each line of stdout is a log line
-        too, with the stream `stdout`; see Progress. `entry` is the exported function, else
+        too, with the stream `stdout`; see Progress. `dirs` are the directories that the guest may
+        use, under the names that they have for guests. `entry` is the exported function, else
         `_start`. `input` and wasm bytes are copied.
         Raises InvalidArgument, ModuleInvalid, ModuleLimit, NodeBusy, NodeClosed.
         """
@@ -112,6 +116,8 @@ class Services:
             log_bytes_max=limit("limits.log", log),
             log_lines_max=_log_lines(log_lines_max),
             log_stdout=bool(log_stdout),
+            dirs=tuple(dirs),
+            descriptors_max=self._config.descriptors_max,
             inline=inline,
         )
         return self._manager.start(await self.load(source), task_name, invocation)
