@@ -3,15 +3,20 @@
     python tests/fuzz/fuzz_hostcalls.py --runs 10000 --seed 1
 
 Rule: a guest depends on its seed alone, and a failing run prints it. A crash of the process says
-no more than that: `--verbose` prints each seed before it runs.
+no more than that: `--verbose` prints each seed before it runs. Guests are granted two folders deep
+in a temporary one, and every way out that they are given ends within that one too, so that a guard
+that does not hold costs nothing but a failed run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import struct
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +26,7 @@ import wasm_asm as asm  # noqa: E402
 
 from spear._core.engine import Engine, host_imports  # noqa: E402
 from spear._core.executor import Executor, Run  # noqa: E402
+from spear._core.filetable import Directory  # noqa: E402
 
 PAGE = 65536
 IMPORTS = sorted(host_imports().items())
@@ -30,6 +36,14 @@ EDGES = (
     2**31 - 1, 2**31, 2**32 - 16, 2**32 - 8, 2**32 - 4, 2**32 - 1,
 )  # fmt: skip
 WIDE_EDGES = (0, 1, 10**6, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
+# Texts at known places, and arguments that point at them; `@` is the temporary folder's path.
+PATHS = (
+    b"file", b"d", b"d/e", b"d/../file", b"new", b"link", b"out", b"loop", b"..", b"../..", b".",
+    b"../secret", b"out/secret", b"d/../../secret", b"@/secret", b"@", b"fifo", b"d/", b"file/",
+    b"a\0b", b"\xff", b"x" * 300,
+)  # fmt: skip
+PATHS_AT = 40_000
+SECRET = b"nobody may read this"
 CAUSES = {"exit", "trap", "deadline", "cancelled", "output_limit"}
 
 
@@ -39,7 +53,7 @@ def value(rng: random.Random, letter: str) -> bytes:
         return asm.i64_const(picked)
     kind = rng.random()
     if kind < 0.25:  # a descriptor or a small count
-        return asm.i32_const(rng.randrange(-1, 5))
+        return asm.i32_const(rng.randrange(-1, 9))
     if kind < 0.55:
         return asm.i32_const(rng.choice(EDGES) + rng.randrange(-1, 2))
     if kind < 0.9:  # somewhere inside
@@ -65,10 +79,38 @@ def wild_memory(rng: random.Random) -> list[tuple[int, bytes]]:
     return pieces
 
 
-def module(rng: random.Random) -> bytes:
+def arguments(rng: random.Random, letters: str, texts: Sequence[tuple[int, int]]) -> bytes:
+    """One value a letter; two that follow each other are now and then a text and its length, and
+    the first is often a directory's number where those are."""
+    code, at = b"", 0
+    while at < len(letters):
+        if letters[at : at + 2] == "ii" and rng.random() < 0.4:
+            code += b"".join(map(asm.i32_const, rng.choice(texts)))
+            at += 2
+            continue
+        if at == 0 and len(letters) > 2 and rng.random() < 0.5:
+            code += asm.i32_const(rng.randrange(3, 6))
+        else:
+            code += value(rng, letters[at])
+        at += 1
+    return code
+
+
+def path_data(folder: str) -> list[tuple[int, bytes]]:
+    at, pieces = PATHS_AT, []
+    for path in PATHS:
+        path = path.replace(b"@", folder.encode())
+        pieces.append((at, path))
+        at += len(path) + 1
+    return pieces
+
+
+def module(rng: random.Random, folder: str) -> bytes:
     """Up to twenty calls of up to eight imports, some in the start function, some in a loop."""
     chosen = rng.sample(IMPORTS, rng.randrange(1, 9))
     rows = []
+    paths = path_data(folder)
+    texts = [(at, len(path)) for at, path in paths]
     pages = None if rng.random() < 0.05 else rng.choice((1, 1, 2, 3))
     for (host, name), (signature, _) in chosen:
         inside, _, result = signature.partition(" -> ")
@@ -79,7 +121,7 @@ def module(rng: random.Random) -> bytes:
         code = b""
         for _ in range(count):
             index = rng.randrange(len(rows))
-            code += b"".join(value(rng, letter) for letter in rows[index][2]) + asm.call(index)
+            code += arguments(rng, rows[index][2], texts) + asm.call(index)
             code += asm.DROP if rows[index][3] else b""
             if pages and rng.random() < 0.2:  # what a call wrote is looked at by the next
                 code += asm.i32_store(rng.randrange(2000), rng.getrandbits(32))
@@ -91,7 +133,8 @@ def module(rng: random.Random) -> bytes:
     elif rng.random() < 0.2:
         body += asm.UNREACHABLE
     room = (pages or 0) * PAGE
-    data = [(at, piece) for at, piece in wild_memory(rng) if at + len(piece) <= room]
+    data = [*wild_memory(rng), *paths]
+    data = [(at, piece) for at, piece in data if at + len(piece) <= room]
     return asm.module(
         rows, body, pages=pages, data=data,
         memory_name="memory" if rng.random() < 0.95 else "other",
@@ -99,9 +142,38 @@ def module(rng: random.Random) -> bytes:
     )  # fmt: skip
 
 
-def started(rng: random.Random, engine: Engine, node: Executor) -> Run:
+def furnish(folder: Path) -> list[Directory]:
+    """The granted folders, with a way out in one; and what must stay as it is, beside them."""
+    granted = folder / "a" / "b" / "c" / "granted"
+    for name in ("d/e", "f"):
+        (granted / name).mkdir(parents=True)
+    (granted / "file").write_bytes(b"content")
+    (granted / "link").symlink_to("file")
+    (granted / "out").symlink_to("..")
+    (granted / "loop").symlink_to("loop")
+    os.mkfifo(granted / "fifo")
+    for place in (folder, granted.parent):
+        (place / "secret").write_bytes(SECRET)
+    return [Directory(granted, "/", writable=True), Directory(folder / "a" / "b", "/readable")]
+
+
+def outside(folder: Path) -> list[tuple[str, int, bytes]]:
+    """All that is not granted for writing."""
+    granted = folder / "a" / "b" / "c" / "granted"
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if granted not in [path, *path.parents]:
+            content = path.read_bytes() if path.is_file() else b""
+            found.append((str(path), path.stat().st_ino, content))
+    return found
+
+
+def started(
+    rng: random.Random, engine: Engine, node: Executor, folder: Path, dirs: Sequence[Directory]
+) -> Run:
     return node.start(
-        engine.load(module(rng)),
+        engine.load(module(rng, str(folder))),
+        dirs=dirs[: rng.randrange(3)], descriptors_max=rng.choice((16, 1024)),
         args=["x" * rng.randrange(40) for _ in range(rng.randrange(5))],
         env={f"N{n}": "v" * rng.randrange(9) for n in range(rng.randrange(4))},
         stdin=b"".join(
@@ -119,6 +191,7 @@ def check(run: Run, seed: int) -> str:
     outcome = run.outcome
     assert outcome.cause in CAUSES, f"{outcome}: repeat with --runs 1 --seed {seed}"
     assert outcome.output_bytes == len(run.output), seed
+    assert SECRET not in run.output, seed
     for line in run.read_logs():
         assert 0 <= line.level <= 4
         assert len(line.message) <= 16384
@@ -129,13 +202,17 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
     """Ends by cause of `runs` guests, of which a few live at once."""
     engine, node = Engine(slots=64), Executor(workers=2, guests_max=32)
     causes: dict[str, int] = {}
+    temporary = tempfile.TemporaryDirectory()
+    folder = Path(temporary.name)
+    dirs = furnish(folder)
+    before, open_before = outside(folder), len(os.listdir("/proc/self/fd"))
     live: list[tuple[Run, int]] = []
     try:
         for number in range(seed, seed + runs):
             if verbose:
                 print(number, flush=True)
             rng = random.Random(number)
-            live.append((started(rng, engine, node), number))
+            live.append((started(rng, engine, node, folder, dirs), number))
             if rng.random() < 0.1:
                 live[rng.randrange(len(live))][0].cancel()
             if len(live) == 16 or number == seed + runs - 1:
@@ -146,6 +223,9 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
     finally:
         node.close()
     assert node.stats()["live"] == 0
+    assert outside(folder) == before, f"something outside changed: --runs {runs} --seed {seed}"
+    assert len(os.listdir("/proc/self/fd")) == open_before, "something stays open"
+    temporary.cleanup()
     return causes
 
 
