@@ -241,7 +241,7 @@ cdef int32_t _check_open(
 
 cdef int32_t _opened(
     file_t *dir, const char *path, int32_t lookup, int32_t open_flags, uint64_t rights,
-    uint64_t inheriting, int32_t fd_flags, file_t *file
+    int32_t fd_flags, file_t *file
 ) noexcept nogil:
     """Opens and fills `file`, whose kind is looked at once more: the name may mean another thing
     by now."""
@@ -261,7 +261,7 @@ cdef int32_t _opened(
     file.kind, file.writable, file.flags = <uint8_t>kind, dir.writable, <uint16_t>fd_flags
     file.rights = rights & dir.inheriting & (
         RIGHTS_REGULAR if kind == FILE_REGULAR else RIGHTS_DIRECTORY)
-    file.inheriting = inheriting & dir.inheriting
+    file.inheriting = dir.inheriting       # whatever was asked: Zig asks for less than it then uses
     return ESUCCESS
 
 
@@ -285,8 +285,8 @@ cdef int32_t _path_open(
     if error == ESUCCESS and needed & ~dir.rights:
         error = ENOTCAPABLE
     if error == ESUCCESS:
-        error = _opened(dir, path, values[1].i32, values[4].i32, rights,
-                        <uint64_t>values[6].i64, values[7].i32, &file)
+        error = _opened(
+            dir, path, values[1].i32, values[4].i32, rights, values[7].i32, &file)
     if error != ESUCCESS:
         return error
     error = file_add(guest.files, &file)
