@@ -93,8 +93,8 @@ class Executor:
         """Starts one fresh instance of `module`. With `inline` its first slice runs on this
         thread, with the GIL released. The last `log_lines_max` lines (up to 262,144) are kept
         for a reader; `timeout_ns` counts from now. WASI descriptors 3, 4, ... are `dirs`; the
-        guest may have `descriptors_max` (16 to 65,536) in all. Raises NodeBusy at `guests_max`, NodeClosed
-        after close."""
+        guest may have `descriptors_max` (16 to 65,536) in all. Raises NodeBusy at `guests_max`,
+        NodeClosed after close."""
 
     def run_many(
         self,

@@ -87,6 +87,7 @@ cdef int32_t file_own(file_t *file) noexcept nogil:
 
 
 cdef void _let_go(file_t *file) noexcept nogil:
+    """Of an open one; a free place has no descriptor, although its field says 0."""
     if file.fd >= 0 and (file.grant == NULL or file.fd != file.grant.fd):
         file_close(file.fd)
     grant_release(file.grant)
@@ -161,11 +162,15 @@ cdef int32_t file_add_grant(file_table_t *table, grant_t *grant) noexcept nogil:
     return file_add(table, &file)
 
 
-cdef void file_drop(file_table_t *table, file_t *file) noexcept nogil:
+cdef void _now_free(file_table_t *table, const file_t *file) noexcept nogil:
     cdef int32_t number = <int32_t>(file - table.files)
-    _let_go(file)
     if FIRST <= number < table.free_from:
         table.free_from = number
+
+
+cdef void file_drop(file_table_t *table, file_t *file) noexcept nogil:
+    _let_go(file)
+    _now_free(table, file)
 
 
 cdef void file_move(file_table_t *table, file_t *source, file_t *target) noexcept nogil:
@@ -173,8 +178,8 @@ cdef void file_move(file_table_t *table, file_t *source, file_t *target) noexcep
         return
     _let_go(target)
     target[0] = source[0]
-    memset(source, 0, sizeof(file_t))
-    file_drop(table, source)       # nothing is left to close: only the number becomes free
+    memset(source, 0, sizeof(file_t))      # moved, not closed: the host's descriptor goes on
+    _now_free(table, source)
 
 
 # ---- the Python face

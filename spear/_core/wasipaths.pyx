@@ -4,7 +4,7 @@ Rule: a path is copied out of the guest's memory before it is looked at, and res
 beneath the directory (hostfiles.h); none of this file's own reading of a path decides what may be
 reached. A call that acts on a name opens the parent and acts on the last component there. What
 leads out of the directory is EPERM, also an absolute path. Only regular files and directories are
-opened: a FIFO or a device is looked at first, by a descriptor that does not reach it, and is EACCES.
+opened: a FIFO or a device is looked at first, by a descriptor that does not reach it, and refused.
 Source: WASI snapshot preview 1 (witx).
 """
 

@@ -84,6 +84,8 @@ def arguments(rng: random.Random, letters: str, texts: Sequence[tuple[int, int]]
     the first is often a directory's number where those are."""
     code, at = b"", 0
     while at < len(letters):
+        if letters == "ii" and rng.random() < 0.5:  # two descriptors, as for fd_renumber
+            return b"".join(asm.i32_const(rng.randrange(6)) for _ in letters)
         if letters[at : at + 2] == "ii" and rng.random() < 0.4:
             code += b"".join(map(asm.i32_const, rng.choice(texts)))
             at += 2
@@ -168,6 +170,25 @@ def outside(folder: Path) -> list[tuple[str, int, bytes]]:
     return found
 
 
+def links() -> dict[str, str]:
+    """This process's descriptors, and what each is of."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the one by which they are listed
+            continue
+    return found
+
+
+def opened(folder: Path) -> int:
+    return sum(target.startswith(str(folder)) for target in links().values())
+
+
+def others(folder: Path) -> dict[str, str]:
+    return {name: to for name, to in links().items() if not to.startswith(str(folder))}
+
+
 def started(
     rng: random.Random, engine: Engine, node: Executor, folder: Path, dirs: Sequence[Directory]
 ) -> Run:
@@ -205,7 +226,7 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
     temporary = tempfile.TemporaryDirectory()
     folder = Path(temporary.name)
     dirs = furnish(folder)
-    before, open_before = outside(folder), len(os.listdir("/proc/self/fd"))
+    before, kept = outside(folder), others(folder)
     live: list[tuple[Run, int]] = []
     try:
         for number in range(seed, seed + runs):
@@ -224,7 +245,8 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
         node.close()
     assert node.stats()["live"] == 0
     assert outside(folder) == before, f"something outside changed: --runs {runs} --seed {seed}"
-    assert len(os.listdir("/proc/self/fd")) == open_before, "something stays open"
+    assert opened(folder) == len(dirs), f"something stays open: --runs {runs} --seed {seed}"
+    assert others(folder).items() >= kept.items(), f"closed: --runs {runs} --seed {seed}"
     temporary.cleanup()
     return causes
 

@@ -173,9 +173,7 @@ def test_whatever_the_end_all_is_closed(node: Executor, tmp_path: Path, how: str
     assert opened_beneath(tmp_path) == 1
     end, cause, act = ENDS[how]
     timeout_ns = 400 * MS if cause == "deadline" else 60_000 * MS
-    run = node.start(
-        assembled(greedy(end)), dirs=[directory], timeout_ns=timeout_ns, inline=inline
-    )
+    run = node.start(assembled(greedy(end)), dirs=[directory], timeout_ns=timeout_ns, inline=inline)
     while not run.read_logs() and not run.done:
         run.wait(60, events=True)
     if cause not in ("exit", "trap", "deadline"):
@@ -274,6 +272,35 @@ with tempfile.TemporaryDirectory() as folder, executor() as node:
 """
     done = python(probe)
     assert (done.returncode, done.stdout) == (0, "[42, 21] [0, 0, 41]\n" * 3), done.stderr
+
+
+def test_moving_and_closing_touch_no_descriptor_of_the_process():
+    """Number 0 above all, which is what an empty place in a table looks like."""
+    probe = """
+import os, tempfile
+from guest_runs import executor
+from spear._core.filetable import Directory
+from wasi_script import CREATE, Script, play
+with tempfile.TemporaryDirectory() as folder, executor() as node:
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    script = Script()
+    one, two = script.open(3, "a", CREATE), script.open(3, "b", CREATE)
+    for source, target in ((0, 2), (one, two), (3, two), (two, 2)):
+        script.call("fd_renumber", source, target)
+    script.call("fd_close", 2)
+    script.call("fd_close", 0)
+    directory = Directory(folder, writable=True)
+    before = {name: os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")
+              if os.path.exists(f"/proc/self/fd/{name}")}
+    for _ in range(50):
+        answers = play(node, script, directory)
+    after = {name: os.readlink(f"/proc/self/fd/{name}") for name in before}
+    print(answers, before == after, os.fstat(0).st_rdev == os.fstat(null).st_rdev)
+"""
+    done = python(probe)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{[0] * 7 + [8]} True True\n"
 
 
 @pytest.mark.parametrize("errno", [1, 38], ids=["EPERM", "ENOSYS"])

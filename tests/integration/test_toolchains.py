@@ -48,9 +48,7 @@ def output(node: Executor, language: str, *args: str, code: int = 0, **more: Any
 @pytest.mark.parametrize("inline", [False, True], ids=["worker", "inline"])
 @pytest.mark.parametrize("what", WHAT)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_toolchain_s_guest_gives_exactly(
-    node: Executor, language: str, what: str, inline: bool
-):
+def test_a_toolchain_s_guest_gives_exactly(node: Executor, language: str, what: str, inline: bool):
     args, more, expected, code = WHAT[what]
     found = output(node, language, what, *args, code=code, inline=inline, **more)
     assert found == expected.format(language=LANGUAGES[language])
@@ -68,7 +66,10 @@ def folders(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("language", WITH_FILES)
 def test_a_toolchain_s_guest_uses_files(node: Executor, folders: Path, language: str):
-    dirs = [Directory(folders / "data", "/data", writable=True), Directory(folders / "read", "/read")]
+    dirs = [
+        Directory(folders / "data", "/data", writable=True),
+        Directory(folders / "read", "/read"),
+    ]
     found = output(node, language, "files", dirs=dirs)
     assert found == LISTED[language] + "for reading only\n"
     left = sorted(path.name for path in (folders / "data" / "made").iterdir())

@@ -11,9 +11,31 @@ from typing import Any
 import pytest
 from guest_runs import MS, assembled, ended, executor, guest
 from wasi_script import (
-    ALL, APPEND, BADF, CREATE, DIRECTORY, EXCLUSIVE, FAULT, FBIG, INVAL, ISDIR, MFILE,
-    NAMETOOLONG, NOTCAPABLE, NOTDIR, NOTSUP, READ, READING, ROFS, SCRATCH, SPIPE, SUCCESS,
-    WRITE, Script, entries, play, tree,
+    ALL,
+    APPEND,
+    BADF,
+    CREATE,
+    DIRECTORY,
+    EXCLUSIVE,
+    FAULT,
+    FBIG,
+    INVAL,
+    ISDIR,
+    MFILE,
+    NAMETOOLONG,
+    NOTCAPABLE,
+    NOTDIR,
+    NOTSUP,
+    READ,
+    ROFS,
+    SCRATCH,
+    SPIPE,
+    SUCCESS,
+    WRITE,
+    Script,
+    entries,
+    play,
+    tree,
 )  # fmt: skip
 
 from spear._core.executor import Executor
@@ -211,9 +233,7 @@ def test_appending_writes_at_the_end_wherever_the_offset_is(
 
 
 @pytest.mark.parametrize("flags", [2, 8, 16, 31])
-def test_synchronous_files_are_opened_and_stay_so(
-    node: Executor, granted: Directory, flags: int
-):
+def test_synchronous_files_are_opened_and_stay_so(node: Executor, granted: Directory, flags: int):
     script = Script()
     file = script.open(3, "f", CREATE, ALL, flags)
     script.write(file, b"x")
@@ -521,7 +541,7 @@ def test_entries_are_listed_once_each_whatever_the_buffer(
     (tmp_path / "link").symlink_to("d")
     os.mkfifo(tmp_path / "fifo")
     found = listed(node, readable, size)
-    expected = {name: REGULAR_TYPE for name in names}
+    expected = dict.fromkeys(names, REGULAR_TYPE)
     expected |= {".": 3, "..": 3, "d": 3, "link": 7, "fifo": 0}
     assert dict(found) == expected
     assert len(found) == len(expected)
@@ -581,9 +601,7 @@ def test_what_lies_above_has_no_number(node: Executor, readable: Directory):
     assert inodes["."] == os.stat(readable.host).st_ino
 
 
-def test_entries_while_the_directory_changes(
-    node: Executor, granted: Directory, tmp_path: Path
-):
+def test_entries_while_the_directory_changes(node: Executor, granted: Directory, tmp_path: Path):
     """What was there all the time is found once; what came or went is found or not."""
     kept = {f"kept-{number}" for number in range(200)}
     tree(tmp_path, kept)
@@ -623,4 +641,3 @@ def test_files_are_ready_at_once(node: Executor, readable: Directory, tmp_path: 
     assert play(node, script, readable, timeout_ns=20_000 * MS) == [0, 0, 0]
     found = [struct.unpack_from("<QHB5xQ", events.bytes, 32 * n) for n in range(count.number)]
     assert found == [(0, 0, 1, 1200), (1, 0, 2, 0), (2, 0, 1, 0), (3, BADF, 1, 0)]
-

@@ -17,9 +17,35 @@ from pathlib import Path
 import pytest
 from guest_runs import executor
 from wasi_script import (
-    ACCES, ALL, BADF, CREATE, DIRECTORY, EXCLUSIVE, EXIST, FAULT, FOLLOW, ILSEQ, INVAL, ISDIR,
-    LOOP, NAMETOOLONG, NOENT, NOTCAPABLE, NOTDIR, NOTEMPTY, PERM, READING, ROFS, SCRATCH,
-    SIGNATURES, SUCCESS, TRUNCATE, WRITE, Script, play, tree,
+    ACCES,
+    ALL,
+    BADF,
+    CREATE,
+    DIRECTORY,
+    EXCLUSIVE,
+    EXIST,
+    FAULT,
+    FOLLOW,
+    ILSEQ,
+    INVAL,
+    ISDIR,
+    LOOP,
+    NAMETOOLONG,
+    NOENT,
+    NOTCAPABLE,
+    NOTDIR,
+    NOTEMPTY,
+    PERM,
+    READING,
+    ROFS,
+    SCRATCH,
+    SIGNATURES,
+    SUCCESS,
+    TRUNCATE,
+    WRITE,
+    Script,
+    play,
+    tree,
 )  # fmt: skip
 
 from spear._core.executor import Executor
@@ -130,9 +156,7 @@ def test_what_opening_says(
     assert play(node, script, granted) == [answer, INVAL]
 
 
-def test_a_file_is_truncated_and_created_as_asked(
-    node: Executor, granted: Directory, inside: Path
-):
+def test_a_file_is_truncated_and_created_as_asked(node: Executor, granted: Directory, inside: Path):
     script = Script()
     script.open(3, "file", TRUNCATE, READING)
     script.open(3, "new", CREATE, WRITE)
@@ -503,7 +527,8 @@ def test_a_device_in_its_own_folder_is_not_opened(node: Executor):
     ("path", "answer"),
     [
         (b"a\0b", INVAL), (b"\0", INVAL), (b"file\0", INVAL),
-        (b"x" * 4096, NAMETOOLONG), (b"a/" * 2047 + b"aa", NAMETOOLONG), (b"x" * 60_000, NAMETOOLONG),
+        (b"x" * 4096, NAMETOOLONG), (b"a/" * 2047 + b"aa", NAMETOOLONG),
+        (b"x" * 60_000, NAMETOOLONG),
         (b"\xff", ILSEQ), (b"a\x80", ILSEQ), (b"\xc3", ILSEQ), (b"\xc0\xaf", ILSEQ),
         (b"\xe0\x80\xaf", ILSEQ), (b"\xed\xa0\x80", ILSEQ), (b"\xf4\x90\x80\x80", ILSEQ),
         (b"\xf8\x88\x80\x80\x80", ILSEQ), (b"\xf0\x9f\x98", ILSEQ), (b"\xf0\x80\x80\xaf", ILSEQ),
@@ -521,7 +546,8 @@ def test_what_is_no_path_is_refused_by_every_call(
 def test_the_longest_names_and_all_characters_are_names(
     node: Executor, granted: Directory, inside: Path
 ):
-    names = ["x" * 255, "ü߿ࠀ\ud7ff\ue000\uffff\U00010000\U0010ffff", "a b\n\t'\"\\", "\x01\x7f", "-rf"]
+    edges = "\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"  # of each length in UTF-8
+    names = ["x" * 255, edges, "a b\n\t'\"\\", "\x01\x7f", "-rf"]
     script = Script()
     for name in names:
         script.open(3, name, CREATE | EXCLUSIVE, ALL)
@@ -539,9 +565,7 @@ def _pointers(name: str) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("name", sorted(n for n in SIGNATURES if n.startswith(("path_", "fd_"))))
-def test_wild_pointers_are_answered(
-    node: Executor, granted: Directory, inside: Path, name: str
-):
+def test_wild_pointers_are_answered(node: Executor, granted: Directory, inside: Path, name: str):
     """One value after another, all else right: never a crash, never a write outside."""
     letters = SIGNATURES[name]
     usual = {"i": 4, "I": 1}
