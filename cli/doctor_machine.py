@@ -24,7 +24,7 @@ def machine_findings(config_path: str | None = None) -> list[Finding]:
     """All probes, in the order in which they matter."""
     found = [_python(), _system(), _engine(), _executor(), _cores()]
     config, refused = load_config(config_path)
-    found += [_maps(config), _pagemap()]
+    found += [_maps(config), _pagemap(), _directories()]
     return [*found, *(refused or [_configuration(config_path)]), _cache(config)]
 
 
@@ -125,6 +125,19 @@ def _pagemap_scan() -> bool:
     except OSError:
         return False
     return True
+
+
+def _directories() -> Finding:
+    """Whether the kernel can keep a guest beneath a directory it is granted."""
+    try:
+        from spear._core.filetable import refusal
+    except ImportError as error:
+        return Finding("directories", "missing", str(error), "build the native modules: make demo")
+    why = refusal()
+    if not why:
+        return Finding("directories", "ok", "guests can be granted some (openat2)")
+    return Finding("directories", "note", f"none can be granted, all else works: {why}",
+                   "Linux 5.8 or later; in a container, a filter that allows openat2")  # fmt: skip
 
 
 def _configuration(config_path: str | None) -> Finding:

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spear._core.filetable import Directory
     from spear.cli.arguments import Parsed
     from spear.cli.recording import Recording
     from spear.config import Config
@@ -32,6 +33,8 @@ OPTIONS = (
     Option("--input", "FILE|-", "The guest's stdin; - is ours, which is also the default unless "
            "it is a terminal."),
     Option("--env", "NAME=VALUE", "A variable of the guest's environment.", repeated=True),
+    Option("--dir", "HOST[:GUEST][:ro|rw]", "A directory the guest may use, read-only unless :rw "
+           "is said; GUEST is its name there.", repeated=True),
     Option("--timeout", "DURATION", "Wall time, such as 250ms, 5s, 2m (default 60s)."),
     Option("--memory", "SIZE", "Limit of the guest's memory, such as 16MiB (default 64MiB)."),
     Option("--fuel", "N", "Limit of the work itself, in units of about one instruction."),
@@ -48,7 +51,6 @@ OPTIONS = (
 )  # fmt: skip
 UNSERVED = {
     "--set": "tasks have no config here (no MCP, no models); settings are in --config FILE",
-    "--dir": "guests see no files; --input FILE is the guest's stdin",
 }
 _READ_BYTES = 1 << 16
 _LOG_LINES_MAX = 1 << 18  # a burst of this length is shown in full
@@ -178,6 +180,7 @@ def _options(parsed: Parsed, path: str, config: Config) -> RunOptions:
         "timeout": config.timeout_ns / 1e9,
         "log_lines_max": _LOG_LINES_MAX,
         "log_stdout": _as_json(parsed),
+        "dirs": _directories(parsed.values.get("dir", [])),
     }
     fuel = parsed.last("fuel")
     if fuel is not None:
@@ -193,6 +196,31 @@ def _environment(pairs: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--env takes NAME=VALUE, not {pair!r}")
         env[name] = value
     return env
+
+
+def _directories(grants: Sequence[str]) -> list[Directory]:
+    """Opened here: a path that is replaced later is not what was granted."""
+    if not grants:
+        return []
+    from spear._core.filetable import Directory
+
+    found = []
+    for grant in grants:
+        host, guest, mode = _grant(grant)
+        found.append(Directory(host, guest, writable=mode == "rw"))
+    return found
+
+
+def _grant(text: str) -> tuple[str, str, str]:
+    """Host path, the guest's name for it ("": the same), mode. A last part that is a mode is
+    one: a guest's name `rw` is written HOST:rw:rw."""
+    parts = text.split(":")
+    mode = parts.pop() if len(parts) > 1 and parts[-1] in ("ro", "rw") else "ro"
+    if len(parts) == 3:
+        raise UsageError(f"--dir {text}: the mode is ro or rw, not {parts[2]!r}")
+    if len(parts) > 3 or not all(parts):
+        raise UsageError(f"--dir takes HOST, HOST:GUEST or HOST:GUEST:ro|rw, not {text!r}")
+    return parts[0], parts[1] if len(parts) > 1 else "", mode
 
 
 def _input(source: str | None, config: Config) -> bytes:

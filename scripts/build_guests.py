@@ -1,7 +1,9 @@
 """Rebuilds the committed guests (examples and test guests) from their sources.
 
-Rule: the same sources and the same compiler give the same bytes, wherever they are built. C goes
-through zig's compiler (package ziglang), WAT through wasmtime's text parser (package wasmtime).
+Rule: the same sources and the same compiler give the same bytes, wherever they are built. C
+and Zig go through zig's compiler (package ziglang), WAT through wasmtime's text parser (package
+wasmtime), Rust through a rustc with the target wasm32-wasi, AssemblyScript through node. The last
+two are needed by few guests: where one is missing that is said, and its guests stay as they are.
 Then every custom section but `name` is dropped, so traps keep their function names and no path or
 debug data stays, and a section `source` with the source's sha256 is added, by which a test without
 a compiler sees a guest that is older than its source.
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,12 +30,32 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("examples/*/*.c", "tests/guests/*/*.c", "tests/guests/*/*.wat")
+SOURCES = (
+    "examples/*/*.c", "tests/guests/*/*.c", "tests/guests/*/*.wat", "tests/guests/*/*.zig",
+    "tests/guests/*/*.rs", "tests/guests/*/*.ts",
+)  # fmt: skip
 COMPILER = "0.17.0"  # the ziglang whose output is committed
 FLAGS = (
     "-target", "wasm32-wasi", "-O2", "-Wall", "-Wextra", "-Werror",
     "-I", "sdk/c", "-Wl,-z,stack-size=65536",
 )  # fmt: skip
+ZIG_FLAGS = ("-target", "wasm32-wasi", "-OReleaseSmall", "-fstrip", "--stack", "65536")
+RUST_TARGET = "wasm32-wasi"
+RUST_FLAGS = (
+    "--target", RUST_TARGET, "-C", "linker=wasm-ld-14", "-C", "linker-flavor=wasm-ld",
+    "-C", "opt-level=z", "-C", "lto=fat", "-C", "panic=abort", "-C", "codegen-units=1",
+    "-C", "strip=symbols", "-C", "link-arg=-zstack-size=65536",
+)  # fmt: skip
+RUST_MISSING = (
+    f"no rustc with the target {RUST_TARGET}: apt install rustc libstd-rust-dev-wasm32 lld-14"
+)
+ASSEMBLYSCRIPT = Path("build/assemblyscript")
+SHIM = "node_modules/@assemblyscript/wasi-shim/asconfig.json"
+ASSEMBLYSCRIPT_FLAGS = ("--config", SHIM, "-Oz", "--noAssert", "--runtime", "stub")
+ASSEMBLYSCRIPT_MISSING = (
+    "no AssemblyScript: apt install nodejs npm, then npm install --prefix "
+    f"{ASSEMBLYSCRIPT} assemblyscript@0.28.20 @assemblyscript/wasi-shim@0.1.0"
+)
 RECIPE = re.compile(r"// build(?: (\w+))?:(.*)")
 PREAMBLE_BYTES = 8
 KEPT_SECTION = b"name"
@@ -124,17 +147,52 @@ def _finished(wasm: bytes, source: Path) -> bytes:
     return b"".join(parts)
 
 
-def _compile_c(guest: Guest, folder: Path) -> bytes:
+class Missing(Exception):
+    """A toolchain is not there; the sentence says how to get it."""
+
+
+def _run(source: Path, command: list[str], *, cwd: Path = ROOT) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{source}: the compiler failed\n{done.stdout}{done.stderr}")
+
+
+def _compile(guest: Guest, folder: Path) -> bytes:
     """Runs the compiler from the root, so that no path of this machine is seen by it."""
     out = folder / guest.target.name
     source = guest.source.relative_to(ROOT)
-    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *guest.flags]
-    done = subprocess.run(
-        [*command, "-o", str(out), str(source)], cwd=ROOT, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"{source}: the compiler failed\n{done.stderr}")
+    zig = [sys.executable, "-m", "ziglang"]
+    if source.suffix == ".c":
+        _run(source, [*zig, "cc", *FLAGS, *guest.flags, "-o", str(out), str(source)])
+    elif source.suffix == ".zig":
+        _run(source, [*zig, "build-exe", *ZIG_FLAGS, f"-femit-bin={out}", str(source)])
+    elif source.suffix == ".rs":
+        _run(source, [_rustc(), *RUST_FLAGS, "-o", str(out), str(source)])
+    else:
+        _compile_assemblyscript(source, out)
     return out.read_bytes()
+
+
+def _rustc() -> str:
+    """The system's before another: the target is a package of the system."""
+    for rustc in ("/usr/bin/rustc", shutil.which("rustc")):
+        if rustc is None or not Path(rustc).exists():
+            continue
+        asked = [rustc, "--print", "target-libdir", "--target", RUST_TARGET]
+        found = subprocess.run(asked, capture_output=True, text=True)
+        if found.returncode == 0 and Path(found.stdout.strip()).exists():
+            return rustc
+    raise Missing(RUST_MISSING)
+
+
+def _compile_assemblyscript(source: Path, out: Path) -> None:
+    tool = ROOT / ASSEMBLYSCRIPT
+    node = shutil.which("node")
+    if node is None or not (tool / SHIM).exists():
+        raise Missing(ASSEMBLYSCRIPT_MISSING)
+    compiler = "node_modules/assemblyscript/bin/asc.js"
+    command = [node, compiler, str(ROOT / source), *ASSEMBLYSCRIPT_FLAGS, "--outFile", str(out)]
+    _run(source, command, cwd=tool)
 
 
 def _compile_wat(guest: Guest) -> bytes:
@@ -152,7 +210,15 @@ def build(guest: Guest) -> bytes:
     if guest.source.suffix == ".wat":
         return _finished(_compile_wat(guest), guest.source)
     with tempfile.TemporaryDirectory() as folder:
-        return _finished(_compile_c(guest, Path(folder)), guest.source)
+        return _finished(_compile(guest, Path(folder)), guest.source)
+
+
+def build_or_skip(guest: Guest) -> bytes | str:
+    """The bytes of one guest, or why it is not built."""
+    try:
+        return build(guest)
+    except Missing as missing:
+        return str(missing)
 
 
 def _check_tools() -> None:
@@ -196,9 +262,12 @@ def main() -> int:
         parser.error(f"no such guest: {', '.join(sorted(unknown))}")
     wanted = [g for g in known if not options.only or g.target.stem in options.only]
     with ThreadPoolExecutor() as pool:
-        built = list(pool.map(build, wanted))
+        built = list(pool.map(build_or_skip, wanted))
     differing = 0
     for guest, wasm in zip(wanted, built, strict=True):
+        if isinstance(wasm, str):
+            print(f"skipped          {guest.target.relative_to(ROOT)}: {wasm}")
+            continue
         state = _store(guest, wasm, check=options.check)
         differing += state != "same"
         print(f"{state:8} {len(wasm):7}  {guest.target.relative_to(ROOT)}")

@@ -5,6 +5,7 @@ The rule: importing the package imports nothing else; a public name is imported 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from spear._core.filetable import Directory as Directory
     from spear._core.framing import FrameDecoder as FrameDecoder
     from spear._core.framing import encode as encode
     from spear._core.framing import encode_many as encode_many
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "spear._core.filetable": ("Directory",),
     "spear._core.framing": ("FrameDecoder", "encode", "encode_many"),
     "spear._core.objstore": ("DELETE", "ObjectStore"),
     "spear._core.queues": ("DueQueue", "RunQueue"),

@@ -148,6 +148,8 @@ SETTINGS = (
             "SPEARLET_LIMITS_OUTPUT", "output of an execution; a guest that writes more is ended"),
     Setting("limits.log", "log_bytes_max", "size", "10MiB", ("0", "1GiB"),
             "SPEARLET_LIMITS_LOG", "log of an execution; the rest is cut off with a mark"),
+    Setting("limits.descriptors", "descriptors_max", "count", "1024", ("16", "65536"),
+            "SPEARLET_LIMITS_DESCRIPTORS", "files and other things a guest has open at once"),
     Setting("limits.module", "module_bytes_max", "size", "256MiB", ("8", "1GiB"),
             "SPEARLET_LIMITS_MODULE", "size of a wasm module"),
     Setting("compile.timeout", "compile_ns_max", "duration", "30s", ("10ms", "1h"),
@@ -224,6 +226,7 @@ class Config:
     input_bytes_max: int
     output_bytes_max: int
     log_bytes_max: int
+    descriptors_max: int
     module_bytes_max: int
     compile_ns_max: int
     compile_bytes_max: int

@@ -12,6 +12,7 @@ from libc.string cimport memcpy
 from spear._core cimport engineapi
 from spear._core.engine cimport TABLES_MAX
 from spear._core.engineapi cimport *
+from spear._core.filetable cimport file_table_free
 from spear._core.guest cimport *
 from spear._core.sync cimport *
 from spear._core.world cimport SLICE_FUEL
@@ -244,4 +245,6 @@ cdef void execution_end(guest_t *guest) noexcept nogil:
         _give_back(guest, guest.cause == CAUSE_EXIT and not guest.exited)
     elif not guest.keeps or guest.cause != CAUSE_EXIT or guest.exited:
         execution_free(guest)
+    file_table_free(guest.files)
+    guest.files = NULL
     guest_flush_lines(guest)

@@ -5,6 +5,7 @@ from typing import final
 
 from spear._core.batches import Batch
 from spear._core.engine import Module
+from spear._core.filetable import Directory
 from spear._core.instance import Instance
 from spear._core.objstore import ObjectStore
 from spear._core.run import ExecutorOwner, Run
@@ -46,6 +47,8 @@ class Executor(ExecutorOwner):
         log_stdout: bool = True,
         fuel: int | None = None,
         priority: int = 128,
+        dirs: Sequence[Directory] = (),
+        descriptors_max: int = 1024,
         inline: bool = False,
         objects: ObjectStore | None = None,
         task: str = "",
@@ -55,9 +58,11 @@ class Executor(ExecutorOwner):
         after `_initialize` where there is one; what it gave is the Run's `value`. `fuel` limits
         what a metered module may use; `priority` is 0 (first) to 255. With `inline` its first
         slice runs on this thread, with the GIL released. The last `log_lines_max` lines (up to
-        262,144) are kept for a reader; `timeout_ns` counts from now. With `objects` the guest's
-        object calls reach that store as `task`, and those of the tasks in `object_grants`;
-        without, they answer -ENOSYS. Raises NodeBusy at `guests_max`, NodeClosed after close."""
+        262,144) are kept for a reader; `timeout_ns` counts from now. WASI descriptors 3, 4, ... are
+        `dirs`; the guest may have `descriptors_max` (16 to 65,536) in all. With `objects` the
+        guest's object calls reach that store as `task`, and those of the tasks in
+        `object_grants`; without, they answer -ENOSYS. Raises NodeBusy at `guests_max`, NodeClosed
+        after close."""
 
     def run_many(
         self,

@@ -12,6 +12,7 @@ from spear._core cimport engineapi
 from spear._core.batches cimport Batch, batch_doom, new_batch
 from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
+from spear._core.filetable cimport DESCRIPTORS_MAX, file_table_of
 from spear._core.filling cimport *
 from spear._core.guest cimport *
 from spear._core.outcome cimport cause_name
@@ -102,12 +103,14 @@ cdef class Executor(ExecutorOwner):
     def start(self, Module module not None, *, str entry="_start", tuple call_args=(), args=(),
               env=None, bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
               output_bytes_max=16 << 20, log_bytes_max=10 << 20, log_lines_max=LOG_LINES,
-              bint log_stdout=True, fuel=None, priority=PRIORITY_NORMAL, bint inline=False,
-              objects=None, task="", object_grants=()):
+              bint log_stdout=True, fuel=None, priority=PRIORITY_NORMAL, dirs=(),
+              descriptors_max=DESCRIPTORS_MAX, bint inline=False, objects=None, task="",
+              object_grants=()):
         """Starts one fresh instance of `module`; see executor.pyi."""
         check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
         check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
         check_range("priority", priority, 0, 255)
+        check_range("descriptors_max", descriptors_max, 16, 65536)
         cdef Signature signature = _entry_signature(module, entry, call_args)
         check_memory(module, memory_bytes_max)
         self.adopt(module)
@@ -119,6 +122,8 @@ cdef class Executor(ExecutorOwner):
             kept += fill_objects(guest, objects, task, object_grants)
             fill_limits(guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
             fill_fuel(guest, module, fuel)
+            guest.descriptors_max = descriptors_max
+            guest.files = file_table_of(dirs, descriptors_max)
             if signature is not None:
                 fill_values(guest, signature, call_args)
         except BaseException:

@@ -8,6 +8,7 @@ RUNNING; the rest are atomic, or guarded by `lock` as stated.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 
 from spear._core.engineapi cimport *
+from spear._core.filetable cimport file_table_t
 from spear._core.hub cimport hub_t
 from spear._core.sync cimport pthread_mutex_t
 from spear._core.world cimport world_t
@@ -169,12 +170,15 @@ cdef struct guest_t:
     const char *stdin_data
     size_t stdin_size
     size_t stdin_at
-    uint8_t closed             # bit n: WASI descriptor n was closed by the guest
     uint64_t warned            # bit n: a warning was given for unserved import n
 
     # objects: owner
     const void *objects        # lease_t (objlease), kept by the run; NULL: no store
     bint durable_warned
+
+    # WASI descriptors: owner
+    file_table_t *files        # NULL: the three streams, as they began
+    int32_t descriptors_max    # of WASI's, and as many of SPEAR's
 
     # output and log: under lock
     pthread_mutex_t lock

@@ -9,6 +9,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy, strlen
 
 from spear._core cimport engineapi
+from spear._core.filetable cimport DESCRIPTORS_MAX, file_table_free
 from spear._core.hub cimport hub_push, hub_release, hub_retain
 from spear._core.sync cimport *
 from spear._core.world cimport *
@@ -27,6 +28,7 @@ cdef guest_t *guest_new() noexcept nogil:
     guest.trap_code = -1
     guest.exit_code = -1
     guest.priority = 128
+    guest.descriptors_max = DESCRIPTORS_MAX
     return guest
 
 
@@ -71,6 +73,7 @@ cdef void guest_release(guest_t *guest) noexcept nogil:
     free(guest.frames)
     free(guest.values)
     free(guest.message)
+    file_table_free(guest.files)   # of one that never ran
     if guest.warm != NULL:
         guest_release(guest.warm)
     pthread_mutex_destroy(&guest.lock)

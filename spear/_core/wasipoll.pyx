@@ -12,6 +12,8 @@ from spear._core.engineapi cimport *
 from spear._core.guest cimport *
 from spear._core.sync cimport *
 from spear._core.wasibits cimport *
+from spear._core.wasifiles cimport wasi_file_ready
+from spear._core.wasinumbers cimport *
 
 wasmtime_bind(engineapi.functions())
 
@@ -86,10 +88,8 @@ cdef int32_t _event_of(
             return 0
     elif kind > EVENT_WRITE:
         error = EINVAL
-    elif not wasi_open(guest, fd) or (fd == 0) != (kind == EVENT_READ):
-        error = EBADF
-    elif kind == EVENT_READ:
-        left = guest.stdin_size - guest.stdin_at
+    else:
+        error = <uint16_t>wasi_file_ready(guest, fd, kind == EVENT_READ, &left)
     memset(event, 0, EVENT_BYTES)
     memcpy(event, subscription, 8)
     memcpy(event + 8, &error, 2)

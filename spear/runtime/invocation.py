@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from spear._core.filetable import Directory
+
 
 class Invocation:
     """One run of a program. `args` begins with the program's own name; sizes are in bytes.
@@ -13,11 +15,13 @@ class Invocation:
     `log_lines_max` lines are kept for a reader, the newest. With `log_stdout` each line of stdout
     is a log line too; with `inline` the first slice runs on the calling thread. `fuel` limits the
     work of a metered program (None: no limit); `priority` is 0 (first) to 255. `task` is whose
-    objects the program may use, beside those of the tasks in `object_grants`.
+    objects the program may use, beside those of the tasks in `object_grants`; `dirs` are the only
+    part of the host that it can reach, `descriptors_max` bounds what it may have open.
     """
 
     __slots__ = (
-        "args", "entry", "env", "fuel", "inline", "log_bytes_max", "log_lines_max", "log_stdout",
+        "args", "descriptors_max", "dirs", "entry", "env", "fuel", "inline", "log_bytes_max",
+        "log_lines_max", "log_stdout",
         "memory_bytes_max", "object_grants", "output_bytes_max", "priority", "stdin", "task",
         "timeout_ns",
     )  # fmt: skip
@@ -35,6 +39,8 @@ class Invocation:
         stdin: bytes = b"",
         log_lines_max: int = 2048,
         log_stdout: bool = True,
+        dirs: Sequence[Directory] = (),
+        descriptors_max: int = 1024,
         fuel: int | None = None,
         priority: int = 128,
         inline: bool = False,
@@ -44,6 +50,7 @@ class Invocation:
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max
         self.log_lines_max = log_lines_max
+        self.dirs, self.descriptors_max = dirs, descriptors_max
         self.fuel, self.priority = fuel, priority
         self.task, self.object_grants = task, object_grants
         self.entry, self.args, self.env = entry, args, env or {}

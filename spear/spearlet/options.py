@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from spear._core.filetable import Directory
     from spear.config import Config
 
     class RunOptions(TypedDict, total=False):
@@ -42,13 +43,14 @@ if TYPE_CHECKING:
         log_lines_max: int | str  # kept for a late reader, the newest; 2048, up to 262144
         log_stdout: bool  # each line of stdout is a log line too; see Progress
         entry: str  # the exported function, else `_start`
+        dirs: Sequence[Directory]  # that it may use, under the names they have for guests
         object_grants: Sequence[str]  # tasks whose objects it may use, beside those of /<name>/
         priority: str  # urgent, high, normal or low
 
 
 _KNOWN = frozenset((
     "name", "args", "env", "input", "timeout", "memory", "output", "log", "fuel", "log_lines_max",
-    "log_stdout", "entry", "priority", "object_grants",
+    "log_stdout", "entry", "priority", "object_grants", "dirs",
 ))  # fmt: skip
 _LOG_LINES_DEFAULT, _LOG_LINES_MAX = 2048, 262_144
 _FUEL_MAX = 1 << 62
@@ -80,6 +82,8 @@ def invocation_of(
         log_bytes_max=config.number("limits.log", options.get("log")),
         log_lines_max=_log_lines(options.get("log_lines_max")),
         log_stdout=bool(options.get("log_stdout", True)),
+        dirs=tuple(options.get("dirs", ())),
+        descriptors_max=config.descriptors_max,
         fuel=_fuel(options.get("fuel")),
         priority=_priority(options.get("priority", "normal")),
         inline=inline,

@@ -3,16 +3,20 @@
     python tests/fuzz/fuzz_hostcalls.py --runs 10000 --seed 1
 
 Rule: a guest depends on its seed alone (and finds the objects that others left), and a failing run
-prints it. A crash of the process says
-no more than that: `--verbose` prints each seed before it runs.
+prints it. A crash of the process says no more than that: `--verbose` prints each seed before it
+runs. Guests are granted two folders deep in a temporary one, and every way out that they are given
+ends within that one too, so that a guard that does not hold costs nothing but a failed run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import struct
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +26,7 @@ import wasm_asm as asm  # noqa: E402
 
 from spear._core.engine import Engine, host_imports  # noqa: E402
 from spear._core.executor import Executor  # noqa: E402
+from spear._core.filetable import Directory  # noqa: E402
 from spear._core.objstore import ObjectStore  # noqa: E402
 from spear._core.run import Run  # noqa: E402
 
@@ -34,7 +39,15 @@ EDGES = (
 )  # fmt: skip
 WIDE_EDGES = (0, 1, 10**6, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 NAMES = (b"a", b"b", b"shared/a", b"/fuzz/a", b"/other/a", b"/else/a", b"\xff", b"x" * 300)
-NAMES_AT, NAME_ROOM = 40_000, 320  # of a guest with names; a slot each, the rest of it zeros
+NAMES_AT, NAME_ROOM = 45_000, 320  # of a guest with names; a slot each, the rest of it zeros
+# Texts at known places, and arguments that point at them; `@` is the temporary folder's path.
+PATHS = (
+    b"file", b"d", b"d/e", b"d/../file", b"new", b"link", b"out", b"loop", b"..", b"../..", b".",
+    b"../secret", b"out/secret", b"d/../../secret", b"@/secret", b"@", b"fifo", b"d/", b"file/",
+    b"a\0b", b"\xff", b"x" * 300,
+)  # fmt: skip
+PATHS_AT = 40_000
+SECRET = b"nobody may read this"
 CAUSES = {"exit", "trap", "deadline", "cancelled", "output_limit"}
 
 
@@ -44,7 +57,7 @@ def value(rng: random.Random, letter: str) -> bytes:
         return asm.i64_const(picked)
     kind = rng.random()
     if kind < 0.25:  # a descriptor or a small count
-        return asm.i32_const(rng.randrange(-1, 5))
+        return asm.i32_const(rng.randrange(-1, 9))
     if kind < 0.55:
         return asm.i32_const(rng.choice(EDGES) + rng.randrange(-1, 2))
     if kind < 0.9:  # somewhere inside
@@ -86,10 +99,40 @@ def wild_memory(rng: random.Random) -> list[tuple[int, bytes]]:
     return pieces
 
 
-def module(rng: random.Random) -> bytes:
+def arguments(rng: random.Random, letters: str, texts: Sequence[tuple[int, int]]) -> bytes:
+    """One value a letter; two that follow each other are now and then a text and its length, and
+    the first is often a directory's number where those are."""
+    code, at = b"", 0
+    while at < len(letters):
+        if letters == "ii" and rng.random() < 0.5:  # two descriptors, as for fd_renumber
+            return b"".join(asm.i32_const(rng.randrange(6)) for _ in letters)
+        if letters[at : at + 2] == "ii" and rng.random() < 0.4:
+            code += b"".join(map(asm.i32_const, rng.choice(texts)))
+            at += 2
+            continue
+        if at == 0 and len(letters) > 2 and rng.random() < 0.5:
+            code += asm.i32_const(rng.randrange(3, 6))
+        else:
+            code += value(rng, letters[at])
+        at += 1
+    return code
+
+
+def path_data(folder: str) -> list[tuple[int, bytes]]:
+    at, pieces = PATHS_AT, []
+    for path in PATHS:
+        path = path.replace(b"@", folder.encode())
+        pieces.append((at, path))
+        at += len(path) + 1
+    return pieces
+
+
+def module(rng: random.Random, folder: str) -> bytes:
     """Up to twenty calls of up to eight imports, some in the start function, some in a loop."""
     chosen = rng.sample(IMPORTS, rng.randrange(1, 9))
     rows = []
+    paths = path_data(folder)
+    texts = [(at, len(path)) for at, path in paths]
     pages = None if rng.random() < 0.05 else rng.choice((1, 1, 2, 3))
     for (host, name), (signature, _) in chosen:
         inside, _, result = signature.partition(" -> ")
@@ -103,7 +146,7 @@ def module(rng: random.Random) -> bytes:
             if rows[index][1].startswith("object_") and rng.random() < 0.7:
                 code += object_arguments(rng, rows[index][2]) + asm.call(index)
             else:
-                code += b"".join(value(rng, p) for p in rows[index][2]) + asm.call(index)
+                code += arguments(rng, rows[index][2], texts) + asm.call(index)
             code += asm.DROP if rows[index][3] else b""
             if pages and rng.random() < 0.2:  # what a call wrote is looked at by the next
                 code += asm.i32_store(rng.randrange(2000), rng.getrandbits(32))
@@ -116,7 +159,8 @@ def module(rng: random.Random) -> bytes:
         body += asm.UNREACHABLE
     room = (pages or 0) * PAGE
     names = [(NAMES_AT + at * NAME_ROOM, name) for at, name in enumerate(NAMES)]
-    data = [(at, piece) for at, piece in wild_memory(rng) + names if at + len(piece) <= room]
+    data = [*wild_memory(rng), *paths, *names]
+    data = [(at, piece) for at, piece in data if at + len(piece) <= room]
     return asm.module(
         rows, body, pages=pages, data=data,
         memory_name="memory" if rng.random() < 0.95 else "other",
@@ -124,9 +168,58 @@ def module(rng: random.Random) -> bytes:
     )  # fmt: skip
 
 
-def started(rng: random.Random, engine: Engine, node: Executor, store: ObjectStore) -> Run:
+def furnish(folder: Path) -> list[Directory]:
+    """The granted folders, with a way out in one; and what must stay as it is, beside them."""
+    granted = folder / "a" / "b" / "c" / "granted"
+    for name in ("d/e", "f"):
+        (granted / name).mkdir(parents=True)
+    (granted / "file").write_bytes(b"content")
+    (granted / "link").symlink_to("file")
+    (granted / "out").symlink_to("..")
+    (granted / "loop").symlink_to("loop")
+    os.mkfifo(granted / "fifo")
+    for place in (folder, granted.parent):
+        (place / "secret").write_bytes(SECRET)
+    return [Directory(granted, "/", writable=True), Directory(folder / "a" / "b", "/readable")]
+
+
+def outside(folder: Path) -> list[tuple[str, int, bytes]]:
+    """All that is not granted for writing."""
+    granted = folder / "a" / "b" / "c" / "granted"
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if granted not in [path, *path.parents]:
+            content = path.read_bytes() if path.is_file() else b""
+            found.append((str(path), path.stat().st_ino, content))
+    return found
+
+
+def links() -> dict[str, str]:
+    """This process's descriptors, and what each is of."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the one by which they are listed
+            continue
+    return found
+
+
+def opened(folder: Path) -> int:
+    return sum(target.startswith(str(folder)) for target in links().values())
+
+
+def others(folder: Path) -> dict[str, str]:
+    return {name: to for name, to in links().items() if not to.startswith(str(folder))}
+
+
+def started(
+    rng: random.Random, engine: Engine, node: Executor, store: ObjectStore, folder: Path,
+    dirs: Sequence[Directory],
+) -> Run:  # fmt: skip
     return node.start(
-        engine.load(module(rng)),
+        engine.load(module(rng, str(folder))),
+        dirs=dirs[: rng.randrange(3)], descriptors_max=rng.choice((16, 1024)),
         objects=store if rng.random() < 0.9 else None, task="fuzz", object_grants=["other"],
         args=["x" * rng.randrange(40) for _ in range(rng.randrange(5))],
         env={f"N{n}": "v" * rng.randrange(9) for n in range(rng.randrange(4))},
@@ -145,6 +238,7 @@ def check(run: Run, seed: int) -> str:
     outcome = run.outcome
     assert outcome.cause in CAUSES, f"{outcome}: repeat with --runs 1 --seed {seed}"
     assert outcome.output_bytes == len(run.output), seed
+    assert SECRET not in run.output, seed
     for line in run.read_logs():
         assert 0 <= line.level <= 4
         assert len(line.message) <= 16384
@@ -165,13 +259,17 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
     engine, node = Engine(slots=64), Executor(workers=2, guests_max=32)
     store = ObjectStore(1 << 20)
     causes: dict[str, int] = {}
+    temporary = tempfile.TemporaryDirectory()
+    folder = Path(temporary.name)
+    dirs = furnish(folder)
+    before, kept = outside(folder), others(folder)
     live: list[tuple[Run, int]] = []
     try:
         for number in range(seed, seed + runs):
             if verbose:
                 print(number, flush=True)
             rng = random.Random(number)
-            live.append((started(rng, engine, node, store), number))
+            live.append((started(rng, engine, node, store, folder, dirs), number))
             if rng.random() < 0.1:
                 live[rng.randrange(len(live))][0].cancel()
             if len(live) == 16 or number == seed + runs - 1:
@@ -183,6 +281,10 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
         node.close()
     assert node.stats()["live"] == 0
     check_store(store)
+    assert outside(folder) == before, f"something outside changed: --runs {runs} --seed {seed}"
+    assert opened(folder) == len(dirs), f"something stays open: --runs {runs} --seed {seed}"
+    assert others(folder).items() >= kept.items(), f"closed: --runs {runs} --seed {seed}"
+    temporary.cleanup()
     return causes
 
 

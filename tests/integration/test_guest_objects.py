@@ -29,8 +29,9 @@ from object_runs import (
     put,
 )  # fmt: skip
 
-from spear._core.executor import Executor, Run
+from spear._core.executor import Executor
 from spear._core.objstore import ObjectStore
+from spear._core.run import Run
 from spear.errors import VersionConflict
 from tests.reference.linearizability import ABSENT, Operation, linearizable
 

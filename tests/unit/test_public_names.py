@@ -12,7 +12,10 @@ import pytest
 import spear
 from spear import errors
 
-NATIVE = {"FrameDecoder", "encode", "encode_many", "DELETE", "ObjectStore", "DueQueue", "RunQueue"}
+NATIVE = {
+    "Directory", "FrameDecoder", "encode", "encode_many", "DELETE", "ObjectStore", "DueQueue",
+    "RunQueue",
+}  # fmt: skip
 PRIVATE: set[str] = set()  # classes of spear/errors.py that are deliberately not exported
 HEAVY = ("typing", "asyncio", "re", "click", "rich", "msgspec", "uvloop", "hashlib", "spear.errors")
 

@@ -79,6 +79,8 @@ class WasmRuntime:
             log_bytes_max=invocation.log_bytes_max,
             log_lines_max=invocation.log_lines_max,
             log_stdout=invocation.log_stdout,
+            dirs=invocation.dirs,
+            descriptors_max=invocation.descriptors_max,
             fuel=invocation.fuel,
             priority=invocation.priority,
             inline=invocation.inline,

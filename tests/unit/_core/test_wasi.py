@@ -15,7 +15,7 @@ from spear._core.run import Run
 from spear.errors import InvalidArgument
 
 BEYOND = 0xFFFFFFF0
-EBADF, EFAULT, EINVAL, ENOSYS, ENOTSOCK, ENOTSUP, ESPIPE = 8, 21, 28, 52, 57, 58, 70
+EBADF, EFAULT, EINVAL, ENOSYS, ENOTDIR, ENOTSOCK, ENOTSUP, ESPIPE = 8, 21, 28, 52, 54, 57, 58, 70
 
 
 @pytest.fixture
@@ -154,11 +154,11 @@ def answer(node: Executor, name: str, params: str, *values: int, **more: object)
         ("fd_filestat_get", "ii", (1, 65_472), 0),
         ("fd_fdstat_get", "ii", (1, 65_512), 0),
         ("fd_fdstat_get", "ii", (1, 65_513), EFAULT),
-        ("fd_renumber", "ii", (1, 2), ENOTSUP),
+        ("fd_renumber", "ii", (1, 2), 0),
         ("fd_renumber", "ii", (1, 3), EBADF),
         ("fd_readdir", "iiiIi", (3, 0, 0, 0, 0), EBADF),
         ("path_open", "iiiiiIIii", (3, 0, 0, 0, 0, 0, 0, 0, 0), EBADF),
-        ("path_unlink_file", "iii", (0, 0, 0), EBADF),
+        ("path_unlink_file", "iii", (0, 0, 0), ENOTDIR),
         ("sock_accept", "iii", (1, 0, 0), ENOTSOCK),
         ("sock_send", "iiiii", (9, 0, 0, 0, 0), EBADF),
         ("proc_raise", "i", (9,), ENOSYS),
