@@ -181,7 +181,8 @@ def check_shape(declared):
         raise ModuleInvalid(
             f"the module has {len(declared.memories)} memories; one memory per module is served")
     if len(declared.tables) > TABLES_MAX:
-        raise ModuleLimit(f"the module has {len(declared.tables)} tables, the limit is {TABLES_MAX}")
+        raise ModuleLimit(
+            f"the module has {len(declared.tables)} tables, the limit is {TABLES_MAX}")
     for minimum, _ in declared.tables:
         if minimum > TABLE_ELEMENTS_MAX:
             raise ModuleLimit(

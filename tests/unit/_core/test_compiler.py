@@ -160,8 +160,14 @@ def test_the_compiler_goes_on_after_a_bomb():
 
 
 def test_no_room_for_the_childs_threads_is_busy():
-    with pytest.raises(NodeBusy, match="threads"):
-        compiled(SMALL, Compiler(memory_bytes_max=1 << 20))
+    """What the engine's thread pool says where the system gives it no thread."""
+    child = _Child()
+    child.signal = signal.SIGABRT
+    child.text = (
+        b"panicked: ThreadPoolBuildError { kind: IOError(Os { code: 11, kind: WouldBlock }) }"
+    )
+    with pytest.raises(NodeBusy, match="no room for the compiler's threads"):
+        Compiler()._refuse(child, True)
 
 
 def test_a_child_holds_its_limits_and_nothing_of_its_parent():
