@@ -10,8 +10,11 @@ from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy
 
 from spear._core cimport engineapi
+from spear._core.channels cimport bell_silence
+from spear._core.descriptors cimport fd_table, fd_table_free
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
+from spear._core.streams cimport streams_end, streams_t
 from spear._core.sync cimport *
 
 wasmtime_bind(engineapi.functions())
@@ -164,6 +167,19 @@ cdef int32_t _settled_cause(guest_t *guest) noexcept nogil:
     return CAUSE_EXIT
 
 
+cdef void _end_descriptors(guest_t *guest) noexcept nogil:
+    """Nobody wakes it from here on. A hub that is made just now sees `streams_over`."""
+    if load_ptr(<void **>&guest.bell) != NULL:
+        bell_silence(guest.bell)
+    if guest.fds != NULL:
+        fd_table_free(<fd_table *>guest.fds)
+        guest.fds = NULL
+    swap32(&guest.streams_over, 1)
+    cdef streams_t *hub = <streams_t *>load_ptr(<void **>&guest.streams)
+    if hub != NULL:
+        streams_end(hub)
+
+
 cdef void execution_end(guest_t *guest) noexcept nogil:
     if guest.ended_ns != 0:
         return                     # settled already
@@ -186,5 +202,6 @@ cdef void execution_end(guest_t *guest) noexcept nogil:
     if guest.store != NULL:
         wasmtime_store_delete(guest.store)
     guest.store, guest.context = NULL, NULL
+    _end_descriptors(guest)
     guest_flush_lines(guest)
     guest.ended_ns = monotonic_ns()

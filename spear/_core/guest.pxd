@@ -7,8 +7,10 @@ RUNNING; the rest are atomic, or guarded by `lock` as stated.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 
+from spear._core.channels cimport bell_t
 from spear._core.engineapi cimport *
 from spear._core.hub cimport hub_t
+from spear._core.streams cimport streams_t
 from spear._core.sync cimport pthread_mutex_t
 
 cdef enum:
@@ -19,6 +21,8 @@ cdef enum:
     LINES_MAX = 1000000        # of one log: empty ones count no bytes
     WRITE_PIECE = 16384        # written under one hold of the lock
     FRAMES_MAX = 64            # of a backtrace
+    DESCRIPTORS_MAX = 1024     # open at once, unless the run asks for more
+    EXECUTION_ID_MAX = 64
 
 cdef enum GuestState:
     QUEUED = 0                 # in a run queue, which holds a reference
@@ -150,6 +154,15 @@ cdef struct guest_t:
     uint64_t log_lost
     size_t log_bytes
     bint log_truncated
+
+    # descriptors: made when first used
+    uint32_t descriptors_max
+    void *fds                  # fd_table, or NULL: owner
+    bell_t *bell               # or NULL: atomic, made by any thread, kept until the record goes
+    streams_t *streams         # likewise
+    int32_t streams_over       # the end has come: atomic
+    wasmtime_val_t *wait_result    # of the pending call: owner
+    char execution_id[65]      # constant; "" where the run was given none
 
     # outcome: written before ENDED, then constant
     int32_t cause

@@ -9,7 +9,9 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy, strlen
 
 from spear._core cimport engineapi
+from spear._core.channels cimport bell_release
 from spear._core.hub cimport hub_push, hub_release, hub_retain
+from spear._core.streams cimport streams_release
 from spear._core.sync cimport *
 
 wasmtime_bind(engineapi.functions())
@@ -25,6 +27,7 @@ cdef guest_t *guest_new() noexcept nogil:
     guest.refs = 1
     guest.trap_code = -1
     guest.exit_code = -1
+    guest.descriptors_max = DESCRIPTORS_MAX
     return guest
 
 
@@ -41,6 +44,7 @@ cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
     guest.args, guest.args_size, guest.argc = model.args, model.args_size, model.argc
     guest.env, guest.env_size, guest.envc = model.env, model.env_size, model.envc
     guest.stdin_data, guest.stdin_size = model.stdin_data, model.stdin_size
+    guest.descriptors_max = model.descriptors_max
     return guest
 
 
@@ -65,6 +69,10 @@ cdef void guest_release(guest_t *guest) noexcept nogil:
         free(guest.frames[index].name)
     free(guest.frames)
     free(guest.message)
+    if guest.streams != NULL:
+        streams_release(guest.streams)
+    if guest.bell != NULL:
+        bell_release(guest.bell)
     pthread_mutex_destroy(&guest.lock)
     free(guest)
 
@@ -167,7 +175,7 @@ cdef void guest_tell(guest_t *guest) noexcept nogil:
         return
     store32(&guest.watch_news, 0)
     guest_retain(guest)
-    hub_push(hub, guest)
+    hub_push(hub, guest, guest_let_go)
     hub_release(hub)
 
 
