@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, final
 
+from spear._core.endpoints import UserStream
 from spear._core.engine import Module
 from spear._core.instance import Instance
 from spear._core.outcome import LogLine, Outcome
@@ -35,6 +36,14 @@ class Run:
 
     def read_output(self) -> bytes:
         """Takes what the guest wrote to stdout since the last call."""
+
+    def stream(self, id: int, *, wait_s: float = 30.0) -> UserStream:
+        """The client's end of the guest's user stream `id`, whichever side is first. Frames wait
+        up to `wait_s` for a guest that has not opened it. Raises QueueFull at 64 streams."""
+
+    def close_streams(self) -> None:
+        """The clients are gone: every stream is closed and the guest told; the ids are free for
+        another session."""
 
     @property
     def outcome(self) -> Outcome:
@@ -86,6 +95,7 @@ class Executor:
         log_lines_max: int = 2048,
         log_stdout: bool = True,
         inline: bool = False,
+        execution_id: str = "",
     ) -> Run:
         """Starts one fresh instance of `module`. With `inline` its first slice runs on this
         thread, with the GIL released. The last `log_lines_max` lines (up to 262,144) are kept

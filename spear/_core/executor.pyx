@@ -9,10 +9,12 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT64_MAX, int32_t, int64_t
 from libc.stdlib cimport free
+from libc.string cimport memcpy
 
 from spear._core cimport engineapi
 from spear._core.engine cimport Module
 from spear._core.completions cimport Hub, running_loop
+from spear._core.endpoints cimport user_stream, user_streams_close
 from spear._core.guest cimport *
 from spear._core.outcome cimport cause_name, line_of, outcome_of
 from spear._core.scheduler cimport *
@@ -135,6 +137,14 @@ cdef class Run:
         finally:
             pthread_mutex_unlock(&self.guest.lock)
         return data
+
+    def stream(self, id, *, wait_s=30.0):
+        """The client's end of one of the guest's user streams; see executor.pyi."""
+        return user_stream(self.guest, self.executor, id, wait_s)
+
+    def close_streams(self):
+        """The clients of all streams are gone; see executor.pyi."""
+        user_streams_close(self.guest)
 
     cdef int check_ended(self) except -1:
         if not self.ended():
@@ -283,6 +293,17 @@ cdef tuple fill_input(guest_t *guest, Module module, str entry, args, env, bytes
     return name, argv, environ, stdin
 
 
+cdef int _fill_id(guest_t *guest, str execution_id) except -1:
+    """It stands in JSON that the guest reads, so nothing in it needs an escape."""
+    id = execution_id.encode()
+    plain = execution_id.isascii() and execution_id.replace("-", "").isalnum()
+    if len(id) > EXECUTION_ID_MAX or id and not plain:
+        raise InvalidArgument(
+            f"execution_id={execution_id!r}: expected up to {EXECUTION_ID_MAX} letters, digits, -")
+    memcpy(guest.execution_id, <const char *>id, len(id))
+    return 0
+
+
 cdef void fill_limits(
     guest_t *guest, int64_t memory_bytes_max, int64_t output_bytes_max, int64_t log_bytes_max,
     bint log_stdout
@@ -407,7 +428,7 @@ cdef class Executor:
     def start(self, Module module not None, *, str entry="_start", args=(), env=None,
               bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
               output_bytes_max=16 << 20, log_bytes_max=10 << 20, log_lines_max=LOG_LINES,
-              bint log_stdout=True, bint inline=False):
+              bint log_stdout=True, bint inline=False, str execution_id=""):
         """Starts one fresh instance of `module`; see executor.pyi."""
         _check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
         _check_entry(module, entry)
@@ -423,6 +444,7 @@ cdef class Executor:
         _check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
         fill_limits(run.guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
         run.guest.log_lines_max = log_lines_max
+        _fill_id(run.guest, execution_id)
         run.guest.started_ns, run.guest.began_ns = realtime_ns(), monotonic_ns()
         run.guest.deadline_ns = run.guest.began_ns + timeout_ns
         if not module.exports_memory:
