@@ -43,6 +43,7 @@ class Puppet:
     """Its own descriptors are 1000 and 1001; the next one it opens is 1002."""
 
     def __init__(self, node: Executor, **options: Any) -> None:
+        options = {"timeout_ns": 20 * 10**9, **options}
         self.run = node.start(guest("puppet"), args=("puppet",), **options)
         self.strings = self.run.stream(0)
 

@@ -234,7 +234,9 @@ def test_a_wait_is_over_when_a_client_does_something(puppet: Puppet, change: str
 
 def test_a_wait_is_over_when_all_clients_go(node: Executor):
     puppet = Puppet(node)
-    puppet.begin("epoll_wait", 1000, ROOM, FOREVER)
+    epfd = puppet("epoll_create")
+    puppet("epoll_ctl", epfd, ADD, 1001, HUP)
+    puppet.begin("epoll_wait", epfd, ROOM, FOREVER)
     puppet.run.close_streams()
     assert ended(puppet.run).exit_code == 97, "it is woken, and cannot answer any more"
 
