@@ -77,6 +77,7 @@ class Puppet:
         return self.ask("fd_ctl", fd, cmd, ROOM).data.decode()
 
     def end(self) -> None:
+        self("epoll_close", -1)  # it has opened its stream by then
         self.strings.close()
         assert self.run.wait(HANG_S)
         assert (self.run.outcome.exit_code, self.run.output) == (0, b"")

@@ -12,7 +12,7 @@ from libc.string cimport memcmp, strlen
 from spear._core.descriptors cimport *
 
 cdef enum:
-    DEPTH_MAX = 64
+    DEPTH_MAX = 64             # arrays and objects inside each other
     NAME_BYTES = 16            # of a string that is compared
 
 cdef struct reader_t:
@@ -134,7 +134,7 @@ cdef bint _value(reader_t *json, int depth) noexcept nogil:
     """Passes over any value."""
     cdef name_t name
     _skip_space(json)
-    if json.at == json.end or depth > DEPTH_MAX:
+    if json.at == json.end:
         return False
     if json.at[0] == c'"':
         return _string(json, &name)
@@ -154,6 +154,8 @@ cdef bint _members(reader_t *json, int depth, bint named) noexcept nogil:
     cdef name_t name
     cdef uint8_t closing = c"}" if named else c"]"
     json.at += 1
+    if depth > DEPTH_MAX:
+        return False
     if _take(json, closing):
         return True
     while True:

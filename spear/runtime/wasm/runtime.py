@@ -44,6 +44,7 @@ class WasmRuntime:
             log_lines_max=invocation.log_lines_max,
             log_stdout=invocation.log_stdout,
             inline=invocation.inline,
+            execution_id=invocation.execution_id,
         )
 
     def stats(self) -> dict[str, int]:

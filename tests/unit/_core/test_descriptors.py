@@ -8,8 +8,24 @@ from collections.abc import Iterator
 import pytest
 from guest_runs import MS, ended, executor, guest
 from puppets import (
-    ADD, DEL, EBADF, EINVAL, ENOSPC, ENOMEM, ERR, GET_FLAGS, GET_KIND, GET_METRICS, GET_STATUS,
-    HUP, IN, MOD, OUT, ROOM, SET_FLAGS, Puppet,
+    ADD,
+    DEL,
+    EBADF,
+    EINVAL,
+    ENOMEM,
+    ENOSPC,
+    ERR,
+    GET_FLAGS,
+    GET_KIND,
+    GET_METRICS,
+    GET_STATUS,
+    HUP,
+    IN,
+    MOD,
+    OUT,
+    ROOM,
+    SET_FLAGS,
+    Puppet,
 )  # fmt: skip
 
 from spear._core.executor import Executor
