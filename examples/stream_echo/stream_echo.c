@@ -18,7 +18,7 @@ struct stream {
 static struct stream streams[STREAMS_MAX];
 static int stream_count, open_count;
 static int32_t epfd, ctl;
-static unsigned char buffer[FRAME_BYTES];
+static unsigned char *buffer;
 static long echoed;
 
 static void require(int32_t answer, const char *what)
@@ -31,7 +31,8 @@ static void require(int32_t answer, const char *what)
 
 static void watch(struct stream *stream)
 {
-    int32_t events = SPEAR_EPOLLERR | SPEAR_EPOLLHUP | (stream->frame ? SPEAR_EPOLLOUT : SPEAR_EPOLLIN);
+    int32_t wanted = stream->frame ? SPEAR_EPOLLOUT : SPEAR_EPOLLIN;
+    int32_t events = wanted | SPEAR_EPOLLERR | SPEAR_EPOLLHUP;
     require(sp_epoll_ctl(epfd, SPEAR_EPOLL_ADD, stream->fd, events), "watch");
 }
 
@@ -87,7 +88,7 @@ static void echo(struct stream *stream)
         echoed++;
     }
     for (;;) {
-        uint32_t len = sizeof buffer;
+        uint32_t len = FRAME_BYTES;
         if (sp_user_stream_read(stream->fd, buffer, &len) < 0)
             break;
         if (sp_user_stream_write(stream->fd, buffer, (int32_t)len) == -SPEAR_EAGAIN) {
@@ -116,6 +117,8 @@ int main(void)
 {
     sp_epoll_event events[STREAMS_MAX + 1];
     int going = 1;
+    if ((buffer = malloc(FRAME_BYTES)) == NULL)
+        return 2;
     require(epfd = sp_epoll_create(), "epoll");
     require(ctl = sp_user_stream_ctl_open(), "control");
     require(sp_epoll_ctl(epfd, SPEAR_EPOLL_ADD, ctl, SPEAR_EPOLLIN), "watch control");

@@ -1,8 +1,8 @@
 """Python's ends: a channel to put messages in and get them out, and a client's end of a stream.
 
-Rule: nothing is decided here. A wait is a look, then a note to the event loop's hub or a futex, then
-a look again; between a look and its act nothing is awaited. Where no loop runs the waiter yields
-itself, and who drives the coroutine calls its `wait`.
+Rule: nothing is decided here. A wait is a look, then a note to the event loop's hub or a futex,
+then a look again; between a look and its act nothing is awaited. Where no loop runs the waiter
+yields itself, and who drives the coroutine calls its `wait`.
 """
 
 cimport cython

@@ -9,6 +9,7 @@ no more than that: `--verbose` prints each seed before it runs.
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import struct
 import sys
@@ -21,6 +22,7 @@ import wasm_asm as asm  # noqa: E402
 
 from spear._core.engine import Engine, host_imports  # noqa: E402
 from spear._core.executor import Executor, Run  # noqa: E402
+from spear.errors import ChannelClosed, QueueFull  # noqa: E402
 
 PAGE = 65536
 IMPORTS = sorted(host_imports().items())
@@ -38,8 +40,10 @@ def value(rng: random.Random, letter: str) -> bytes:
         picked = rng.choice(WIDE_EDGES) if rng.random() < 0.5 else rng.getrandbits(64)
         return asm.i64_const(picked)
     kind = rng.random()
-    if kind < 0.25:  # a descriptor or a small count
-        return asm.i32_const(rng.randrange(-1, 5))
+    if kind < 0.15:  # a small count, a stream, an operation
+        return asm.i32_const(rng.randrange(-1, 6))
+    if kind < 0.3:  # a descriptor
+        return asm.i32_const(rng.randrange(1000, 1011))
     if kind < 0.55:
         return asm.i32_const(rng.choice(EDGES) + rng.randrange(-1, 2))
     if kind < 0.9:  # somewhere inside
@@ -114,6 +118,20 @@ def started(rng: random.Random, engine: Engine, node: Executor) -> Run:
     )  # fmt: skip
 
 
+def meddle(rng: random.Random, run: Run) -> None:
+    """What clients of its streams may do at any time, also too late."""
+    for _ in range(rng.randrange(4)):
+        try:
+            stream = run.stream(rng.randrange(5), wait_s=rng.choice((0, 30)))
+            header = struct.pack("<4sHHHHIQII", b"SPST", 1, 32, 2, 0, stream.id, 0, 0, 5)
+            rng.choice((
+                stream.connect, stream.fail, stream.close, stream.receive_nowait,
+                run.close_streams, functools.partial(stream.send_nowait, header + b"hello"),
+            ))()  # fmt: skip
+        except (ChannelClosed, QueueFull):
+            continue
+
+
 def check(run: Run, seed: int) -> str:
     assert run.wait(60), f"the guest hangs: repeat with --runs 1 --seed {seed}"
     outcome = run.outcome
@@ -136,6 +154,7 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
                 print(number, flush=True)
             rng = random.Random(number)
             live.append((started(rng, engine, node), number))
+            meddle(rng, live[-1][0])
             if rng.random() < 0.1:
                 live[rng.randrange(len(live))][0].cancel()
             if len(live) == 16 or number == seed + runs - 1:
