@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spear._core.objstore import ObjectStore as ObjectStore
     from spear._core.queues import DueQueue as DueQueue
     from spear._core.queues import RunQueue as RunQueue
+    from spear.errors import ChannelClosed as ChannelClosed
     from spear.errors import EngineUnavailable as EngineUnavailable
     from spear.errors import FrameError as FrameError
     from spear.errors import GuestTrap as GuestTrap
@@ -42,9 +43,9 @@ _HOMES = {
     "spear._core.objstore": ("DELETE", "ObjectStore"),
     "spear._core.queues": ("DueQueue", "RunQueue"),
     "spear.errors": (
-        "EngineUnavailable", "FrameError", "GuestTrap", "InvalidArgument", "ModuleInvalid",
-        "ModuleLimit", "NodeBusy", "NodeClosed", "NotFound", "ObjectError", "ObjectInUse",
-        "ObjectNotFound", "QueueFull", "SnapshotExpired", "SpearError", "StoreFull",
+        "ChannelClosed", "EngineUnavailable", "FrameError", "GuestTrap", "InvalidArgument",
+        "ModuleInvalid", "ModuleLimit", "NodeBusy", "NodeClosed", "NotFound", "ObjectError",
+        "ObjectInUse", "ObjectNotFound", "QueueFull", "SnapshotExpired", "SpearError", "StoreFull",
         "VersionConflict",
     ),
     "spear.spearlet.execution.execution": ("Execution",),

@@ -88,6 +88,12 @@ class QueueFull(SpearError):
     retryable = True
 
 
+class ChannelClosed(SpearError):
+    """The other side of a channel or stream is gone; what is sent now is read by nobody."""
+
+    status = "FAILED_PRECONDITION"
+
+
 class EngineUnavailable(SpearError, ImportError):
     """The installed WASM engine is missing, refused or not the one this build knows."""
 

@@ -109,6 +109,86 @@ static inline int32_t sp_logf(int32_t level, const char *format, ...)
 }
 #endif
 
+/* ---- Descriptors ----------------------------------------------------------------------------
+ * Numbers from 1000 upward, never given out twice. 1,024 may be open at once (-ENOMEM), and a
+ * million in all. A closed one stays known: closing it again is 0. -EBADF: no such descriptor, or
+ * not of the call's kind. -EFAULT: memory that is not inside. Reads and writes never wait.
+ * --------------------------------------------------------------------------------------------- */
+
+/* ---- User streams --------------------------------------------------------------------------
+ * Frames between this guest and clients, by stream id. A frame is whole, header included, of at
+ * most 256 KiB (little endian): "SPST", u16 version 1, u16 header length (32), u16 type (2: data),
+ * u16 flags, u32 stream id, u64 sequence, u32 length of meta, u32 length of data, meta, data. 2 MiB
+ * wait each way. Readiness: IN a frame is there, OUT any frame fits, ERR, HUP the client is gone.
+ * --------------------------------------------------------------------------------------------- */
+
+enum { SPEAR_STREAM_IN = 1, SPEAR_STREAM_OUT = 2, SPEAR_STREAM_BOTH = 3 }; /* direction */
+enum { SPEAR_STREAM_CONNECTED = 1, SPEAR_STREAM_SESSION_CLOSED = 2 };      /* event kind */
+
+typedef struct { uint32_t stream_id, kind; } sp_stream_event;
+
+/* A descriptor of the stream; what clients sent before is waiting. -EINVAL for a negative id or
+ * another direction, -ENOTCONN outside an execution, -ENOMEM at 64 streams. */
+SPEAR_IMPORT("user_stream_open") int32_t sp_user_stream_open(int32_t stream_id, int32_t direction);
+/* Takes one frame (len in/out) and gives its size. -EAGAIN if there is none, -ENOSPC (the frame
+ * stays), -EINVAL if the descriptor does not read. */
+SPEAR_IMPORT("user_stream_read") int32_t sp_user_stream_read(int32_t fd, void *out, uint32_t *len);
+/* Sends one frame; 0, not a count. -EINVAL if it is no frame of this stream, is too large, or the
+ * descriptor does not write; -ENOTCONN before a client came, -EPIPE after it went, -EAGAIN without
+ * room. */
+SPEAR_IMPORT("user_stream_write")
+int32_t sp_user_stream_write(int32_t fd, const void *frame, int32_t len);
+/* Closes a stream's descriptor or a control one. 0 or -EBADF. */
+SPEAR_IMPORT("user_stream_close") int32_t sp_user_stream_close(int32_t fd);
+/* A descriptor that tells which streams have a client; one opened late gets what it missed.
+ * -ENOTCONN, -ENOMEM as open. */
+SPEAR_IMPORT("user_stream_ctl_open") int32_t sp_user_stream_ctl_open(void);
+/* Takes one event (len in/out) and gives 8. -EAGAIN if there is none, -ENOSPC (it stays). Of
+ * 1,024 that wait the oldest are dropped. */
+SPEAR_IMPORT("user_stream_ctl_read")
+int32_t sp_user_stream_ctl_read(int32_t fd, sp_stream_event *out, uint32_t *len);
+
+/* ---- Waiting for several descriptors (level triggered) --------------------------------------- */
+
+enum {
+    SPEAR_EPOLLIN = 0x001,
+    SPEAR_EPOLLOUT = 0x004,
+    SPEAR_EPOLLERR = 0x008,
+    SPEAR_EPOLLHUP = 0x010,
+};
+enum { SPEAR_EPOLL_ADD = 1, SPEAR_EPOLL_MOD = 2, SPEAR_EPOLL_DEL = 3 };
+
+typedef struct { int32_t fd, events; } sp_epoll_event;
+
+/* A descriptor that watches others. -ENOMEM. */
+SPEAR_IMPORT("spear_epoll_create") int32_t sp_epoll_create(void);
+/* ADD also overwrites; MOD and DEL of one not watched are 0. ERR and HUP are reported only if they
+ * are asked for in events; a closed descriptor hangs up until DEL. -EINVAL for another op or an
+ * epoll as fd, -ENOMEM at 4,096 watches. */
+SPEAR_IMPORT("spear_epoll_ctl")
+int32_t sp_epoll_ctl(int32_t epfd, int32_t op, int32_t fd, int32_t events);
+/* Waits until something is ready and gives the number of records, lowest descriptor first; *len
+ * counts bytes both ways. timeout_ms: -1 for ever, 0 a look; when it is over 0, and *len is 0.
+ * -ENOSPC for room of less than a record. Costs the host no thread, and time by what is watched. */
+SPEAR_IMPORT("spear_epoll_wait")
+int32_t sp_epoll_wait(int32_t epfd, sp_epoll_event *out, uint32_t *len, int32_t timeout_ms);
+/* Closes it; what it watched is not changed. 0 or -EBADF. */
+SPEAR_IMPORT("spear_epoll_close") int32_t sp_epoll_close(int32_t epfd);
+
+/* ---- Any descriptor ------------------------------------------------------------------------ */
+
+enum { /* sp_fd_ctl */
+    SPEAR_FD_SET_FLAGS = 1,   /* {"set":["O_NONBLOCK"],"clear":[]} of *len bytes, at most 4,096 */
+    SPEAR_FD_GET_FLAGS = 2,   /* {"flags":[]} */
+    SPEAR_FD_GET_KIND = 3,    /* {"kind":"UserStream"} */
+    SPEAR_FD_GET_STATUS = 4,  /* {"kind","flags","poll_mask":["EPOLLIN"],"closed":false} */
+    SPEAR_FD_GET_METRICS = 5, /* of its kind; {} where there are none */
+};
+
+/* JSON in or out; also of a closed one. The GET commands use len in/out and give the size, SET_FLAGS
+ * gives 0. -EINVAL for bad JSON or another command, -ENOSPC. */
+SPEAR_IMPORT("spear_fd_ctl") int32_t sp_fd_ctl(int32_t fd, int32_t cmd, void *arg, uint32_t *len);
+
 /* ---- Objects --------------------------------------------------------------------------------
  *
  * Values under names, in the node's memory: they outlive the execution, not the node. Agents share
@@ -247,60 +327,6 @@ SPEAR_IMPORT("mic_ctl") int32_t sp_mic_ctl(int32_t fd, int32_t cmd, void *arg, u
 /* Takes one PCM frame (len in/out), or -EAGAIN. */
 SPEAR_IMPORT("mic_read") int32_t sp_mic_read(int32_t fd, void *out, uint32_t *len);
 SPEAR_IMPORT("mic_close") int32_t sp_mic_close(int32_t fd);
-
-/* ---- User streams -------------------------------------------------------------------------- */
-
-enum { SPEAR_STREAM_IN = 1, SPEAR_STREAM_OUT = 2, SPEAR_STREAM_BOTH = 3 }; /* direction */
-enum { SPEAR_STREAM_CONNECTED = 1, SPEAR_STREAM_SESSION_CLOSED = 2 };      /* event kind */
-
-typedef struct { uint32_t stream_id, kind; } sp_stream_event;
-
-SPEAR_IMPORT("user_stream_open") int32_t sp_user_stream_open(int32_t stream_id, int32_t direction);
-/* Takes one whole frame, header included (len in/out), or -EAGAIN. */
-SPEAR_IMPORT("user_stream_read") int32_t sp_user_stream_read(int32_t fd, void *out, uint32_t *len);
-/* Sends one whole frame; 0, not a count. */
-SPEAR_IMPORT("user_stream_write")
-int32_t sp_user_stream_write(int32_t fd, const void *frame, int32_t len);
-/* Closes a stream's descriptor or a control one. */
-SPEAR_IMPORT("user_stream_close") int32_t sp_user_stream_close(int32_t fd);
-SPEAR_IMPORT("user_stream_ctl_open") int32_t sp_user_stream_ctl_open(void);
-/* Takes one event (len in/out, 8 bytes), or -EAGAIN. */
-SPEAR_IMPORT("user_stream_ctl_read")
-int32_t sp_user_stream_ctl_read(int32_t fd, sp_stream_event *out, uint32_t *len);
-
-/* ---- Waiting for several descriptors (level triggered) --------------------------------------- */
-
-enum {
-    SPEAR_EPOLLIN = 0x001,
-    SPEAR_EPOLLOUT = 0x004,
-    SPEAR_EPOLLERR = 0x008,
-    SPEAR_EPOLLHUP = 0x010,
-};
-enum { SPEAR_EPOLL_ADD = 1, SPEAR_EPOLL_MOD = 2, SPEAR_EPOLL_DEL = 3 };
-
-typedef struct { int32_t fd, events; } sp_epoll_event;
-
-SPEAR_IMPORT("spear_epoll_create") int32_t sp_epoll_create(void);
-/* ERR and HUP are reported only if they are asked for in events. */
-SPEAR_IMPORT("spear_epoll_ctl")
-int32_t sp_epoll_ctl(int32_t epfd, int32_t op, int32_t fd, int32_t events);
-/* Gives the number of records; *len counts bytes both ways. timeout_ms: -1 for ever, 0 poll. */
-SPEAR_IMPORT("spear_epoll_wait")
-int32_t sp_epoll_wait(int32_t epfd, sp_epoll_event *out, uint32_t *len, int32_t timeout_ms);
-SPEAR_IMPORT("spear_epoll_close") int32_t sp_epoll_close(int32_t epfd);
-
-/* ---- Any descriptor ------------------------------------------------------------------------ */
-
-enum { /* sp_fd_ctl */
-    SPEAR_FD_SET_FLAGS = 1,
-    SPEAR_FD_GET_FLAGS = 2,
-    SPEAR_FD_GET_KIND = 3,
-    SPEAR_FD_GET_STATUS = 4,
-    SPEAR_FD_GET_METRICS = 5,
-};
-
-/* JSON in or out; the GET commands use len in/out. */
-SPEAR_IMPORT("spear_fd_ctl") int32_t sp_fd_ctl(int32_t fd, int32_t cmd, void *arg, uint32_t *len);
 
 #ifdef __cplusplus
 }

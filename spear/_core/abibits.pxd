@@ -7,7 +7,7 @@ Source: the guest ABI, section 1.
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from spear._core.engineapi cimport wasmtime_caller_t
+from spear._core.engineapi cimport wasmtime_caller_t, wasmtime_val_raw_t
 from spear._core.guest cimport guest_span, guest_t
 
 cdef enum:
@@ -63,3 +63,8 @@ cdef inline int32_t abi_give(
         memcpy(out, data, size)
     memcpy(length, &size, 4)
     return <int32_t>size
+
+
+# A call that answers in place with an i32; its arguments are `values`.
+ctypedef int32_t (*answer_t)(
+    guest_t *guest, wasmtime_caller_t *caller, const wasmtime_val_raw_t *values) noexcept nogil

@@ -1,7 +1,7 @@
-"""Tells event loops which runs have ended or have something to read: the Python half.
+"""Tells event loops which runs and channels have something new: the Python half.
 
-Rule: a loop is told through one eventfd; a turn of the loop is bounded; a run that nobody awaits
-any more is not kept. Each wait is told once and looks again.
+Rule: a loop is told through one eventfd; a turn of the loop is bounded; what nobody awaits any more
+is not kept. Each wait is told once and looks again.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ cdef object running_loop():
 
 @cython.no_gc_clear
 cdef class Hub:
-    """Tells one event loop which runs have ended."""
+    """Tells one event loop what has changed; what is waited for is known by its address."""
 
     def __cinit__(self, loop):
-        self.native = hub_new(guest_let_go)
+        self.native = hub_new()
         if self.native == NULL:
             raise MemoryError("no eventfd for the event loop")
         self.loop, self.waiting, self.backlog = loop, {}, []
@@ -48,17 +48,27 @@ cdef class Hub:
         if watch == LOOK_AGAIN:
             future.set_result(None)
             return future
-        entry = self.waiting.setdefault(<uint64_t>guest, (run, []))
-        entry[1].append(future)
+        self.expect(guest, run, future)
         return future
 
     cdef int let_go(self, guest_t *guest) except -1:
         """After a wait: a run that nobody awaits any more is not kept."""
-        entry = self.waiting.get(<uint64_t>guest)
-        if entry is not None and all([future.done() for future in entry[1]]):
-            del self.waiting[<uint64_t>guest]
+        if self.forget(guest):
             guest_unwatch(guest, self.native)
         return 0
+
+    cdef int expect(self, void *what, object keeper, object future) except -1:
+        """Has `future` set at the next note about `what`, which `keeper` keeps."""
+        self.waiting.setdefault(<uint64_t>what, (keeper, []))[1].append(future)
+        return 0
+
+    cdef bint forget(self, void *what) except -1:
+        """True once if nobody waits for `what` any more."""
+        entry = self.waiting.get(<uint64_t>what)
+        if entry is None or not all([future.done() for future in entry[1]]):
+            return False
+        del self.waiting[<uint64_t>what]
+        return True
 
     def drain(self):
         """A bounded number of notes a turn, then the loop's other work."""
@@ -80,7 +90,7 @@ cdef class Hub:
         while note != NULL:
             following = note.next
             fresh.append(<uint64_t>note.what)
-            guest_let_go(note.what)
+            note.release(note.what)
             free(note)
             note = following
         self.backlog[:0] = fresh

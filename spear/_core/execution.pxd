@@ -6,5 +6,7 @@ from spear._core.guest cimport guest_t
 cdef bint execution_poll(guest_t *guest) noexcept nogil
 # Frees all that the engine holds for it and settles how it ended.
 cdef void execution_end(guest_t *guest) noexcept nogil
+# Closes the descriptors of a call in place, which are no longer than it.
+cdef void execution_empty(guest_t *guest) noexcept nogil
 # Frees its store, whoever still could enter it.
 cdef void execution_free(guest_t *guest) noexcept nogil

@@ -10,10 +10,13 @@ from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy
 
 from spear._core cimport engineapi
+from spear._core.channels cimport bell_silence
+from spear._core.descriptors cimport fd_table, fd_table_free
 from spear._core.engine cimport TABLES_MAX
 from spear._core.engineapi cimport *
 from spear._core.filetable cimport file_table_free
 from spear._core.guest cimport *
+from spear._core.streams cimport streams_end, streams_t
 from spear._core.sync cimport *
 from spear._core.world cimport SLICE_FUEL
 
@@ -197,6 +200,23 @@ cdef int32_t _settled_cause(guest_t *guest) noexcept nogil:
     return CAUSE_EXIT
 
 
+cdef void execution_empty(guest_t *guest) noexcept nogil:
+    if guest.fds != NULL:
+        fd_table_free(<fd_table *>guest.fds)
+        guest.fds = NULL
+
+
+cdef void _end_descriptors(guest_t *guest) noexcept nogil:
+    """Nobody wakes it from here on. A hub that is made just now sees `streams_over`."""
+    if load_ptr(<void **>&guest.bell) != NULL:
+        bell_silence(guest.bell)
+    execution_empty(guest)
+    swap32(&guest.streams_over, 1)
+    cdef streams_t *hub = <streams_t *>load_ptr(<void **>&guest.streams)
+    if hub != NULL:
+        streams_end(hub)
+
+
 cdef void _settle(guest_t *guest) noexcept nogil:
     """How it ended, from the trap or error it left, which are freed."""
     cdef uint8_t code
@@ -247,4 +267,5 @@ cdef void execution_end(guest_t *guest) noexcept nogil:
         execution_free(guest)
     file_table_free(guest.files)
     guest.files = NULL
+    _end_descriptors(guest)
     guest_flush_lines(guest)

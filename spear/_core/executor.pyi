@@ -53,6 +53,7 @@ class Executor(ExecutorOwner):
         objects: ObjectStore | None = None,
         task: str = "",
         object_grants: Iterable[str] = (),
+        execution_id: str = "",
     ) -> Run:
         """Starts one fresh instance of `module` and calls its function `entry` with `call_args`,
         after `_initialize` where there is one; what it gave is the Run's `value`. `fuel` limits

@@ -105,7 +105,7 @@ cdef class Executor(ExecutorOwner):
               output_bytes_max=16 << 20, log_bytes_max=10 << 20, log_lines_max=LOG_LINES,
               bint log_stdout=True, fuel=None, priority=PRIORITY_NORMAL, dirs=(),
               descriptors_max=DESCRIPTORS_MAX, bint inline=False, objects=None, task="",
-              object_grants=()):
+              object_grants=(), str execution_id=""):
         """Starts one fresh instance of `module`; see executor.pyi."""
         check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
         check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
@@ -122,6 +122,7 @@ cdef class Executor(ExecutorOwner):
             kept += fill_objects(guest, objects, task, object_grants)
             fill_limits(guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
             fill_fuel(guest, module, fuel)
+            fill_id(guest, execution_id)
             guest.descriptors_max = descriptors_max
             guest.files = file_table_of(dirs, descriptors_max)
             if signature is not None:

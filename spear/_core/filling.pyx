@@ -6,6 +6,7 @@ what is accepted. A record borrows strings and bytes: what it borrows is given b
 
 from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc
+from libc.string cimport memcpy
 
 from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
@@ -130,6 +131,17 @@ cdef tuple fill_objects(guest_t *guest, store, task, grants):
     cdef Lease lease = lend(store, task, grants)
     guest.objects = &lease.native
     return (lease,)
+
+
+cdef int fill_id(guest_t *guest, str execution_id) except -1:
+    """It stands in JSON that the guest reads, so nothing in it needs an escape."""
+    id = execution_id.encode()
+    plain = execution_id.isascii() and execution_id.replace("-", "").isalnum()
+    if len(id) > EXECUTION_ID_MAX or id and not plain:
+        raise InvalidArgument(
+            f"execution_id={execution_id!r}: expected up to {EXECUTION_ID_MAX} letters, digits, -")
+    memcpy(guest.execution_id, <const char *>id, len(id))
+    return 0
 
 
 cdef void fill_times(guest_t *guest, int64_t now_ns, int64_t wall_ns, int64_t timeout_ns) noexcept:

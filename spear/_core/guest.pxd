@@ -7,9 +7,11 @@ RUNNING; the rest are atomic, or guarded by `lock` as stated.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 
+from spear._core.channels cimport bell_t
 from spear._core.engineapi cimport *
 from spear._core.filetable cimport file_table_t
 from spear._core.hub cimport hub_t
+from spear._core.streams cimport streams_t
 from spear._core.sync cimport pthread_mutex_t
 from spear._core.world cimport world_t
 
@@ -23,6 +25,7 @@ cdef enum:
     FRAMES_MAX = 64            # of a backtrace
     FRAME_NAME_BYTES_MAX = 256
     MESSAGE_BYTES_MAX = 4096   # of the engine's, of which the end is kept: there is the cause
+    EXECUTION_ID_MAX = 64
 
 cdef enum GuestState:
     QUEUED = 0                 # in a run queue, which holds a reference
@@ -193,6 +196,14 @@ cdef struct guest_t:
     uint64_t log_lost
     size_t log_bytes
     bint log_truncated
+
+    # descriptors: made when first used
+    void *fds                  # fd_table, or NULL: owner
+    bell_t *bell               # or NULL: atomic, made by any thread, kept until the record goes
+    streams_t *streams         # likewise
+    int32_t streams_over       # the end has come: atomic
+    wasmtime_val_t *wait_result    # of the pending call: owner
+    char execution_id[65]      # constant; "" where the run was given none
 
     # outcome: written before ENDED, then constant
     int32_t cause

@@ -10,7 +10,9 @@ from libc.string cimport memchr, memcpy, strlen
 
 from spear._core cimport engineapi
 from spear._core.filetable cimport DESCRIPTORS_MAX, file_table_free
+from spear._core.channels cimport bell_release
 from spear._core.hub cimport hub_push, hub_release, hub_retain
+from spear._core.streams cimport streams_release
 from spear._core.sync cimport *
 from spear._core.world cimport *
 
@@ -48,6 +50,7 @@ cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
     guest.priority, guest.initializes = model.priority, model.initializes
     guest.metered, guest.fuel_max = model.metered, model.fuel_max
     guest.objects = model.objects
+    guest.descriptors_max = model.descriptors_max
     return guest
 
 
@@ -73,6 +76,10 @@ cdef void guest_release(guest_t *guest) noexcept nogil:
     free(guest.frames)
     free(guest.values)
     free(guest.message)
+    if guest.streams != NULL:
+        streams_release(guest.streams)
+    if guest.bell != NULL:
+        bell_release(guest.bell)
     file_table_free(guest.files)   # of one that never ran
     if guest.warm != NULL:
         guest_release(guest.warm)
@@ -238,7 +245,7 @@ cdef void guest_tell(guest_t *guest) noexcept nogil:
         return
     store32(&guest.watch_news, 0)
     guest_retain(guest)
-    hub_push(hub, guest)
+    hub_push(hub, guest, guest_let_go)
     hub_release(hub)
 
 

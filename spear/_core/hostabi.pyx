@@ -14,6 +14,12 @@ from spear._core cimport engineapi
 from spear._core.abibits cimport *
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
+from spear._core.hostfdctl cimport spear_fd_ctl
+from spear._core.hostfds cimport (
+    spear_epoll_close, spear_epoll_create, spear_epoll_ctl, spear_epoll_wait)
+from spear._core.hoststreams cimport (
+    user_stream_close, user_stream_ctl_open, user_stream_ctl_read, user_stream_open,
+    user_stream_read, user_stream_write)
 from spear._core.imports cimport import_row, import_table
 from spear._core.objlease cimport lease_t
 from spear._core.sync cimport *
@@ -101,6 +107,17 @@ cdef void _sleep_ms(
             _slept, continuation)
 
 
+cdef wasm_trap_t *_answer(
+    void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t count
+) noexcept nogil:
+    """For all that stand in files of their own and answer with an i32."""
+    cdef guest_t *guest = guest_of(caller)
+    if load32(&guest.kill) != 0:
+        return guest_stop()
+    values[0].i32 = (<answer_t>env)(guest, caller, values)
+    return NULL
+
+
 cdef wasm_trap_t *_unserved(
     void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t count
 ) noexcept nogil:
@@ -158,6 +175,11 @@ cdef void _row(
     _count += 1
 
 
+cdef void _answer_row(const char *name, const char *params, answer_t answer) noexcept:
+    _row(name, params, b"i", _answer, NULL)
+    _rows[_count - 1].env = <void *>answer
+
+
 # Sections 2 and 16 of the ABI, in its order; two NULLs: not served by this build.
 _row(b"time_now_ms", b"", b"I", _time_now_ms, NULL)
 _row(b"wall_time_s", b"", b"I", _wall_time_s, NULL)
@@ -180,17 +202,17 @@ _row(b"mic_create", b"", b"i", NULL, NULL)
 _row(b"mic_ctl", b"iiii", b"i", NULL, NULL)
 _row(b"mic_read", b"iii", b"i", NULL, NULL)
 _row(b"mic_close", b"i", b"i", NULL, NULL)
-_row(b"user_stream_open", b"ii", b"i", NULL, NULL)
-_row(b"user_stream_read", b"iii", b"i", NULL, NULL)
-_row(b"user_stream_write", b"iii", b"i", NULL, NULL)
-_row(b"user_stream_close", b"i", b"i", NULL, NULL)
-_row(b"user_stream_ctl_open", b"", b"i", NULL, NULL)
-_row(b"user_stream_ctl_read", b"iii", b"i", NULL, NULL)
-_row(b"spear_epoll_create", b"", b"i", NULL, NULL)
-_row(b"spear_epoll_ctl", b"iiii", b"i", NULL, NULL)
-_row(b"spear_epoll_wait", b"iiii", b"i", NULL, NULL)
-_row(b"spear_epoll_close", b"i", b"i", NULL, NULL)
-_row(b"spear_fd_ctl", b"iiii", b"i", NULL, NULL)
+_answer_row(b"user_stream_open", b"ii", user_stream_open)
+_answer_row(b"user_stream_read", b"iii", user_stream_read)
+_answer_row(b"user_stream_write", b"iii", user_stream_write)
+_answer_row(b"user_stream_close", b"i", user_stream_close)
+_answer_row(b"user_stream_ctl_open", b"", user_stream_ctl_open)
+_answer_row(b"user_stream_ctl_read", b"iii", user_stream_ctl_read)
+_answer_row(b"spear_epoll_create", b"", spear_epoll_create)
+_answer_row(b"spear_epoll_ctl", b"iiii", spear_epoll_ctl)
+_row(b"spear_epoll_wait", b"iiii", b"i", NULL, spear_epoll_wait)
+_answer_row(b"spear_epoll_close", b"i", spear_epoll_close)
+_answer_row(b"spear_fd_ctl", b"iiii", spear_fd_ctl)
 _first_object = _count
 _row(b"object_put", b"iiiiIii", b"i", _object, NULL)
 _row(b"object_get", b"iiiii", b"i", _object, NULL)

@@ -8,20 +8,20 @@ ctypedef void (*release_t)(void *what) noexcept nogil
 cdef struct note_t:                # something happened to `what`
     note_t *next
     void *what
+    release_t release              # lets go of `what`
 
 
 cdef struct hub_t:                 # what one event loop is to be told
     int64_t refs
     int fd                         # eventfd, written when the list was empty
     void *head                     # note_t list, newest first
-    release_t release              # lets go of a note's `what`
 
 
-cdef hub_t *hub_new(release_t release) noexcept nogil
+cdef hub_t *hub_new() noexcept nogil
 cdef void hub_retain(hub_t *hub) noexcept nogil
 cdef void hub_release(hub_t *hub) noexcept nogil
 # Takes over one reference to `what`. False: no memory, and the reference is let go.
-cdef bint hub_push(hub_t *hub, void *what) noexcept nogil
+cdef bint hub_push(hub_t *hub, void *what, release_t release) noexcept nogil
 # Takes the whole list; the caller frees each note and lets go of its `what`.
 cdef note_t *hub_take(hub_t *hub) noexcept nogil
 # Makes the eventfd quiet until the next push into an empty list.

@@ -19,11 +19,11 @@ cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
 
-cdef hub_t *hub_new(release_t release) noexcept nogil:
+cdef hub_t *hub_new() noexcept nogil:
     cdef hub_t *hub = <hub_t *>calloc(1, sizeof(hub_t))
     if hub == NULL:
         return NULL
-    hub.fd, hub.refs, hub.release = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), 1, release
+    hub.fd, hub.refs = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), 1
     if hub.fd < 0:
         free(hub)
         return NULL
@@ -42,21 +42,21 @@ cdef void hub_release(hub_t *hub) noexcept nogil:
     note = hub_take(hub)
     while note != NULL:
         following = note.next
-        hub.release(note.what)
+        note.release(note.what)
         free(note)
         note = following
     close(hub.fd)
     free(hub)
 
 
-cdef bint hub_push(hub_t *hub, void *what) noexcept nogil:
+cdef bint hub_push(hub_t *hub, void *what, release_t release) noexcept nogil:
     cdef note_t *note = <note_t *>malloc(sizeof(note_t))
     cdef void *head = NULL
     cdef uint64_t one = 1
     if note == NULL:
-        hub.release(what)
+        release(what)
         return False
-    note.what = what
+    note.what, note.release = what, release
     while True:
         head = load_ptr(&hub.head)
         note.next = <note_t *>head

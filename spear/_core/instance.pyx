@@ -14,7 +14,7 @@ from libc.string cimport memset
 from spear._core cimport engineapi
 from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
-from spear._core.execution cimport execution_end, execution_free
+from spear._core.execution cimport execution_empty, execution_end, execution_free
 from spear._core.executor cimport Executor
 from spear._core.filling cimport *
 from spear._core.guest cimport *
@@ -311,5 +311,6 @@ cdef bint _call(
         instance._arm()
         guest.error = wasmtime_func_call_unchecked(
             guest.context, func, values, count, &guest.trap)
+        execution_empty(guest)
         executor_leave(instance.executor.native)
     return guest.error == NULL and guest.trap == NULL

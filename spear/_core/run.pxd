@@ -13,7 +13,7 @@ cdef class ExecutorOwner:
     cdef executor_t *native
     cdef dict hubs
 
-    cdef Hub hub_of(self, loop)
+    cpdef Hub hub_of(self, loop)
 
 
 cdef class Run:

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from typing import Any, final
 
+from spear._core.endpoints import UserStream
 from spear._core.outcome import LogLine, Outcome
 
 class ExecutorOwner: ...
@@ -36,6 +37,14 @@ class Run:
 
     def read_output(self) -> bytes:
         """Takes what the guest wrote to stdout since the last call."""
+
+    def stream(self, id: int, *, wait_s: float = 30.0) -> UserStream:
+        """The client's end of the guest's user stream `id`, whichever side is first. Frames wait
+        up to `wait_s` for a guest that has not opened it. Raises QueueFull at 64 streams."""
+
+    def close_streams(self) -> None:
+        """The clients are gone: every stream is closed and the guest told; the ids are free for
+        another session."""
 
     @property
     def outcome(self) -> Outcome:

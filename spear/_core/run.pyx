@@ -12,6 +12,7 @@ from libc.stdlib cimport free
 
 from spear._core cimport engineapi
 from spear._core.completions cimport Hub, running_loop
+from spear._core.endpoints cimport user_stream, user_streams_close
 from spear._core.engine cimport Module
 from spear._core.guest cimport *
 from spear._core.outcome cimport line_of, outcome_of
@@ -31,7 +32,7 @@ cdef enum:
 cdef class ExecutorOwner:
     """Holds an executor and the hubs through which event loops hear of it."""
 
-    cdef Hub hub_of(self, loop):
+    cpdef Hub hub_of(self, loop):
         hub = self.hubs.get(loop)
         if hub is None:
             for old in [old for old in self.hubs if old.is_closed()]:
@@ -160,6 +161,14 @@ cdef class Run:
         finally:
             pthread_mutex_unlock(&self.guest.lock)
         return data
+
+    def stream(self, id, *, wait_s=30.0):
+        """The client's end of one of the guest's user streams; see run.pyi."""
+        return user_stream(self.guest, self.executor, id, wait_s)
+
+    def close_streams(self):
+        """The clients of all streams are gone; see run.pyi."""
+        user_streams_close(self.guest)
 
     cdef int check_ended(self) except -1:
         if not self.ended():

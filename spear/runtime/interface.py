@@ -7,7 +7,7 @@ one contract suite runs over all. Only type checkers import this file.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Coroutine, Generator, Sequence
 from typing import Any, Protocol
 
 from spear.runtime.invocation import Invocation
@@ -78,6 +78,24 @@ class Outcome(Protocol):
     def fuel(self) -> int | None: ...
 
 
+class UserStream(Protocol):
+    """The client's end of one of a run's streams: whole SSF v1 frames both ways; see guest ABI 9.
+    `state`: init, connected, closed or error. `send` waits for room, `receive` for a frame (None
+    once the stream is over); both wait as a Run does, with a loop or without."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+    def connect(self) -> None: ...
+    def send_nowait(self, frame: bytes) -> None: ...
+    def send(self, frame: bytes) -> Coroutine[Any, Any, None]: ...
+    def receive_nowait(self) -> bytes | None: ...
+    def receive(self) -> Coroutine[Any, Any, bytes | None]: ...
+    def fail(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Run(Protocol):
     """One run; may be waited for often, from any thread.
 
@@ -96,6 +114,13 @@ class Run(Protocol):
 
     def cancel(self, reason: str = "") -> bool:
         """Ends the guest wherever it is; False if it had ended. The first reason counts."""
+
+    def stream(self, id: int, *, wait_s: float = 30.0) -> UserStream:
+        """The client's end of the guest's stream `id`, whichever side is first; frames wait up to
+        `wait_s` for a guest that has not opened it."""
+
+    def close_streams(self) -> None:
+        """The clients are gone: every stream is closed, the guest told, and the ids are free."""
 
     def read_logs(self, count_max: int = 2048) -> Sequence[LogLine]:
         """Takes the lines logged since the last call, oldest first, of those still kept."""

@@ -17,11 +17,12 @@ class Invocation:
     work of a metered program (None: no limit); `priority` is 0 (first) to 255. `task` is whose
     objects the program may use, beside those of the tasks in `object_grants`; `dirs` are the only
     part of the host that it can reach, `descriptors_max` bounds what it may have open.
+    `execution_id` is what the guest is told its execution is called.
     """
 
     __slots__ = (
-        "args", "descriptors_max", "dirs", "entry", "env", "fuel", "inline", "log_bytes_max",
-        "log_lines_max", "log_stdout",
+        "args", "descriptors_max", "dirs", "entry", "env", "execution_id", "fuel", "inline",
+        "log_bytes_max", "log_lines_max", "log_stdout",
         "memory_bytes_max", "object_grants", "output_bytes_max", "priority", "stdin", "task",
         "timeout_ns",
     )  # fmt: skip
@@ -46,6 +47,7 @@ class Invocation:
         inline: bool = False,
         task: str = "main",
         object_grants: Sequence[str] = (),
+        execution_id: str = "",
     ) -> None:
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max
@@ -53,5 +55,6 @@ class Invocation:
         self.dirs, self.descriptors_max = dirs, descriptors_max
         self.fuel, self.priority = fuel, priority
         self.task, self.object_grants = task, object_grants
+        self.execution_id = execution_id
         self.entry, self.args, self.env = entry, args, env or {}
         self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline

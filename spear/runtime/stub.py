@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from spear.errors import ModuleInvalid, NodeBusy, NodeClosed
+from spear.errors import InvalidArgument, ModuleInvalid, NodeBusy, NodeClosed
 from spear.runtime.waiting import Latch
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ class StubRun:
             await latch
             latch = self._next_change
         return self.done
+
+    def stream(self, id: int, *, wait_s: float = 30.0) -> NoReturn:
+        raise InvalidArgument(f"a run of the stub has no stream {id}: its guest is the test")
+
+    def close_streams(self) -> None:
+        """There is none."""
 
     def cancel(self, reason: str = "") -> bool:
         return self.finish("terminated", "cancelled", message=reason)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator, Sequence
     from typing import Any
 
-    from spear.runtime.interface import LogLine
+    from spear.runtime.interface import LogLine, UserStream
     from spear.spearlet.execution.execution import Execution
     from spear.spearlet.execution.live import Live
     from spear.spearlet.services import Services
@@ -50,6 +50,10 @@ class _Handle:
     def ended(self) -> bool:
         return self._live.ended
 
+    def close_streams(self) -> None:
+        """The clients of all its user streams are gone: the guest sees a hang-up on each."""
+        self._live.close_streams()
+
     def take(self) -> Progress:
         """What there is to read now, without waiting. The end is asked for first, so that nothing
         can come after it."""
@@ -59,6 +63,33 @@ class _Handle:
         ended = run.done
         logs = run.read_logs()
         return Progress(logs, run.read_output(), ended and not logs)
+
+
+class SyncUserStream:
+    """The client's end of a user stream for a caller without a loop; as interface.UserStream."""
+
+    __slots__ = ("_stream", "close", "connect", "fail", "receive_nowait", "send_nowait")
+
+    def __init__(self, stream: UserStream) -> None:
+        self._stream = stream
+        self.connect, self.fail, self.close = stream.connect, stream.fail, stream.close
+        self.send_nowait, self.receive_nowait = stream.send_nowait, stream.receive_nowait
+
+    @property
+    def id(self) -> int:
+        return self._stream.id
+
+    @property
+    def state(self) -> str:
+        return self._stream.state
+
+    def send(self, frame: bytes) -> None:
+        """Waits until the guest has made room."""
+        drive(self._stream.send(frame))
+
+    def receive(self) -> bytes | None:
+        """The next frame, waited for; None once the stream is over."""
+        return drive(self._stream.receive())
 
 
 class Handle(_Handle):
@@ -75,6 +106,11 @@ class Handle(_Handle):
     async def cancel(self, reason: str = "") -> Execution:
         """Ends the guest wherever it is; the record once ended."""
         return await self._services.cancel(self.id, reason)
+
+    def stream(self, id: int, *, wait_s: float = 30.0) -> UserStream:
+        """The client's end of the guest's user stream `id`, whichever side is first: SSF v1 frames
+        both ways. Frames wait up to `wait_s` for a guest that has not opened it."""
+        return self._live.stream(id, wait_s)
 
     async def follow(self) -> AsyncIterator[Progress]:
         """Output and log lines as they come, until the execution ends."""
@@ -98,6 +134,10 @@ class SyncHandle(_Handle):
     def cancel(self, reason: str = "") -> Execution:
         """Ends the guest wherever it is; the record once ended."""
         return drive(self._services.cancel(self.id, reason))
+
+    def stream(self, id: int, *, wait_s: float = 30.0) -> SyncUserStream:
+        """As Handle.stream."""
+        return SyncUserStream(self._live.stream(id, wait_s))
 
     def follow(self) -> Iterator[Progress]:
         """Output and log lines as they come, until the execution ends."""

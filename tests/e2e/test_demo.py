@@ -28,6 +28,13 @@ def test_the_demo_passes_without_a_terminal(environment: dict[str, str]) -> None
     assert done.stdout.rstrip().splitlines()[-1].startswith("All as it should be.")
 
 
+def test_clients_of_one_agent_get_their_frames_back(environment: dict[str, str]) -> None:
+    done = python("examples/stream_echo/stream_echo.py", "5", "30", environment=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "150 of 150 frames" in done.stdout
+    assert "the agent says: 150 frames of 5 streams echoed" in done.stdout
+
+
 def test_a_runaway_harms_nobody_beside_it(environment: dict[str, str]) -> None:
     done = python("examples/together/together.py", "0.6", environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr

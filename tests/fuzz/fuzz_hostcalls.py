@@ -11,6 +11,7 @@ ends within that one too, so that a guard that does not hold costs nothing but a
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import struct
@@ -29,6 +30,7 @@ from spear._core.executor import Executor  # noqa: E402
 from spear._core.filetable import Directory  # noqa: E402
 from spear._core.objstore import ObjectStore  # noqa: E402
 from spear._core.run import Run  # noqa: E402
+from spear.errors import ChannelClosed, QueueFull  # noqa: E402
 
 PAGE = 65536
 IMPORTS = sorted(host_imports().items())
@@ -56,8 +58,10 @@ def value(rng: random.Random, letter: str) -> bytes:
         picked = rng.choice(WIDE_EDGES) if rng.random() < 0.5 else rng.getrandbits(64)
         return asm.i64_const(picked)
     kind = rng.random()
-    if kind < 0.25:  # a descriptor or a small count
+    if kind < 0.18:  # a small count, a stream, an operation, a WASI descriptor
         return asm.i32_const(rng.randrange(-1, 9))
+    if kind < 0.3:  # a descriptor of SPEAR's
+        return asm.i32_const(rng.randrange(1000, 1011))
     if kind < 0.55:
         return asm.i32_const(rng.choice(EDGES) + rng.randrange(-1, 2))
     if kind < 0.9:  # somewhere inside
@@ -233,6 +237,20 @@ def started(
     )  # fmt: skip
 
 
+def meddle(rng: random.Random, run: Run) -> None:
+    """What clients of its streams may do at any time, also too late."""
+    for _ in range(rng.randrange(4)):
+        try:
+            stream = run.stream(rng.randrange(5), wait_s=rng.choice((0, 30)))
+            header = struct.pack("<4sHHHHIQII", b"SPST", 1, 32, 2, 0, stream.id, 0, 0, 5)
+            rng.choice((
+                stream.connect, stream.fail, stream.close, stream.receive_nowait,
+                run.close_streams, functools.partial(stream.send_nowait, header + b"hello"),
+            ))()  # fmt: skip
+        except (ChannelClosed, QueueFull):
+            continue
+
+
 def check(run: Run, seed: int) -> str:
     assert run.wait(60), f"the guest hangs: repeat with --runs 1 --seed {seed}"
     outcome = run.outcome
@@ -270,6 +288,7 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
                 print(number, flush=True)
             rng = random.Random(number)
             live.append((started(rng, engine, node, store, folder, dirs), number))
+            meddle(rng, live[-1][0])
             if rng.random() < 0.1:
                 live[rng.randrange(len(live))][0].cancel()
             if len(live) == 16 or number == seed + runs - 1:

@@ -87,6 +87,7 @@ class WasmRuntime:
             objects=objects and objects(),
             task=invocation.task,
             object_grants=invocation.object_grants,
+            execution_id=invocation.execution_id,
         )
 
     def stats(self) -> dict[str, int]:

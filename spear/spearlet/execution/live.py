@@ -6,6 +6,7 @@ know whether it has begun. It never changes the record: that is the manager's.
 
 from __future__ import annotations
 
+from spear.errors import InvalidArgument
 from spear.runtime.waiting import Latch
 
 TYPE_CHECKING = False
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
-    from spear.runtime.interface import Run
+    from spear.runtime.interface import Run, UserStream
     from spear.spearlet.execution.execution import Execution
 
 
@@ -44,6 +45,19 @@ class Live:
             self._doom = reason  # before `run` is looked at, as `begin` does it the other way round
         if self.run is not None:
             self.run.cancel(reason)
+
+    def stream(self, id: int, wait_s: float) -> UserStream:
+        """The client's end of one of its streams."""
+        if self.run is None:
+            raise InvalidArgument(
+                f"execution {self.execution.id} has not begun: its streams are there once it has"
+            )
+        return self.run.stream(id, wait_s=wait_s)
+
+    def close_streams(self) -> None:
+        """The clients of all its streams are gone."""
+        if self.run is not None:
+            self.run.close_streams()
 
     async def changed(self) -> bool:
         """Waits for what can be read, or the end; True once ended."""

@@ -70,6 +70,7 @@ class Manager:
             invocation=invocation,
         )
         self._sweep()
+        invocation.execution_id = execution.id
         live = Live(execution)
         run = self._runtime.start(artifact.program, invocation)
         execution.advance(RUNNING)

@@ -58,7 +58,6 @@ def test_statistics_tell_what_there_is_and_how_guests_ended():
         assert (stats["ended_exit"], stats["ended_trap"]) == (1, 1)
         assert (stats["ended_deadline"], stats["ended_cancelled"]) == (1, 3)
         assert stats["parks"] == 3
-        assert stats["slices"] >= 1
         assert stats["cpu_ns"] > 0
 
 

@@ -1,0 +1,1 @@
+"""Hostcalls of epoll, for native modules only; see hostfds.pyx."""

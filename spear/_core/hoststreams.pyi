@@ -1,0 +1,1 @@
+"""Hostcalls of user streams, for native modules only; see hoststreams.pyx."""
