@@ -8,7 +8,19 @@ VERSION_CEILING: tuple[int, int, int]  # first release not tried
 def library() -> tuple[str, str]:
     """Version and path of the engine's library. Raises EngineUnavailable with what to install."""
 
-def host_imports() -> dict[tuple[str, str], tuple[str, bool]]:
+@final
+class Import:
+    """What the host says of one import."""
+
+    signature: str
+    served_by: str  # "native", "python" or "not yet"
+    waits: bool  # it may leave the guest waiting
+    reenters: bool  # it may call the guest's own tools
+
+def describe_imports(*, trial: bool = False) -> dict[tuple[str, str], Import]:
+    """Each import a guest may have, by (module, name); `trial`: those of tests too."""
+
+def host_imports(*, trial: bool = False) -> dict[tuple[str, str], tuple[str, bool]]:
     """What guests may import: {(module, name): (signature, served)}."""
 
 @final
@@ -22,14 +34,18 @@ class Module:
     exports: tuple[str, ...]  # exported functions
     unserved: tuple[str, ...]  # imports of the ABI that answer -ENOSYS in this build
     waiting: tuple[str, ...]  # imports that may leave the guest waiting
+    posted: tuple[str, ...]  # imports that Python answers
     source: str  # "compiled" or "cache"
     warning: str  # why the cache was not used although asked for, else ""
 
 @final
 class Engine:
-    """One engine, made at the first load; `slots` guests may live at once."""
+    """One engine, made at the first load; `slots` guests may live at once. `trial`, for tests and
+    benchmarks only, also serves module `spear_trial`, whose calls Python answers."""
 
-    def __init__(self, *, slots: int = 1000) -> None: ...
+    trial: bool
+
+    def __init__(self, *, slots: int = 1000, trial: bool = False) -> None: ...
     def load(self, wasm: bytes, *, cache_dir: str | None = None) -> Module:
         """Compiles or loads from the cache. Raises ModuleInvalid (not wasm, truncated, component,
         unknown imports with all names, wrong signatures, more than one memory), ModuleLimit."""

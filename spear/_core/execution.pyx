@@ -12,12 +12,14 @@ from libc.string cimport memcpy
 from spear._core cimport engineapi
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
+from spear._core.post cimport requests_leave
+from spear._core.shim cimport shim_begin, shim_settle
 from spear._core.sync cimport *
 
 wasmtime_bind(engineapi.functions())
 
 cdef enum:
-    INSTANCES_MAX = 2
+    INSTANCES_MAX = 1              # of a guest without a shim
     TABLES_MAX = 4
 
 
@@ -39,16 +41,22 @@ cdef wasmtime_error_t *_on_epoch(
     return NULL
 
 
-cdef void _begin(guest_t *guest) noexcept nogil:
+cdef bint _begin(guest_t *guest) noexcept nogil:
+    """False: it cannot be linked, see trap and error."""
+    cdef int32_t shims = guest.shim != NULL
     guest.started = True
     guest.store = wasmtime_store_new(guest.engine, guest, NULL)
     guest.context = wasmtime_store_context(guest.store)
     wasmtime_store_limiter(guest.store, guest.memory_bytes_max, guest.table_elements_max,
-                           INSTANCES_MAX, TABLES_MAX, 1)
+                           INSTANCES_MAX + shims, TABLES_MAX + shims, 1)
     wasmtime_store_epoch_deadline_callback(guest.store, _on_epoch, guest, NULL)
     wasmtime_context_set_epoch_deadline(guest.context, 1)
+    if shims and not shim_begin(guest):
+        return False
     guest.future = wasmtime_instance_pre_instantiate_async(
-        guest.pre, guest.context, &guest.instance, &guest.trap, &guest.error)
+        guest.own_pre if shims else guest.pre, guest.context, &guest.instance, &guest.trap,
+        &guest.error)
+    return True
 
 
 cdef void _drop_future(guest_t *guest) noexcept nogil:
@@ -69,6 +77,7 @@ cdef bint _call(guest_t *guest) noexcept nogil:
     """From instantiated to the call of its entry; False if there is no such function."""
     cdef wasmtime_extern_t item
     guest.instantiated = True
+    shim_settle(guest)
     _find_memory(guest)
     if not wasmtime_instance_export_get(
             guest.context, &guest.instance, guest.entry, guest.entry_size, &item):
@@ -81,8 +90,8 @@ cdef bint _call(guest_t *guest) noexcept nogil:
 
 
 cdef bint execution_poll(guest_t *guest) noexcept nogil:
-    if not guest.started:
-        _begin(guest)
+    if not guest.started and not _begin(guest):
+        return True
     while True:
         if not wasmtime_call_future_poll(guest.future):
             return False
@@ -181,6 +190,8 @@ cdef void execution_end(guest_t *guest) noexcept nogil:
     guest.trap, guest.error = NULL, NULL
     if guest.future != NULL:
         _drop_future(guest)
+    requests_leave(guest)
+    shim_settle(guest)
     if guest.store != NULL and guest.has_memory:
         guest.memory_bytes = wasmtime_memory_data_size(guest.context, &guest.memory)
     if guest.store != NULL:

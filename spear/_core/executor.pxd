@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 
 from spear._core.completions cimport Hub
+from spear._core.door cimport Door
 from spear._core.engine cimport Module
 from spear._core.guest cimport guest_t
 from spear._core.scheduler cimport batch_t, executor_t
@@ -35,10 +36,12 @@ cdef class Executor:
     cdef executor_t *native
     cdef dict hubs
     cdef set engines               # keeps the engines alive whose epochs are advanced
+    cdef Door door                 # Python's answers to guests; None: there are no handlers
 
     cpdef Hub hub_of(self, loop)
     cdef int adopt(self, Module module) except -1
     cdef object refusal(self)
+    cdef int check_may_block(self, Module module) except -1
 
 
 # A Run without its record: the caller fills it.

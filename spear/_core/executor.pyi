@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, final
 
+from spear._core.door import Failed, Handler
 from spear._core.engine import Module
 from spear._core.instance import Instance
 from spear._core.outcome import LogLine, Outcome
@@ -69,8 +70,24 @@ class Executor:
     """`workers` native threads (0: one per core); at most `guests_max` live guests."""
 
     def __init__(
-        self, *, workers: int = 0, guests_max: int = 1000, epoch_tick_ms: int = 10
-    ) -> None: ...
+        self,
+        *,
+        workers: int = 0,
+        guests_max: int = 1000,
+        epoch_tick_ms: int = 10,
+        handlers: Mapping[int, Handler] | None = None,
+        handler_failed: Failed | None = None,
+    ) -> None:
+        """`handlers` as for `serve`."""
+
+    def serve(self, handlers: Mapping[int, Handler], *, failed: Failed | None = None) -> None:
+        """Answers the calls that guests post, by operation code; calls without a handler answer
+        -ENOSYS. The loop that runs here is the one that serves or, if none does, the one that runs
+        where a guest that posts is started or, if none does, a thread of the executor's own; that
+        thread also takes over when the loop is closed. A handler is a plain function and gives a
+        status, bytes or both, or an awaitable of that if it must wait. One that raises answers
+        -EIO; `failed` is told then."""
+
     def start(
         self,
         module: Module,

@@ -13,6 +13,7 @@ from libc.stdlib cimport free
 from spear._core cimport engineapi
 from spear._core.engine cimport Module
 from spear._core.completions cimport Hub, running_loop
+from spear._core.door cimport Door
 from spear._core.guest cimport *
 from spear._core.outcome cimport cause_name, line_of, outcome_of
 from spear._core.scheduler cimport *
@@ -78,6 +79,8 @@ cdef class Run:
             raise InvalidArgument("timeout_s is not a number")
         cdef int64_t until_ns = INT64_MAX, slice_ns, now
         cdef bint ended = self.ended()
+        if not ended and (timeout_s is None or timeout_s > 0):
+            self.executor.check_may_block(self.module)
         if timeout_s is not None:
             until_ns = monotonic_ns() + <int64_t>(min(max(timeout_s, 0.0), 1e9) * 1e9)
         while not ended and not (events and self.has_news()):
@@ -276,6 +279,7 @@ cdef tuple fill_input(guest_t *guest, Module module, str entry, args, env, bytes
     environ, envc = _strings(
         [f"{key}={value}" for key, value in env.items()] if env else (), "variable")
     guest.engine, guest.pre = module.native_engine, module.pre
+    guest.module, guest.shim = module.native, module.shim
     guest.entry, guest.entry_size = name, len(name)
     guest.args, guest.args_size, guest.argc = <bytes>argv, len(argv), argc
     guest.env, guest.env_size, guest.envc = <bytes>environ, len(environ), envc
@@ -369,7 +373,8 @@ cdef class Batch:
 cdef class Executor:
     """`workers` native threads (0: one a core); at most `guests_max` live guests."""
 
-    def __cinit__(self, *, workers=0, guests_max=1000, epoch_tick_ms=10):
+    def __cinit__(self, *, workers=0, guests_max=1000, epoch_tick_ms=10, handlers=None,
+                  handler_failed=None):
         import os
 
         _check_range("workers", workers, 0, WORKERS_MAX)
@@ -380,13 +385,34 @@ cdef class Executor:
         if self.native == NULL:
             raise MemoryError("no memory for the executor's queues")
         self.hubs, self.engines = {}, set()
+        if handlers is not None or handler_failed is not None:
+            self.serve(handlers or {}, failed=handler_failed)
 
     def __dealloc__(self):
         if self.native == NULL or self.native.generation != engineapi.generation():
             return
         with nogil:
             executor_close(self.native, 0)
+        if self.door is not None:
+            self.door.shut(False)
         executor_release(self.native)
+
+    def serve(self, handlers, *, failed=None):
+        """Handlers of the calls that Python answers; see executor.pyi."""
+        if self.door is None:
+            self.door = Door()
+            executor_retain(self.native)
+            self.door.executor = self.native
+        if failed is not None:
+            self.door.failed = failed
+        self.door.serve(handlers)
+
+    cdef int check_may_block(self, Module module) except -1:
+        """A thread whose loop answers the guests' calls must not stand still for a guest."""
+        if module.posted and self.door is not None and self.door.serves_here():
+            raise RuntimeError(
+                "this thread's event loop answers the guest's calls: await the run instead")
+        return 0
 
     cpdef Hub hub_of(self, loop):
         hub = self.hubs.get(loop)
@@ -427,11 +453,15 @@ cdef class Executor:
         run.guest.deadline_ns = run.guest.began_ns + timeout_ns
         if not module.exports_memory:
             _warn_memory(run.guest)
+        if self.door is not None:
+            run.guest.post = &self.door.post
         cdef bint taken
         with nogil:
             taken = executor_start(self.native, run.guest, inline)
         if not taken:
             raise self.refusal()
+        if module.posted and self.door is not None:
+            self.door.ensure_served()
         return run
 
     def run_many(self, Module module not None, count, *, str entry="_start", args=(), env=None,
@@ -448,6 +478,11 @@ cdef class Executor:
             raise MemoryError("no memory for a guest record")
         kept = fill_input(model, module, entry, args, env, stdin)
         fill_limits(model, memory_bytes_max, output_bytes_max, log_bytes_max, False)
+        if self.door is not None:
+            model.post = &self.door.post
+        if module.posted and self.door is not None:
+            self.door.ensure_served()
+        self.check_may_block(module)
         model.deadline_ns = timeout_ns             # from each run's own start
         cdef Batch batch = _new_batch()
         batch.native = batch_new(self.native, model, count)
@@ -496,6 +531,8 @@ cdef class Executor:
             return
         with nogil:
             executor_close(self.native, grace_ns)
+        if self.door is not None:
+            self.door.shut(True)
         while self.hubs:
             self.hubs.popitem()[1].close()
 

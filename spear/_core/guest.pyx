@@ -41,6 +41,7 @@ cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
     guest.args, guest.args_size, guest.argc = model.args, model.args_size, model.argc
     guest.env, guest.env_size, guest.envc = model.env, model.env_size, model.envc
     guest.stdin_data, guest.stdin_size = model.stdin_data, model.stdin_size
+    guest.post, guest.shim, guest.module = model.post, model.shim, model.module
     return guest
 
 
