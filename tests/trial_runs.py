@@ -77,7 +77,8 @@ def sending(*args: bytes, out_max: int = 100, arena: int = 1024, said: list[Any]
     async def send(call: Call) -> int:
         function, arena_at = call.args
         for each in args:
-            said.append(await call.tool(function, each, (arena_at, arena), out_max))
+            answer = await call.tool(function, each, (arena_at, arena), out_max)
+            said.append(answer)
         return 7
 
     return send

@@ -1,6 +1,6 @@
 """Python's side of the calls that guests post: handlers, and what they are given; see door.pyx."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, final
 
 Answer = int | bytes | tuple[int, bytes]

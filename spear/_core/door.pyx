@@ -12,16 +12,16 @@ waiting.
 import sys
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free
 
 from spear._core cimport engineapi
-from spear._core.abibits cimport EIO, ENOMEM, ENOSYS
+from spear._core.abibits cimport EIO, ENOMEM
 from spear._core.completions cimport running_loop
 from spear._core.guest cimport *
 from spear._core.hub cimport hub_new, hub_quiet, hub_release, hub_take, note_t
 from spear._core.post cimport *
-from spear._core.scheduler cimport executor_release, executor_retain, executor_t, executor_wake
+from spear._core.scheduler cimport executor_release, executor_wake
 from spear._core.sync cimport *
 
 from spear.errors import InvalidArgument, NodeBusy
@@ -79,13 +79,14 @@ cdef class Call:
 
     @property
     def gone(self):
-        return load32(&self.request.turn) == TURN_GONE
+        return (load32(&self.request.turn) == TURN_GONE
+                or load32(&self.request.guest.state) == ENDED)
 
     def log(self, int level, str message not None):
         line = message.encode("utf-8", "surrogateescape")[:LOG_BYTES_MAX]
         cdef const char *text = line
         cdef size_t size = len(line)
-        if load32(&self.request.guest.state) != ENDED:
+        if not self.gone:
             with nogil:
                 guest_log(self.request.guest, level, STREAM_LOG, text, size)
 
@@ -134,7 +135,6 @@ cdef class Call:
         elif self.tool_ended is not None and not self.tool_ended.done():
             self.tool_ended.set_result(
                 (request.tool_status, request.output[:request.output_size]))
-
 
     cdef _cancel(self):
         """Its handler's task, if it has one."""
@@ -291,7 +291,7 @@ cdef class Door:
 
     cdef _begin(self, request_t *request):
         cdef Call call = _new_call(self, request)
-        handler = self.handlers.get(call.op)
+        handler = self.handlers[call.op]
         self.calls[<uint64_t>request] = call
         try:
             result = handler(call)

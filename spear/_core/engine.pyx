@@ -17,7 +17,7 @@ from spear._core cimport engineapi
 from spear._core.engineapi cimport *
 from spear._core.hostabi cimport hostabi_table
 from spear._core.imports cimport import_row, import_table
-from spear._core.shim cimport shim_free, shim_new, shim_t
+from spear._core.shim cimport shim_free, shim_new
 from spear._core.trial cimport trial_table
 from spear._core.wasi cimport wasi_table
 

@@ -10,7 +10,7 @@ Source: the guest ABI, sections 5 and 6.
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset, strlen
+from libc.string cimport strlen
 
 from spear._core cimport engineapi
 from spear._core.abibits cimport EINVAL, EIO, ENOMEM, ENOSPC

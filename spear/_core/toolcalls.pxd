@@ -19,7 +19,7 @@ cdef int32_t toolcall_plan(
 # Writes the arguments and the room for the output. 0, or -EFAULT where the arena is not inside.
 cdef int32_t toolcall_lay(guest_t *guest, const tool_plan *plan, const uint8_t *args) noexcept nogil
 # What a tool that returned `status` gave: 0 with its output, which is valid until the guest runs
-# again, or the tool's error. -ENOSPC with `*wanted` not above `out_max`: it asks to be called again.
+# again, or the tool's error. -ENOSPC with `*wanted` not above `out_max`: it asks for one more call.
 cdef int32_t toolcall_read(
     guest_t *guest, const tool_plan *plan, int32_t status, const uint8_t **output,
     uint32_t *wanted) noexcept nogil

@@ -1,6 +1,6 @@
 """Module `spear_trial`: one call of each kind that Python answers, for tests and benchmarks.
 
-Rule: linked only by `Engine(trial=True)`; a module that imports it is refused by every other engine.
+Rule: linked only by `Engine(trial=True)`; every other engine refuses a module that imports it.
 `noop` is answered in place, so that what a hostcall costs can be measured.
 """
 
