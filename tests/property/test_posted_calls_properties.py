@@ -178,9 +178,13 @@ ARENAS = st.one_of(st.integers(-8, 100), st.sampled_from([2**31 - 1, 2**31, 2**4
 
 
 @settings(max_examples=150, deadline=None)
-@given(arena_shift=st.integers(-(2**17), 2**17), arena=ARENAS, size=st.integers(0, 200),
-       out_max=st.sampled_from([-1, 0, 1, 7, 8, 100, 2**31, 2**62]),
-       function=st.one_of(st.integers(-2, 30), st.sampled_from([2**31, 2**33, -(2**63)])))  # fmt: skip
+@given(
+    arena_shift=st.integers(-(2**17), 2**17),
+    arena=ARENAS,
+    size=st.integers(0, 200),
+    out_max=st.sampled_from([-1, 0, 1, 7, 8, 100, 2**31, 2**62]),
+    function=st.one_of(st.integers(-2, 30), st.sampled_from([2**31, 2**33, -(2**63)])),
+)
 def test_no_arena_and_no_function_harms_the_host(
     arena_shift: int, arena: int, size: int, out_max: int, function: int
 ):
