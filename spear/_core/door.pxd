@@ -19,6 +19,7 @@ cdef class Door:
     cdef object loop               # that serves; None: none does
     cdef object mark               # of this loop's time as the server
     cdef object thread             # its own, where no loop was there to serve
+    cdef bint alone                # that thread serves, or is about to
     cdef object dismissed          # future: its own loop is to end
     cdef bint closed
     cdef bint draining
@@ -31,6 +32,8 @@ cdef class Door:
     cdef int serve(self, handlers) except -1
     cdef int ensure_served(self) except -1
     cdef int shut(self, bint join) except -1
+    cdef bind(self, loop)
+    cdef bint _take(self, loop, mark)
     cdef _collect(self)
     cdef _look_at(self, uint64_t address)
     cdef _begin(self, request_t *request)

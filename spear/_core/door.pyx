@@ -9,6 +9,7 @@ which becomes a task. The task of a guest that has ended is cancelled; a handler
 waiting.
 """
 
+import contextlib
 import sys
 
 cimport cython
@@ -205,7 +206,7 @@ cdef class Door:
             self.handlers[op] = handler
             self.post.answers[<int>op] = 1
         loop = running_loop()
-        if loop is not None and self.loop is None and self.thread is None:
+        if loop is not None and not self.alone:
             self.bind(loop)
         return 0
 
@@ -217,25 +218,34 @@ cdef class Door:
         """After a guest that posts was started."""
         if self.loop is not None and self.loop.is_closed():
             self.lose(self.mark)
-        if self.loop is not None or self.thread is not None or self.closed:
-            return 0
         loop = running_loop()
+        if self.loop is not None or self.alone or self.closed:
+            return 0
         if loop is not None:
             self.bind(loop)
         else:
             self._serve_alone()
         return 0
 
-    def bind(self, loop):
-        self.loop, self.mark = loop, object()
-        loop.add_reader(self.post.hub.fd, _Bell(self, self.mark))
+    cdef bind(self, loop):
+        """Unless another thread was quicker."""
+        mark = object()
+        if self._take(loop, mark):
+            loop.add_reader(self.post.hub.fd, _Bell(self, mark))
+
+    cdef bint _take(self, loop, mark):
+        """No code of others runs in here, so no other thread comes between."""
+        if self.loop is not None:
+            return False
+        self.loop, self.mark = loop, mark
+        return True
 
     def lose(self, mark):
         """The loop was closed. What it had begun fails; what it had not is served elsewhere."""
         if mark is not self.mark or self.executor.generation != engineapi.generation():
             return
         self.loop = self.mark = None
-        self.drain_due = self.draining = False
+        self.drain_due = self.draining = self.alone = False
         for call in list(self.calls.values()):
             (<Call>call).task = None
             (<Call>call)._cancel()
@@ -256,7 +266,9 @@ cdef class Door:
         hub_quiet(self.post.hub)
         self._collect()
         try:
-            for _ in range(min(TURN_MAX, len(self.backlog))):
+            for _ in range(TURN_MAX):
+                if not self.backlog:       # a handler that closes the executor empties it
+                    break
                 self._look_at(self.backlog.pop())
         finally:
             self.draining = False
@@ -388,14 +400,17 @@ cdef class Door:
     # ---- a loop of its own, and the end
 
     cdef _serve_alone(self):
+        if self.alone:
+            return
+        self.alone = True
         import threading
 
-        thread = threading.Thread(target=_alone, args=(self,), name="spear-calls", daemon=True)
-        self.thread = thread
+        self.thread = threading.Thread(
+            target=_alone, args=(self,), name="spear-calls", daemon=True)
         try:
-            thread.start()
+            self.thread.start()
         except RuntimeError as error:
-            self.thread = None
+            self.thread, self.alone = None, False
             raise NodeBusy("the system gives no more threads") from error
 
     async def stay(self):
@@ -407,7 +422,8 @@ cdef class Door:
             if not self.closed:
                 await self.dismissed
         finally:
-            self.leave()
+            if self.closed:        # else the loop ends for another reason: see lose
+                self.leave()
 
     def leave(self):
         """The last turn, on the loop: every end is told, then the loop forgets the door."""
@@ -430,10 +446,8 @@ cdef class Door:
         if loop is not None and thread is None and loop is running_loop():
             self.leave()
         elif loop is not None:
-            try:
+            with contextlib.suppress(RuntimeError):    # it was closed just now
                 loop.call_soon_threadsafe(self.leave if thread is None else self.dismiss)
-            except RuntimeError:
-                pass               # it was closed just now
         if join and thread is not None:
             import threading
 
@@ -450,4 +464,5 @@ cdef class Door:
 def _alone(Door door):
     import asyncio
 
-    asyncio.run(door.stay())
+    with contextlib.suppress(SystemExit):      # a handler's: it ends this thread, not the process
+        asyncio.run(door.stay())

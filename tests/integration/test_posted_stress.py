@@ -12,23 +12,17 @@ import os
 import random
 import threading
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
-from guest_runs import HANG_S, MS, ended, executor
+from guest_runs import HANG_S, MS, ended, executor, resident_kib
 from trial_runs import OPS, adding, calling, sending, tools_guest
 
 from spear._core.door import Call
 from spear._core.executor import Executor, Run
 
 LOOPS = (asyncio.new_event_loop, uvloop.new_event_loop)
-
-
-def resident_kib() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
 
 
 def held() -> tuple[int, int]:

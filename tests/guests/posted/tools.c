@@ -1,7 +1,8 @@
 // build: -nostdlib -fno-builtin -Wl,--export-table
-/* Sends COUNT times with tool TOOL: `tools TOOL [COUNT]`. The host learns the tool's place in the
- * function table by `fd` and the arena's address by `flags`; what a send returns is printed, a line
- * each. Every function that may be a tool does one thing that a host must bear.
+/* Sends COUNT times with tool TOOL: `tools TOOL [COUNT [INNER]]`; INNER is what a nesting tool
+ * sends with, itself if not given. The host learns the tool's place in the function table by `fd`
+ * and the arena's address by `flags`; what a send returns is printed, a line each. Every function
+ * that may be a tool does one thing that a host must bear.
  */
 #define SPEAR_NO_STDIO
 #include <spear.h>
@@ -214,7 +215,7 @@ START
     uint32_t count;
     char **argv = arguments(&count);
     void *function = tool_named(argv[1]);
-    inner = (tool *)function;
+    inner = (tool *)(count > 3 ? tool_named(argv[3]) : function);
     for (int64_t left = count > 2 ? to_number(argv[2]) : 1; left > 0; left--) {
         print_number(trial_send((int32_t)(intptr_t)function, (int32_t)(intptr_t)arena));
         print("\n");

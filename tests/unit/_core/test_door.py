@@ -201,6 +201,25 @@ def test_without_a_loop_a_thread_of_the_executors_own_answers():
     assert "spear-calls" not in [thread.name for thread in threading.enumerate()]
 
 
+def test_threads_that_start_guests_at_once_get_one_thread_that_answers():
+    for _ in range(10):
+        with executor(workers=2, handlers={OPS["add"]: later}) as node:
+            barrier, codes = threading.Barrier(6), []
+
+            def work(node: Executor, barrier: threading.Barrier, codes: list[int]) -> None:
+                barrier.wait()
+                codes.append(ended(node.start(calling("add", 1, 2, times=3))).exit_code)
+
+            threads = [threading.Thread(target=work, args=(node, barrier, codes)) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert codes == [3] * 6
+            names = [thread.name for thread in threading.enumerate()]
+            assert names.count("spear-calls") == 1
+
+
 def test_no_thread_is_made_for_guests_that_post_nothing():
     with executor(handlers={OPS["pause"]: raises}) as node:
         assert ended(node.start(calling("noop"))).exit_code == 0
@@ -377,6 +396,16 @@ def test_an_exit_asked_for_by_a_handler_is_the_loops(runner: asyncio.Runner):
         assert ended(runs[0]).exit_code == EIO
 
 
+def test_a_thread_that_a_handler_ended_is_made_anew(node: Executor):
+    def leave(call: Call) -> int:
+        raise SystemExit(3)
+
+    node.serve({OPS["pause"]: leave, OPS["add"]: adding})
+    for _ in range(3):
+        assert ended(node.start(calling("pause"))).exit_code == EIO
+        assert ended(node.start(calling("add", 1, 2))).exit_code == 3
+
+
 # ---- guests that end
 
 
@@ -503,6 +532,22 @@ def test_a_close_on_the_thread_that_answers_does_not_wait_for_itself():
     assert ended(node.start(calling("pause"))).cause == "cancelled"
     while not closed:
         os.sched_yield()
+
+
+def test_a_handler_may_close_its_executor_on_the_loop(runner: asyncio.Runner):
+    """More calls wait than the one that closes."""
+    node = Executor(workers=1)
+
+    def close(call: Call) -> int:
+        node.close()
+        return 0
+
+    async def work() -> set[str]:
+        node.serve({OPS["pause"]: close})
+        runs = [node.start(calling("pause"), inline=True) for _ in range(20)]
+        return {(await run).cause for run in runs}
+
+    assert runner.run(work()) == {"cancelled"}
 
 
 def test_executors_that_answer_come_and_go():

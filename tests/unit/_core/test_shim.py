@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 import wasm_asm as asm
-from guest_runs import HANG_S, MS, ended, executor, guest, guest_bytes, logged
+from guest_runs import (
+    HANG_S,
+    MS,
+    ended,
+    executor,
+    guest,
+    guest_bytes,
+    logged,
+    resident_kib,
+)
 from trial_runs import (
     EFAULT,
     EINVAL,
@@ -359,6 +368,14 @@ def test_a_nested_send_is_refused_with_eio_only(node: Executor):
     assert len(said) == 3 * SENDS_MAX
 
 
+def test_each_send_calls_its_own_tools(node: Executor):
+    """A send inside a tool calls another function, and the outer one goes on with its own."""
+    said: list[Any] = []
+    run = tools(node, "nests", "1", "same", handler=sending(b"a", b"b", said=said))
+    assert ended(run).exit_code == 0
+    assert said == [(0, "a"), (0, "b"), (0, "1"), (0, "a"), (0, "b"), (0, "2")]
+
+
 def test_a_guest_is_cancelled_deep_inside(node: Executor):
     began: list[Call] = []
     deep = threading.Event()
@@ -517,6 +534,22 @@ def test_batches_of_guests_with_tools(node: Executor):
     batch = node.run_many(tools_guest(), 200, args=("tools", "sum", "2"))
     assert batch.completed == 200
     assert sorted(said) == sorted([(0, "3"), (0, "7")] * 400)
+
+
+def test_thousands_of_guests_are_linked_to_shims_of_their_own_and_leave_nothing(node: Executor):
+    """Two workers link at the same time; what is made for one guest goes with it."""
+    node.serve({OPS["send"]: lambda call: 1})
+
+    def many() -> None:
+        assert node.run_many(tools_guest(), 5000, args=("tools", "sum")).completed == 5000
+
+    many()
+    gc.collect()
+    resident = resident_kib()
+    many()
+    many()
+    gc.collect()
+    assert resident_kib() < resident + 3072
 
 
 def test_the_shim_is_what_its_description_says():
