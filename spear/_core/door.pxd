@@ -18,6 +18,7 @@ cdef class Door:
     cdef list backlog              # addresses of requests not looked at yet, the oldest last
     cdef object loop               # that serves; None: none does
     cdef object mark               # of this loop's time as the server
+    cdef int quiet_fd              # by which the end of the loop is seen
     cdef object thread             # its own, where no loop was there to serve
     cdef bint alone                # that thread serves, or is about to
     cdef object dismissed          # future: its own loop is to end
@@ -33,6 +34,7 @@ cdef class Door:
     cdef int ensure_served(self) except -1
     cdef int shut(self, bint join) except -1
     cdef bind(self, loop)
+    cdef _close_quiet(self)
     cdef bint _take(self, loop, mark)
     cdef _collect(self)
     cdef _look_at(self, uint64_t address)
@@ -49,7 +51,8 @@ cdef class Call:
     cdef request_t *request        # retained
     cdef Door door
     cdef object task               # of its handler
-    cdef object unbegun            # what the task has not begun to await
+    cdef object attending          # that task's coroutine, and what it is to await:
+    cdef object unbegun            # while it has not begun
     cdef object tool_ended         # future: the tool that the handler waits for
     cdef object last_word          # (status, data) said while the guest ran a tool
     cdef bint away                 # the guest runs a tool: it is not ours to answer now

@@ -10,6 +10,7 @@ waiting.
 """
 
 import contextlib
+import os
 import sys
 
 cimport cython
@@ -143,12 +144,13 @@ cdef class Call:
             self.task.cancel()
         if self.unbegun is not None and hasattr(self.unbegun, "close"):
             self.unbegun.close()
-        self.task = self.unbegun = None
+        self.task = self.unbegun = self.attending = None
 
 
 async def _attend(Door door, Call call):
     """A handler that must wait."""
-    awaitable, call.unbegun = call.unbegun, None
+    awaitable = call.unbegun
+    call.unbegun = call.attending = None
     try:
         door._settle(call, await awaitable)
     except BaseException as error:
@@ -161,9 +163,10 @@ async def _attend(Door door, Call call):
 
 # ---- the door
 
-class _Bell:
-    """What a loop calls when there are requests. The loop alone holds it, and lets it go when it is
-    closed: that is how a door hears of that."""
+class _Watch:
+    """How a door hears that its loop was closed: the loop alone holds this, as the reader of a
+    descriptor that nobody writes to, and lets it go then. (The reader that is called will not do:
+    whoever keeps a handler's exception keeps the frames that it was called from.)"""
 
     __slots__ = ("_door", "_mark")
 
@@ -171,7 +174,7 @@ class _Bell:
         self._door, self._mark = door, mark
 
     def __call__(self):
-        self._door.ring()
+        """Never: the descriptor is quiet."""
 
     def __del__(self):
         self._door.lose(self._mark)
@@ -185,7 +188,7 @@ cdef class Door:
         self.post.hub = hub_new(request_let_go)
         if self.post.hub == NULL:
             raise MemoryError("no eventfd for the calls of guests")
-        self.handlers, self.calls, self.backlog = {}, {}, []
+        self.handlers, self.calls, self.backlog, self.quiet_fd = {}, {}, [], -1
 
     def __dealloc__(self):
         for address in self.backlog:
@@ -229,9 +232,15 @@ cdef class Door:
 
     cdef bind(self, loop):
         """Unless another thread was quicker."""
-        mark = object()
-        if self._take(loop, mark):
-            loop.add_reader(self.post.hub.fd, _Bell(self, mark))
+        mark, quiet_fd = object(), os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        if not self._take(loop, mark):
+            os.close(quiet_fd)
+            return
+        self.quiet_fd = quiet_fd
+        loop.add_reader(quiet_fd, _Watch(self, mark))
+        loop.add_reader(self.post.hub.fd, self.ring)
+        self.drain_due = True              # what another loop took and did not look at
+        loop.call_soon(self.drain)
 
     cdef bint _take(self, loop, mark):
         """No code of others runs in here, so no other thread comes between."""
@@ -245,9 +254,12 @@ cdef class Door:
         if mark is not self.mark or self.executor.generation != engineapi.generation():
             return
         self.loop = self.mark = None
+        self._close_quiet()
         self.drain_due = self.draining = self.alone = False
         for call in list(self.calls.values()):
-            (<Call>call).task = None
+            (<Call>call).task = None       # nobody steps it any more
+            if (<Call>call).attending is not None:
+                (<Call>call).attending.close()
             (<Call>call)._cancel()
             self._fail(call, RuntimeError("the event loop that served it was closed"))
         self.flush()
@@ -310,8 +322,8 @@ cdef class Door:
             if isinstance(result, (int, bytes, tuple)) or not hasattr(result, "__await__"):
                 self._settle(call, result)
             else:
-                call.unbegun = result
-                call.task = self.loop.create_task(_attend(self, call))
+                call.unbegun, call.attending = result, _attend(self, call)
+                call.task = self.loop.create_task(call.attending)
         except BaseException as error:
             self._fail(call, error)
             if not isinstance(error, Exception):
@@ -436,6 +448,13 @@ cdef class Door:
         for call in list(self.calls.values()):
             (<Call>call)._cancel()
         self.loop.remove_reader(self.post.hub.fd)
+        self.loop.remove_reader(self.quiet_fd)
+        self._close_quiet()
+
+    cdef _close_quiet(self):
+        if self.quiet_fd >= 0:
+            os.close(self.quiet_fd)
+        self.quiet_fd = -1
 
     cdef int shut(self, bint join) except -1:
         """Once all guests have ended; any thread."""
@@ -451,7 +470,8 @@ cdef class Door:
         if join and thread is not None:
             import threading
 
-            if thread is not threading.current_thread() and not sys.is_finalizing():
+            own = thread is threading.current_thread() or not thread.is_alive()
+            if not own and not sys.is_finalizing():
                 thread.join(CLOSE_S)
         return 0
 

@@ -363,6 +363,42 @@ def test_a_closed_loop_fails_what_it_had_begun(node: Executor, name: str, gently
     assert held.cancelled == gently
 
 
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_loop_closed_before_a_handler_began_leaves_no_warning(node: Executor, name: str):
+    """Its last turn makes the handler's task, and it has no next."""
+    loop = LOOPS[name]()
+
+    async def begin() -> Run:
+        node.serve({OPS["pause"]: lambda call: later(call)})
+        return node.start(calling("pause"), inline=True)
+
+    run = loop.run_until_complete(begin())
+    loop.stop()
+    loop.run_forever()
+    loop.close()
+    gc.collect()
+    assert ended(run).exit_code == EIO
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_an_exception_that_is_kept_does_not_hide_the_end_of_a_loop(node: Executor, name: str):
+    """Its frames hold what the loop was calling."""
+    loop, held, kept = LOOPS[name](), Held(), []
+
+    async def begin() -> Run:
+        node.serve({OPS["pause"]: raises, OPS["add"]: held}, failed=lambda _, e: kept.append(e))
+        assert (await node.start(calling("pause"))).exit_code == EIO
+        run = node.start(calling("add", 1, 2))
+        while not held.calls:
+            await asyncio.sleep(0)
+        return run
+
+    run = loop.run_until_complete(begin())
+    loop.close()
+    assert ended(run).exit_code == EIO
+    assert [type(error) for error in kept] == [Odd, RuntimeError]
+
+
 def test_after_its_loop_was_closed_an_executor_serves_on(node: Executor):
     node.serve({OPS["add"]: later})
     for name in (*LOOPS, *LOOPS):
