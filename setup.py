@@ -128,6 +128,7 @@ setup(
     packages=[
         "spear",
         "spear._core",
+        "spear.hostcalls",
         "spear.runtime",
         "spear.runtime.wasm",
         "spear.spearlet",

@@ -96,6 +96,12 @@ def logged(run: Run, stream: str = "log") -> list[str]:
     return [line.message for line in run.read_logs() if line.stream == stream]
 
 
+def resident_kib() -> int:
+    """Memory of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
 def python(code: str, *, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs `code` in an interpreter of its own, so that a crash is a result."""
     paths = [str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")]

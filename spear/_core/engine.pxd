@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 
 from spear._core.engineapi cimport *
+from spear._core.shim cimport shim_t
 
 cdef enum:
     TABLES_MAX = 4             # of one module
@@ -11,6 +12,7 @@ cdef class Module:
     cdef wasm_engine_t *native_engine
     cdef wasmtime_module_t *native
     cdef wasmtime_instance_pre_t *pre
+    cdef shim_t *shim                   # the engine's; NULL: it imports no send
     cdef object engine                  # keeps the native engine alive
     cdef object signatures              # exported functions: name -> signature
     cdef bint exports_memory
@@ -25,18 +27,22 @@ cdef class Module:
     cdef readonly tuple unserved
     cdef readonly tuple waiting
     cdef readonly bint uses_objects
+    cdef readonly tuple posted
     cdef readonly str source
     cdef readonly str warning
 
 cdef class Engine:
     cdef wasm_engine_t *native
     cdef wasmtime_linker_t *linker
+    cdef shim_t *shim                   # made with the first module that needs one
     cdef void *memories                 # gm_pool
     cdef object lock, compiler
     cdef int generation
     cdef readonly int slots
     cdef readonly bint metered
+    cdef readonly bint trial
 
+    cdef int _attach_shim(self, Module module, declared) except -1
     cdef int _make(self) except -1
     cdef int _obtain(self, Module module, bytes wasm, cache_dir) except -1
     cdef bytes _compile(self, Module module, bytes wasm)

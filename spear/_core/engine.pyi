@@ -10,7 +10,19 @@ VERSION_CEILING: tuple[int, int, int]  # first release not tried
 def library() -> tuple[str, str]:
     """Version and path of the engine's library. Raises EngineUnavailable with what to install."""
 
-def host_imports() -> dict[tuple[str, str], tuple[str, bool]]:
+@final
+class Import:
+    """What the host says of one import."""
+
+    signature: str
+    served_by: str  # "native", "python" or "not yet"
+    waits: bool  # it may leave the guest waiting
+    reenters: bool  # it may call the guest's own tools
+
+def describe_imports(*, trial: bool = False) -> dict[tuple[str, str], Import]:
+    """Each import a guest may have, by (module, name); `trial`: those of tests too."""
+
+def host_imports(*, trial: bool = False) -> dict[tuple[str, str], tuple[str, bool]]:
     """What guests may import: {(module, name): (signature, served)}."""
 
 @final
@@ -26,6 +38,7 @@ class Module:
     waiting: tuple[str, ...]  # imports that may leave the guest waiting
     metered: bool  # its code counts fuel
     uses_objects: bool  # whether it imports a call of the object store
+    posted: tuple[str, ...]  # imports that Python answers
     source: str  # "compiled" or "cache"
     warning: str  # why the cache was not used although asked for, else ""
 
@@ -33,11 +46,19 @@ class Module:
 class Engine:
     """One engine, made at the first load; `slots` guests may live at once. With `metered` its
     code counts fuel and is deterministic (NaN bits, relaxed SIMD). What is not in the cache is
-    compiled by `compiler` (None: one with its defaults)."""
+    compiled by `compiler` (None: one with its defaults). `trial`, for tests and benchmarks only,
+    also serves module `spear_trial`, whose calls Python answers."""
 
     metered: bool
+    trial: bool
+
     def __init__(
-        self, *, slots: int = 1000, metered: bool = False, compiler: Compiler | None = None
+        self,
+        *,
+        slots: int = 1000,
+        metered: bool = False,
+        compiler: Compiler | None = None,
+        trial: bool = False,
     ) -> None: ...
     def load(self, wasm: bytes, *, cache_dir: str | None = None) -> Module:
         """Compiles or loads from the cache. Raises ModuleInvalid (not wasm, truncated, component,

@@ -17,6 +17,8 @@ from spear._core cimport engineapi
 from spear._core.engineapi cimport *
 from spear._core.hostabi cimport hostabi_table
 from spear._core.imports cimport import_row, import_table
+from spear._core.shim cimport shim_free, shim_new
+from spear._core.trial cimport trial_table
 from spear._core.wasi cimport wasi_table
 
 from spear._core import aotcache, engineapi as _engineapi, wasmfile
@@ -87,33 +89,50 @@ cdef str _signature(const import_row *row):
     return f"({params}) -> {results or '()'}"
 
 
-def host_imports():
-    """What guests may import: {(module, name): (signature, served)}."""
+cdef import_table _table(int number) noexcept:
+    if number == 0:
+        return hostabi_table()
+    return wasi_table() if number == 1 else trial_table()
+
+
+cdef str _served_by(const import_row *row):
+    if row.posted != NULL:
+        return "python"
+    return "native" if row.served else "not yet"
+
+
+def describe_imports(*, bint trial=False):
+    """Each import a guest may have; see engine.pyi."""
     found = {}
     cdef import_table table
     cdef uint32_t index
-    for number in range(2):
-        table = hostabi_table() if number == 0 else wasi_table()
+    for number in range(3 if trial else 2):
+        table = _table(number)
         for index in range(table.count):
             row = &table.rows[index]
-            found[row.module.decode(), row.name.decode()] = _signature(row), bool(row.served)
+            found[row.module.decode(), row.name.decode()] = Import(
+                _signature(row), _served_by(row), row.park != NULL or row.reenters,
+                bool(row.reenters))
     return found
 
 
-def _waiting_imports():
-    found = set()
-    cdef import_table table
-    cdef uint32_t index
-    for number in range(2):
-        table = hostabi_table() if number == 0 else wasi_table()
-        for index in range(table.count):
-            if table.rows[index].park != NULL:
-                found.add((table.rows[index].module.decode(), table.rows[index].name.decode()))
-    return found
+def host_imports(*, bint trial=False):
+    """What guests may import: {(module, name): (signature, served)}."""
+    return {name: (known.signature, known.served_by != "not yet")
+            for name, known in describe_imports(trial=trial).items()}
 
 
-_HOST_IMPORTS = host_imports()
-_WAITING = _waiting_imports()
+class Import:
+    """What the host says of one import; see engine.pyi."""
+
+    __slots__ = ("reenters", "served_by", "signature", "waits")
+
+    def __init__(self, signature, served_by, waits, reenters):
+        self.signature, self.served_by = signature, served_by
+        self.waits, self.reenters = waits, reenters
+
+
+cdef dict _IMPORTS = {trial: describe_imports(trial=trial) for trial in (False, True)}
 
 
 cdef wasm_functype_t *_functype(const import_row *row):
@@ -153,18 +172,39 @@ cdef int _link(wasmtime_linker_t *linker, import_table table) except -1:
     return 0
 
 
+cdef wasmtime_linker_t *_new_linker(wasm_engine_t *engine, bint trial) except NULL:
+    cdef wasmtime_linker_t *linker = wasmtime_linker_new(engine)
+    for number in range(3 if trial else 2):
+        _link(linker, _table(number))
+    return linker
+
+
+cdef const import_row *_reentering(declared, bint trial) except? NULL:
+    """The row of the module's import that calls its tools; NULL if it has none."""
+    cdef import_table table
+    cdef uint32_t index
+    names = {(item.module, item.name) for item in declared.imports}
+    for number in range(3 if trial else 2):
+        table = _table(number)
+        for index in range(table.count):
+            row = &table.rows[index]
+            if row.reenters and (row.module.decode(), row.name.decode()) in names:
+                return row
+    return NULL
+
+
 # ---- what a module declares
 
-def check_imports(declared):
+def check_imports(declared, *, trial=False):
     """Raises ModuleInvalid that names every import the host does not have, or has otherwise (of a
     great many the first ones)."""
     unknown, wrong = [], []
     for item in declared.imports:
-        known = _HOST_IMPORTS.get((item.module, item.name))
+        known = _IMPORTS[trial].get((item.module, item.name))
         if known is None or item.kind != "func":
             unknown.append(f"{item.module}.{item.name} ({item.kind})")
-        elif item.signature != known[0]:
-            wrong.append(f"{item.module}.{item.name} as {item.signature}, here {known[0]}")
+        elif item.signature != known.signature:
+            wrong.append(f"{item.module}.{item.name} as {item.signature}, here {known.signature}")
     if unknown:
         raise ModuleInvalid(
             f"the module imports what this host does not have: {wasmfile.listed(unknown)}; modules "
@@ -172,6 +212,16 @@ def check_imports(declared):
     if wrong:
         raise ModuleInvalid(
             f"the module imports with another signature: {wasmfile.listed(wrong, '; ')}")
+
+
+def check_reentry(declared, *, trial=False):
+    """Raises ModuleInvalid where more than one import would call the module's own tools."""
+    sends = sorted({f"{item.module}.{item.name}" for item in declared.imports
+                    if _IMPORTS[trial][item.module, item.name].reenters})
+    if len(sends) > 1:
+        raise ModuleInvalid(
+            f"the module imports {' and '.join(sends)}, which both call its tools; one such import "
+            "per module is served")
 
 
 def check_shape(declared):
@@ -209,7 +259,7 @@ cdef class Module:
         return f"<Module {self.digest[:12]} {self.shape}>"
 
 
-cdef Module _describe(declared, digest):
+cdef Module _describe(declared, digest, trial):
     cdef Module module = Module.__new__(Module)
     module.generation = engineapi.generation()
     module.digest, module.shape = digest, declared.shape
@@ -223,10 +273,10 @@ cdef Module _describe(declared, digest):
     module.exports = tuple(module.signatures)
     module.exports_memory = any(
         kind == "memory" and name == "memory" for name, kind, _ in declared.exports)
-    module.unserved = tuple(
-        item.name for item in declared.imports if not _HOST_IMPORTS[item.module, item.name][1])
-    module.waiting = tuple(
-        item.name for item in declared.imports if (item.module, item.name) in _WAITING)
+    known = [(item.name, _IMPORTS[trial][item.module, item.name]) for item in declared.imports]
+    module.unserved = tuple(name for name, row in known if row.served_by == "not yet")
+    module.waiting = tuple(name for name, row in known if row.waits)
+    module.posted = tuple(name for name, row in known if row.served_by == "python")
     module.uses_objects = any(
         item.module == "spear" and item.name.startswith("object_") for item in declared.imports)
     return module
@@ -236,19 +286,22 @@ cdef class Engine:
     """One engine and its linker. `slots`: how many guests may live at once. With `metered` its
     code counts fuel and gives the same results on every machine, for a few per cent of its speed.
 
-    The first `load` makes the native part. Guests of forked children are refused.
+    The first `load` makes the native part. Guests of forked children are refused. `trial` is for
+    tests and benchmarks: it also links module `spear_trial` (trial.pyx).
     """
 
-    def __cinit__(self, *, int slots=1000, bint metered=False, compiler=None):
+    def __cinit__(self, *, int slots=1000, bint metered=False, compiler=None, bint trial=False):
         if not 1 <= slots <= 24_000:
             raise ValueError(f"slots={slots}: 1 to 24000, so that 4 GiB for each can be reserved")
-        self.slots, self.metered = slots, metered
+        self.slots, self.metered, self.trial = slots, metered, trial
         self.generation = engineapi.generation()
         self.lock, self.compiler = allocate_lock(), compiler or Compiler()
 
     def __dealloc__(self):
         if self.generation != engineapi.generation():
             return
+        if self.shim != NULL:
+            shim_free(self.shim)
         if self.linker != NULL:
             wasmtime_linker_delete(self.linker)
         if self.native != NULL:
@@ -262,9 +315,22 @@ cdef class Engine:
             if self.native == NULL:
                 self.memories = _new_pool(self.slots)
                 self.native = _new_engine(<gm_pool *>self.memories, self.metered)
-                self.linker = wasmtime_linker_new(self.native)
-                _link(self.linker, hostabi_table())
-                _link(self.linker, wasi_table())
+                self.linker = _new_linker(self.native, self.trial)
+        return 0
+
+    cdef int _attach_shim(self, Module module, declared) except -1:
+        """A module that imports a send is linked anew for each guest; see shim.pyx."""
+        cdef wasmtime_error_t *error = NULL
+        cdef const import_row *row = _reentering(declared, self.trial)
+        if row == NULL:
+            return 0
+        with self.lock:
+            if self.shim == NULL:
+                self.shim = shim_new(
+                    self.native, _new_linker(self.native, self.trial), row.posted, &error)
+        if error != NULL:
+            raise AssertionError(_take_error(error))
+        module.shim = self.shim
         return 0
 
     def load(self, wasm, *, cache_dir=None):
@@ -277,11 +343,12 @@ cdef class Engine:
             raise InvalidArgument(
                 f"a module is given as bytes, found {type(wasm).__name__}") from None
         declared = wasmfile.scan(wasm)
-        check_imports(declared)
+        check_imports(declared, trial=self.trial)
+        check_reentry(declared, trial=self.trial)
         check_shape(declared)
         self._make()
         digest = aotcache.digest_of(wasm)
-        cdef Module module = _describe(declared, digest)
+        cdef Module module = _describe(declared, digest, self.trial)
         module.engine, module.native_engine = self, self.native
         module.metered = self.metered
         self._obtain(module, wasm, cache_dir)
@@ -289,6 +356,7 @@ cdef class Engine:
             self.linker, module.native, &module.pre)
         if error != NULL:
             raise ModuleInvalid(f"the module does not link: {_take_error(error)}")
+        self._attach_shim(module, declared)
         return module
 
     cdef int _obtain(self, Module module, bytes wasm, cache_dir) except -1:
@@ -297,7 +365,7 @@ cdef class Engine:
         if cache_dir is None:
             self._compile(module, wasm)
             return 0
-        settings = SETTINGS + (" metered" if self.metered else "")
+        settings = SETTINGS + " metered" * self.metered + " trial" * self.trial
         name = aotcache.entry_name(module.digest, library()[0], settings)
         handle, module.warning = aotcache.find(cache_dir, name)
         if handle is not None:

@@ -57,8 +57,11 @@ cdef extern from "wasmtime_load.h" nogil:
         uint64_t store_id
     ctypedef struct wasmtime_memory_t:
         uint32_t part_2
+    ctypedef struct wasmtime_table_t:
+        uint32_t part_2
     ctypedef union wasmtime_extern_union_t:
         wasmtime_func_t func
+        wasmtime_table_t table
         wasmtime_memory_t memory
     ctypedef struct wasmtime_extern_t:
         uint8_t kind
@@ -68,6 +71,7 @@ cdef extern from "wasmtime_load.h" nogil:
         int64_t i64
         float f32
         double f64
+        wasmtime_func_t funcref
     ctypedef struct wasmtime_val_t:
         uint8_t kind
         wasmtime_valunion_t of
@@ -77,8 +81,9 @@ cdef extern from "wasmtime_load.h" nogil:
         float f32
         double f64
 
-    const int WASMTIME_EXTERN_KIND_FUNC, WASMTIME_EXTERN_KIND_MEMORY
+    const int WASMTIME_EXTERN_KIND_FUNC, WASMTIME_EXTERN_KIND_TABLE, WASMTIME_EXTERN_KIND_MEMORY
     const int WASMTIME_KIND_I32, WASMTIME_KIND_I64, WASMTIME_KIND_F32, WASMTIME_KIND_F64
+    const int WASMTIME_KIND_FUNCREF
     const int WASMTIME_UPDATE_DEADLINE_CONTINUE, WASMTIME_UPDATE_DEADLINE_YIELD
 
     ctypedef wasm_trap_t *(*wasmtime_func_unchecked_callback_t)(
@@ -135,6 +140,7 @@ cdef extern from "wasmtime_load.h" nogil:
     void wasm_engine_delete(wasm_engine_t *engine)
     void wasmtime_engine_increment_epoch(const wasm_engine_t *engine)
     wasm_valtype_t *wasm_valtype_new(uint8_t kind)
+    uint8_t wasm_valtype_kind(const wasm_valtype_t *type)
     void wasm_valtype_vec_new(wasm_valtype_vec_t *out, size_t count, wasm_valtype_t **items)
     wasm_functype_t *wasm_functype_new(wasm_valtype_vec_t *params, wasm_valtype_vec_t *results)
     void wasm_functype_delete(wasm_functype_t *type)
@@ -165,6 +171,10 @@ cdef extern from "wasmtime_load.h" nogil:
     void wasmtime_module_delete(wasmtime_module_t *module)
     wasmtime_linker_t *wasmtime_linker_new(wasm_engine_t *engine)
     void wasmtime_linker_delete(wasmtime_linker_t *linker)
+    void wasmtime_linker_allow_shadowing(wasmtime_linker_t *linker, bint allowed)
+    wasmtime_error_t *wasmtime_linker_define(wasmtime_linker_t *linker, wasmtime_context_t *context,
+            const char *module, size_t module_len, const char *name, size_t name_len, const
+            wasmtime_extern_t *item)
     wasmtime_error_t *wasmtime_linker_define_func_unchecked( wasmtime_linker_t *linker, const char
             *module, size_t module_len, const char *name, size_t name_len, const wasm_functype_t
             *type, wasmtime_func_unchecked_callback_t callback, void *env, wasmtime_finalizer_t
@@ -219,6 +229,11 @@ cdef extern from "wasmtime_load.h" nogil:
     uint8_t *wasmtime_memory_data(wasmtime_context_t *context, const wasmtime_memory_t *memory)
     size_t wasmtime_memory_data_size(const wasmtime_context_t *context, const wasmtime_memory_t
             *memory)
+    bint wasmtime_table_get(wasmtime_context_t *context, const wasmtime_table_t *table, uint64_t
+            index, wasmtime_val_t *value)
+    wasmtime_error_t *wasmtime_table_set(wasmtime_context_t *context, const wasmtime_table_t *table,
+            uint64_t index, const wasmtime_val_t *value)
+    void wasmtime_val_unroot(wasmtime_val_t *value)
 
 
 # The resolved table; raises EngineUnavailable where there is no library this build accepts.

@@ -17,13 +17,15 @@ from spear._core.engineapi cimport *
 from spear._core.filetable cimport file_table_free
 from spear._core.guest cimport *
 from spear._core.streams cimport streams_end, streams_t
+from spear._core.post cimport requests_leave
+from spear._core.shim cimport shim_begin, shim_settle
 from spear._core.sync cimport *
 from spear._core.world cimport SLICE_FUEL
 
 wasmtime_bind(engineapi.functions())
 
 cdef enum:
-    INSTANCES_MAX = 2
+    INSTANCES_MAX = 1          # of a guest without a shim
     TRAP_OUT_OF_FUEL = 11      # the engine's code
 
 
@@ -48,8 +50,9 @@ cdef wasmtime_error_t *_on_epoch(
 cdef void _make_store(guest_t *guest) noexcept nogil:
     guest.store = wasmtime_store_new(guest.engine, guest, NULL)
     guest.context = wasmtime_store_context(guest.store)
+    cdef int32_t shims = guest.shim != NULL
     wasmtime_store_limiter(guest.store, guest.memory_bytes_max, guest.table_elements_max,
-                           INSTANCES_MAX, TABLES_MAX, 1)
+                           INSTANCES_MAX + shims, TABLES_MAX + shims, 1)
     wasmtime_store_epoch_deadline_callback(guest.store, _on_epoch, NULL, NULL)
 
 
@@ -67,6 +70,8 @@ cdef void _borrow_store(guest_t *guest) noexcept nogil:
     """A warm instance's store, from then on this run's."""
     guest.context, guest.instance = guest.warm.context, guest.warm.instance
     guest.memory, guest.has_memory = guest.warm.memory, guest.warm.has_memory
+    guest.slots, guest.functions = guest.warm.slots, guest.warm.functions
+    guest.has_functions = guest.warm.has_functions
     wasmtime_context_set_data(guest.context, guest)
 
 
@@ -79,8 +84,11 @@ cdef bint _begin(guest_t *guest) noexcept nogil:
     _make_store(guest)
     _arm(guest)
     guest.stage = STAGE_INSTANTIATE
+    if guest.shim != NULL and not shim_begin(guest):
+        return False
     guest.future = wasmtime_instance_pre_instantiate_async(
-        guest.pre, guest.context, &guest.instance, &guest.trap, &guest.error)
+        guest.own_pre if guest.shim != NULL else guest.pre, guest.context, &guest.instance,
+        &guest.trap, &guest.error)
     return True
 
 
@@ -114,13 +122,14 @@ cdef bint _call(guest_t *guest, const char *name, size_t size) noexcept nogil:
 
 cdef bint _call_next(guest_t *guest) noexcept nogil:
     """From one stage to the next; False after the last."""
-    if guest.stage == STAGE_INSTANTIATE and guest.initializes:
+    if guest.stage == STAGE_INSTANTIATE:
+        shim_settle(guest)
         _find_memory(guest)
+    if guest.stage == STAGE_INSTANTIATE and guest.initializes:
         guest.stage = STAGE_INITIALIZE
         return _call(guest, "_initialize", 11)
     if guest.stage == STAGE_CALL:
         return False
-    _find_memory(guest)
     guest.stage = STAGE_CALL
     return guest.entry != NULL and _call(guest, guest.entry, guest.entry_size)
 
@@ -258,6 +267,8 @@ cdef void execution_end(guest_t *guest) noexcept nogil:
         return                     # settled already
     _settle(guest)
     _drop_future(guest)
+    requests_leave(guest)
+    shim_settle(guest)
     if guest.context != NULL and guest.has_memory:
         guest.memory_bytes = wasmtime_memory_data_size(guest.context, &guest.memory)
     guest.ended_ns = guest_now_ns(guest)

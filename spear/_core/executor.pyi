@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 from spear._core.batches import Batch
+from spear._core.door import Failed, Handler
 from spear._core.engine import Module
 from spear._core.filetable import Directory
 from spear._core.instance import Instance
@@ -29,7 +30,19 @@ class Executor(ExecutorOwner):
         epoch_tick_ms: int = 10,
         seed: int | None = None,
         strategy: str = "round_robin",
-    ) -> None: ...
+        handlers: Mapping[int, Handler] | None = None,
+        handler_failed: Failed | None = None,
+    ) -> None:
+        """`handlers` as for `serve`."""
+
+    def serve(self, handlers: Mapping[int, Handler], *, failed: Failed | None = None) -> None:
+        """Answers the calls that guests post, by operation code; calls without a handler answer
+        -ENOSYS. The loop that runs here is the one that serves or, if none does, the one that runs
+        where a guest that posts is started or, if none does, a thread of the executor's own; that
+        thread also takes over when the loop is closed. A handler is a plain function and gives a
+        status, bytes or both, or an awaitable of that if it must wait. One that raises answers
+        -EIO; `failed` is told then."""
+
     def start(
         self,
         module: Module,

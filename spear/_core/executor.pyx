@@ -9,7 +9,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from spear._core cimport engineapi
-from spear._core.batches cimport Batch, batch_doom, new_batch
+from spear._core.batches cimport Batch, new_batch
+from spear._core.door cimport Door
 from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
 from spear._core.filetable cimport DESCRIPTORS_MAX, file_table_of
@@ -36,7 +37,7 @@ cdef class Executor(ExecutorOwner):
     """`workers` native threads (0: one a core); at most `guests_max` live guests."""
 
     def __cinit__(self, *, workers=0, guests_max=1000, epoch_tick_ms=10, seed=None,
-                  str strategy="round_robin"):
+                  str strategy="round_robin", handlers=None, handler_failed=None):
         import os
 
         check_range("workers", workers, 0, WORKERS_MAX)
@@ -57,13 +58,30 @@ cdef class Executor(ExecutorOwner):
         if self.native == NULL or (seed is not None and world == NULL):
             raise MemoryError("no memory for the executor's queues")
         self.hubs, self.engines = {}, set()
+        if handlers is not None or handler_failed is not None:
+            self.serve(handlers or {}, failed=handler_failed)
 
     def __dealloc__(self):
         if self.native == NULL or self.native.generation != engineapi.generation():
             return
         with nogil:
             executor_close(self.native, 0)
+        if self.door is not None:
+            self.door.shut(False)
         executor_release(self.native)
+
+    def serve(self, handlers, *, failed=None):
+        """Handlers of the calls that Python answers; see executor.pyi."""
+        if self.native.world != NULL:
+            raise InvalidArgument(
+                "a deterministic executor has no handlers: their answers come in real time")
+        if self.door is None:
+            self.door = Door()
+            executor_retain(self.native)
+            self.door.executor = self.native
+        if failed is not None:
+            self.door.failed = failed
+        self.door.serve(handlers)
 
     cdef int adopt(self, Module module) except -1:
         if self.native.generation != engineapi.generation():
@@ -94,10 +112,14 @@ cdef class Executor(ExecutorOwner):
             _warn_memory(guest)
         if not self.by_priority:
             guest.priority = PRIORITY_NORMAL
+        if self.door is not None:
+            guest.post = &self.door.post
         with nogil:
             taken = executor_start(self.native, guest, here)
         if not taken:
             raise self.refusal()
+        if module.posted and self.door is not None:
+            self.door.ensure_served()
         return run
 
     def start(self, Module module not None, *, str entry="_start", tuple call_args=(), args=(),
@@ -158,9 +180,14 @@ cdef class Executor(ExecutorOwner):
             fill_limits(model, memory_bytes_max, output_bytes_max, log_bytes_max, False)
             fill_fuel(model, module, fuel)
             model.deadline_ns = timeout_ns         # from each run's own start
+            if self.door is not None:
+                model.post = &self.door.post
             batch = new_batch(self.native, model, count)
         finally:
             guest_release(model)
+        if module.posted and self.door is not None:
+            self.door.ensure_served()
+        self.check_may_block(module)
         if not executor_watch(self.native) or not batch.run_all():
             raise self.refusal()
         del kept
@@ -278,6 +305,8 @@ cdef class Executor(ExecutorOwner):
             return
         with nogil:
             executor_close(self.native, grace_ns)
+        if self.door is not None:
+            self.door.shut(True)
         while self.hubs:
             self.hubs.popitem()[1].close()
 

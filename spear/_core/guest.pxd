@@ -154,6 +154,18 @@ cdef struct guest_t:
     void *batch                # what it is one of, or NULL
     int64_t batch_number
 
+    # calls that Python answers, and tools (post.pxd, shim.pxd): owner
+    void *post                 # post_t of who runs it, borrowed; NULL: Python answers nothing
+    void *asked                # request_t: calls under way, the innermost first
+    uint64_t unanswered        # bit op % 64: a warning was given for it
+    void *shim                 # shim_t of its module, borrowed; NULL: it imports no send
+    const wasmtime_module_t *module
+    wasmtime_instance_pre_t *own_pre    # linked to its own shim, until it is instantiated
+    wasmtime_table_t slots     # of its shim: the tools to be called
+    wasmtime_table_t functions
+    bint has_functions         # it was looked for its exported table, and has one
+    int32_t sends              # under way, one inside another
+
     # limits
     int64_t deadline_ns        # as of guest_now_ns
     int64_t memory_bytes_max

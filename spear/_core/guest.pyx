@@ -51,6 +51,7 @@ cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
     guest.metered, guest.fuel_max = model.metered, model.fuel_max
     guest.objects = model.objects
     guest.descriptors_max = model.descriptors_max
+    guest.post, guest.shim, guest.module = model.post, model.shim, model.module
     return guest
 
 

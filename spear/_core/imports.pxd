@@ -1,8 +1,22 @@
 """One row of an import table: what a guest may import and the one function that serves it."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int32_t, uint32_t
 
 from spear._core.engineapi cimport *
+
+# A call that Python answers. `shape` has a letter an argument of the handler:
+#   i, I   an i32, an i64
+#   b      (ptr, len): bytes in
+#   o      (out_ptr, out_len_ptr): bytes out, "len in/out"; the handler is told the room
+#   x      (arg_ptr, arg_len_ptr): bytes in, and bytes out to the same place
+# At most one of o and x.
+cdef struct posted_row:
+    const char *module
+    const char *name
+    const char *shape
+    char params[16]            # as of import_row
+    int32_t op                 # its operation code
+    uint32_t bytes_max         # of all its bytes in together
 
 cdef struct import_row:
     const char *module
@@ -13,6 +27,8 @@ cdef struct import_row:
     wasmtime_func_async_callback_t park        # may leave the guest waiting
     bint served                # False: links, answers -ENOSYS and warns once
     void *env                  # given to `call` or `park`
+    const posted_row *posted   # Python answers it; NULL: it does not
+    bint reenters              # it may call the guest's tools: linked through a shim
 
 cdef struct import_table:
     const import_row *rows

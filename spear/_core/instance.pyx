@@ -88,6 +88,7 @@ cdef class Instance:
         run.wait()
         if guest.store == NULL:
             raise GuestTrap(run.outcome)
+        guest.executor = NULL          # that run is over: a call in place is no execution
         return 0
 
     cdef void _arm(self) noexcept nogil:

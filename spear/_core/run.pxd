@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 
 from spear._core.completions cimport Hub
+from spear._core.door cimport Door
 from spear._core.engine cimport Module
 from spear._core.guest cimport guest_t
 from spear._core.states cimport executor_t
@@ -12,7 +13,9 @@ from spear._core.values cimport Signature
 cdef class ExecutorOwner:
     cdef executor_t *native
     cdef dict hubs
+    cdef Door door                 # Python's answers to guests; None: there are no handlers
 
+    cdef int check_may_block(self, Module module) except -1
     cpdef Hub hub_of(self, loop)
 
 

@@ -32,6 +32,13 @@ cdef enum:
 cdef class ExecutorOwner:
     """Holds an executor and the hubs through which event loops hear of it."""
 
+    cdef int check_may_block(self, Module module) except -1:
+        """A thread whose loop answers the guests' calls must not stand still for a guest."""
+        if module.posted and self.door is not None and self.door.serves_here():
+            raise RuntimeError(
+                "this thread's event loop answers the guest's calls: await the run instead")
+        return 0
+
     cpdef Hub hub_of(self, loop):
         hub = self.hubs.get(loop)
         if hub is None:
@@ -104,6 +111,8 @@ cdef class Run:
             raise InvalidArgument("timeout_s is not a number")
         cdef int64_t until_ns = INT64_MAX, slice_ns, now
         cdef bint ended = self.ended()
+        if not ended and (timeout_s is None or timeout_s > 0):
+            self.executor.check_may_block(self.module)
         if timeout_s is not None:
             until_ns = monotonic_ns() + <int64_t>(min(max(timeout_s, 0.0), 1e9) * 1e9)
         while not ended and not (events and self.has_news()):

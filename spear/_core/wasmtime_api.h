@@ -39,6 +39,10 @@ typedef struct wasmtime_memory {
     struct { uint64_t store_id; uint32_t part_1; } owner;
     uint32_t part_2;
 } wasmtime_memory_t;
+typedef struct wasmtime_table {
+    struct { uint64_t store_id; uint32_t part_1; } owner;
+    uint32_t part_2;
+} wasmtime_table_t;
 typedef struct wasmtime_global {
     uint64_t store_id;
     uint32_t part_1;
@@ -61,6 +65,7 @@ enum {
 typedef union wasmtime_extern_union {
     wasmtime_func_t func;
     wasmtime_global_t global;
+    wasmtime_table_t table;
     wasmtime_memory_t memory;
     void *sharedmemory;
 } wasmtime_extern_union_t;
@@ -69,7 +74,13 @@ typedef struct wasmtime_extern {
     wasmtime_extern_union_t of;
 } wasmtime_extern_t;
 
-enum { WASMTIME_KIND_I32 = 0, WASMTIME_KIND_I64 = 1, WASMTIME_KIND_F32 = 2, WASMTIME_KIND_F64 = 3 };
+enum {
+    WASMTIME_KIND_I32 = 0,
+    WASMTIME_KIND_I64 = 1,
+    WASMTIME_KIND_F32 = 2,
+    WASMTIME_KIND_F64 = 3,
+    WASMTIME_KIND_FUNCREF = 5 /* null where the func's store_id is 0 */
+};
 typedef union wasmtime_valunion {
     int32_t i32;
     int64_t i64;
@@ -168,6 +179,7 @@ void wasmtime_engine_increment_epoch(const wasm_engine_t *engine);
 
 /* Types. */
 wasm_valtype_t *wasm_valtype_new(uint8_t kind);
+uint8_t wasm_valtype_kind(const wasm_valtype_t *type);
 void wasm_valtype_vec_new(wasm_valtype_vec_t *out, size_t count, wasm_valtype_t *const *items);
 wasm_functype_t *wasm_functype_new(wasm_valtype_vec_t *params, wasm_valtype_vec_t *results);
 void wasm_functype_delete(wasm_functype_t *type);
@@ -201,6 +213,10 @@ wasmtime_error_t *wasmtime_module_deserialize_file(wasm_engine_t *engine, const 
 void wasmtime_module_delete(wasmtime_module_t *module);
 wasmtime_linker_t *wasmtime_linker_new(wasm_engine_t *engine);
 void wasmtime_linker_delete(wasmtime_linker_t *linker);
+void wasmtime_linker_allow_shadowing(wasmtime_linker_t *linker, bool allowed);
+wasmtime_error_t *wasmtime_linker_define(wasmtime_linker_t *linker, wasmtime_context_t *context,
+                                         const char *module, size_t module_len, const char *name,
+                                         size_t name_len, const wasmtime_extern_t *item);
 wasmtime_error_t *wasmtime_linker_define_func_unchecked(
     wasmtime_linker_t *linker, const char *module, size_t module_len, const char *name,
     size_t name_len, const wasm_functype_t *type, wasmtime_func_unchecked_callback_t callback,
@@ -266,5 +282,11 @@ bool wasmtime_caller_export_get(wasmtime_caller_t *caller, const char *name, siz
 uint8_t *wasmtime_memory_data(wasmtime_context_t *context, const wasmtime_memory_t *memory);
 size_t wasmtime_memory_data_size(const wasmtime_context_t *context,
                                  const wasmtime_memory_t *memory);
+/* False where there is no element `index`; the value is the caller's to unroot. */
+bool wasmtime_table_get(wasmtime_context_t *context, const wasmtime_table_t *table, uint64_t index,
+                        wasmtime_val_t *value);
+wasmtime_error_t *wasmtime_table_set(wasmtime_context_t *context, const wasmtime_table_t *table,
+                                     uint64_t index, const wasmtime_val_t *value);
+void wasmtime_val_unroot(wasmtime_val_t *value);
 
 #endif

@@ -35,6 +35,7 @@
     X(wasm_engine_delete) \
     X(wasmtime_engine_increment_epoch) \
     X(wasm_valtype_new) \
+    X(wasm_valtype_kind) \
     X(wasm_valtype_vec_new) \
     X(wasm_functype_new) \
     X(wasm_functype_delete) \
@@ -61,6 +62,8 @@
     X(wasmtime_module_delete) \
     X(wasmtime_linker_new) \
     X(wasmtime_linker_delete) \
+    X(wasmtime_linker_allow_shadowing) \
+    X(wasmtime_linker_define) \
     X(wasmtime_linker_define_func_unchecked) \
     X(wasmtime_linker_define_async_func) \
     X(wasmtime_linker_instantiate_pre) \
@@ -89,7 +92,10 @@
     X(wasmtime_caller_context) \
     X(wasmtime_caller_export_get) \
     X(wasmtime_memory_data) \
-    X(wasmtime_memory_data_size)
+    X(wasmtime_memory_data_size) \
+    X(wasmtime_table_get) \
+    X(wasmtime_table_set) \
+    X(wasmtime_val_unroot)
 
 typedef struct wasmtime_functions {
 #define SPEAR_FIELD(name) __typeof__(name) *name;
@@ -146,6 +152,7 @@ static inline void wasmtime_bind(const wasmtime_functions *table) { spear_wasmti
 #define wasm_engine_delete (spear_wasmtime->wasm_engine_delete)
 #define wasmtime_engine_increment_epoch (spear_wasmtime->wasmtime_engine_increment_epoch)
 #define wasm_valtype_new (spear_wasmtime->wasm_valtype_new)
+#define wasm_valtype_kind (spear_wasmtime->wasm_valtype_kind)
 #define wasm_valtype_vec_new (spear_wasmtime->wasm_valtype_vec_new)
 #define wasm_functype_new (spear_wasmtime->wasm_functype_new)
 #define wasm_functype_delete (spear_wasmtime->wasm_functype_delete)
@@ -172,6 +179,8 @@ static inline void wasmtime_bind(const wasmtime_functions *table) { spear_wasmti
 #define wasmtime_module_delete (spear_wasmtime->wasmtime_module_delete)
 #define wasmtime_linker_new (spear_wasmtime->wasmtime_linker_new)
 #define wasmtime_linker_delete (spear_wasmtime->wasmtime_linker_delete)
+#define wasmtime_linker_allow_shadowing (spear_wasmtime->wasmtime_linker_allow_shadowing)
+#define wasmtime_linker_define (spear_wasmtime->wasmtime_linker_define)
 #define wasmtime_linker_define_func_unchecked (spear_wasmtime->wasmtime_linker_define_func_unchecked)
 #define wasmtime_linker_define_async_func (spear_wasmtime->wasmtime_linker_define_async_func)
 #define wasmtime_linker_instantiate_pre (spear_wasmtime->wasmtime_linker_instantiate_pre)
@@ -201,5 +210,8 @@ static inline void wasmtime_bind(const wasmtime_functions *table) { spear_wasmti
 #define wasmtime_caller_export_get (spear_wasmtime->wasmtime_caller_export_get)
 #define wasmtime_memory_data (spear_wasmtime->wasmtime_memory_data)
 #define wasmtime_memory_data_size (spear_wasmtime->wasmtime_memory_data_size)
+#define wasmtime_table_get (spear_wasmtime->wasmtime_table_get)
+#define wasmtime_table_set (spear_wasmtime->wasmtime_table_set)
+#define wasmtime_val_unroot (spear_wasmtime->wasmtime_val_unroot)
 
 #endif

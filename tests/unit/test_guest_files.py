@@ -21,8 +21,10 @@ WASI = "wasi_snapshot_preview1"
 FUNCTION, TABLE, MEMORY, GLOBAL = range(4)
 LARGE_PAGES_MIN = 257
 
-# Guests that ask for something that is in no host, or for it in a wrong way.
+# Guests that ask for something that is in no host, for it in a wrong way, or for what only an
+# engine for tests has.
 STRANGE_IMPORTS = {
+    "tools": {("spear_trial", "send"), ("spear_trial", "pause")},
     "unknown_imports": {("spear", "teleport"), ("spear", "read_minds"), ("env", "foo")},
     "imported_memory": {("env", "memory")},
 }

@@ -1,0 +1,488 @@
+"""Answers the calls that guests post: the Python half, on one event loop.
+
+Rule: one loop serves an executor at a time: the one that runs where handlers are given or where a
+guest that posts is started; where none runs, or after that one was closed, a thread of its own with
+a loop. A turn takes a bounded number of requests; its answers leave together. A handler is a plain
+function, called in the turn; what it returns is the answer or, only if it must wait, an awaitable,
+which becomes a task. The task of a guest that has ended is cancelled; a handler that fails gives
+-EIO, a line in the guest's log and a word to who asked for it; nothing it does leaves a guest
+waiting.
+"""
+
+import contextlib
+import os
+import sys
+
+cimport cython
+from libc.stdint cimport int32_t, uint64_t
+from libc.stdlib cimport free
+
+from spear._core cimport engineapi
+from spear._core.abibits cimport EIO, ENOMEM
+from spear._core.completions cimport running_loop
+from spear._core.guest cimport *
+from spear._core.hub cimport hub_new, hub_quiet, hub_release, hub_take, note_t
+from spear._core.post cimport *
+from spear._core.states cimport executor_release, executor_wake
+from spear._core.sync cimport *
+
+from spear.errors import InvalidArgument, NodeBusy
+
+cdef enum:
+    LOG_BYTES_MAX = 16384
+    ANSWER_BYTES_MAX = 64 << 20
+
+CLOSE_S = 5.0              # how long a close waits for handlers that do not heed their cancelling
+
+
+# ---- what a handler is given
+
+cdef tuple _arguments(const request_t *request):
+    """One a letter of the shape."""
+    cdef int letter = 0
+    cdef size_t at = 0
+    found = []
+    while request.row.shape[letter] != 0:
+        if request.row.shape[letter] == c"b" or request.row.shape[letter] == c"x":
+            found.append(request.bytes[at:at + <size_t>request.values[letter]])
+            at += <size_t>request.values[letter]
+        else:
+            found.append(request.values[letter])
+        letter += 1
+    return tuple(found)
+
+
+cdef Call _new_call(Door door, request_t *request):
+    cdef Call call = Call.__new__(Call)
+    request_retain(request)
+    call.request, call.door, call.op = request, door, request.row.op
+    call.name = f"{request.row.module.decode()}.{request.row.name.decode()}"
+    call.args = _arguments(request)
+    return call
+
+
+@cython.no_gc_clear
+cdef class Call:
+    """One call of a guest; see door.pyi."""
+
+    def __init__(self):
+        raise TypeError("Call objects are made for handlers")
+
+    def __dealloc__(self):
+        if self.request != NULL:
+            request_release(self.request)
+
+    def __repr__(self):
+        return f"<Call {self.name} of guest {self.guest:#x}>"
+
+    @property
+    def guest(self):
+        return <uint64_t>self.request.guest
+
+    @property
+    def gone(self):
+        return (load32(&self.request.turn) == TURN_GONE
+                or load32(&self.request.guest.state) == ENDED)
+
+    def log(self, int level, str message not None):
+        line = message.encode("utf-8", "surrogateescape")[:LOG_BYTES_MAX]
+        cdef const char *text = line
+        cdef size_t size = len(line)
+        if not self.gone:
+            with nogil:
+                guest_log(self.request.guest, level, STREAM_LOG, text, size)
+
+    async def tool(self, function, bytes args not None, arena, out_max):
+        """Runs one of the guest's own functions; see door.pyi."""
+        self._ask_tool(function, args, arena, out_max)
+        self.tool_ended = self.door.loop.create_future()
+        try:
+            status, output = await self.tool_ended
+        finally:
+            self.tool_ended = None
+        if status != 0:
+            return status, ""
+        try:
+            return 0, output.decode()
+        except UnicodeDecodeError:
+            return -EIO, ""
+
+    cdef int _ask_tool(self, function, bytes args, arena, out_max) except -1:
+        cdef request_t *request = self.request
+        if self.door.calls.get(<uint64_t>request) is not self:
+            raise RuntimeError(f"{self.name} was answered, or its guest has ended: no more tools")
+        if self.away:
+            raise RuntimeError(f"{self.name} runs a tool already: one at a time")
+        if request.guest.shim == NULL:
+            raise RuntimeError(f"{self.name} calls no tools")
+        request.function, request.out_max = function, out_max
+        request.arena_at, request.arena_size = arena
+        if not bytes_replace(&request.data, &request.size, args, len(args)):
+            raise MemoryError("no memory for a tool's arguments")
+        request.more, self.away = True, True
+        self.door._send(request)
+        return 0
+
+    cdef _next_turn(self):
+        """The guest came back from a tool, or it has ended."""
+        cdef request_t *request = self.request
+        if load32(&request.turn) == TURN_GONE:
+            self.door.calls.pop(<uint64_t>request, None)
+            self._cancel()
+            return
+        self.away = False
+        if self.last_word is not None:
+            status, data = self.last_word
+            self.door._reply(self, status, data)
+        elif self.tool_ended is not None and not self.tool_ended.done():
+            self.tool_ended.set_result(
+                (request.tool_status, request.output[:request.output_size]))
+
+    cdef _cancel(self):
+        """Its handler's task, if it has one."""
+        if self.task is not None:
+            self.task.cancel()
+        if self.unbegun is not None and hasattr(self.unbegun, "close"):
+            self.unbegun.close()
+        self.task = self.unbegun = self.attending = None
+
+
+async def _attend(Door door, Call call):
+    """A handler that must wait."""
+    awaitable = call.unbegun
+    call.unbegun = call.attending = None
+    try:
+        door._settle(call, await awaitable)
+    except BaseException as error:
+        door._fail(call, error)
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        call.task = None
+
+
+# ---- the door
+
+class _Watch:
+    """How a door hears that its loop was closed: the loop alone holds this, as the reader of a
+    descriptor that nobody writes to, and lets it go then. (The reader that is called will not do:
+    whoever keeps a handler's exception keeps the frames that it was called from.)"""
+
+    __slots__ = ("_door", "_mark")
+
+    def __init__(self, door, mark):
+        self._door, self._mark = door, mark
+
+    def __call__(self):
+        """Never: the descriptor is quiet."""
+
+    def __del__(self):
+        self._door.lose(self._mark)
+
+
+@cython.no_gc_clear
+cdef class Door:
+    """Answers the calls of one executor's guests; see door.pyi."""
+
+    def __cinit__(self):
+        self.post.hub = hub_new()
+        if self.post.hub == NULL:
+            raise MemoryError("no eventfd for the calls of guests")
+        self.handlers, self.calls, self.backlog, self.quiet_fd = {}, {}, [], -1
+
+    def __dealloc__(self):
+        for address in self.backlog:
+            request_release(<request_t *><uint64_t>address)
+        if self.post.hub != NULL:
+            hub_release(self.post.hub)
+        if self.executor != NULL:
+            executor_release(self.executor)
+
+    cdef int serve(self, handlers) except -1:
+        """More handlers; the loop that runs here serves, if none does yet."""
+        for op, handler in handlers.items():
+            if not isinstance(op, int) or not 0 <= op < OPS:
+                raise InvalidArgument(f"operation code {op!r}: expected 0 to {OPS - 1}")
+            if not callable(handler):
+                raise InvalidArgument(f"the handler of operation {op} is {handler!r}: no function")
+        for op, handler in handlers.items():
+            self.handlers[op] = handler
+            self.post.answers[<int>op] = 1
+        loop = running_loop()
+        if loop is not None and not self.alone:
+            self.bind(loop)
+        return 0
+
+    cdef bint serves_here(self):
+        """Whether this thread's loop answers: then nothing on it may block for a guest."""
+        return self.loop is not None and self.loop is running_loop()
+
+    cdef int ensure_served(self) except -1:
+        """After a guest that posts was started."""
+        if self.loop is not None and self.loop.is_closed():
+            self.lose(self.mark)
+        loop = running_loop()
+        if self.loop is not None or self.alone or self.closed:
+            return 0
+        if loop is not None:
+            self.bind(loop)
+        else:
+            self._serve_alone()
+        return 0
+
+    cdef bind(self, loop):
+        """Unless another thread was quicker."""
+        mark, quiet_fd = object(), os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        if not self._take(loop, mark):
+            os.close(quiet_fd)
+            return
+        self.quiet_fd = quiet_fd
+        loop.add_reader(quiet_fd, _Watch(self, mark))
+        loop.add_reader(self.post.hub.fd, self.ring)
+        self.drain_due = True              # what another loop took and did not look at
+        loop.call_soon(self.drain)
+
+    cdef bint _take(self, loop, mark):
+        """No code of others runs in here, so no other thread comes between."""
+        if self.loop is not None:
+            return False
+        self.loop, self.mark = loop, mark
+        return True
+
+    def lose(self, mark):
+        """The loop was closed. What it had begun fails; what it had not is served elsewhere."""
+        if mark is not self.mark or self.executor.generation != engineapi.generation():
+            return
+        self.loop = self.mark = None
+        self._close_quiet()
+        self.drain_due = self.draining = self.alone = False
+        for call in list(self.calls.values()):
+            (<Call>call).task = None       # nobody steps it any more
+            if (<Call>call).attending is not None:
+                (<Call>call).attending.close()
+            (<Call>call)._cancel()
+            self._fail(call, RuntimeError("the event loop that served it was closed"))
+        self.flush()
+        if not self.closed and not sys.is_finalizing():
+            self._serve_alone()
+
+    # ---- a turn
+
+    def ring(self):
+        if not self.drain_due:
+            self.drain()
+
+    def drain(self):
+        """A bounded number of requests, then the loop's other work."""
+        self.drain_due, self.draining = False, True
+        hub_quiet(self.post.hub)
+        self._collect()
+        try:
+            for _ in range(TURN_MAX):
+                if not self.backlog:       # a handler that closes the executor empties it
+                    break
+                self._look_at(self.backlog.pop())
+        finally:
+            self.draining = False
+            self.flush()
+            if self.backlog and self.loop is not None:
+                self.drain_due = True
+                self.loop.call_soon(self.drain)
+
+    cdef _collect(self):
+        """The native list is newest first, and so the backlog is popped oldest first."""
+        cdef note_t *note = hub_take(self.post.hub)
+        cdef note_t *following
+        fresh = []
+        while note != NULL:
+            following = note.next
+            fresh.append(<uint64_t>note.what)
+            free(note)
+            note = following
+        self.backlog[:0] = fresh
+
+    cdef _look_at(self, uint64_t address):
+        """A note about a request: a new one, one whose tool ended, or one whose guest did."""
+        cdef request_t *request = <request_t *>address
+        cdef Call call = self.calls.get(address)
+        try:
+            if call is not None:
+                call._next_turn()
+            elif load32(&request.turn) == TURN_PYTHON:
+                self._begin(request)
+        finally:
+            request_release(request)
+
+    cdef _begin(self, request_t *request):
+        cdef Call call = _new_call(self, request)
+        handler = self.handlers[call.op]
+        self.calls[<uint64_t>request] = call
+        try:
+            result = handler(call)
+            if isinstance(result, (int, bytes, tuple)) or not hasattr(result, "__await__"):
+                self._settle(call, result)
+            else:
+                call.unbegun, call.attending = result, _attend(self, call)
+                call.task = self.loop.create_task(call.attending)
+        except BaseException as error:
+            self._fail(call, error)
+            if not isinstance(error, Exception):
+                raise
+
+    # ---- answers
+
+    cdef _settle(self, Call call, object result):
+        """What a handler gave: a status, bytes out, or both."""
+        if isinstance(result, bytes):
+            status, data = 0, result
+        elif isinstance(result, tuple) and len(result) == 2:
+            status, data = result
+        else:
+            status, data = result, None
+        if not isinstance(status, int) or not -(1 << 31) <= status < 1 << 31:
+            raise TypeError(f"the handler gave {result!r}: expected a 32-bit status, bytes or both")
+        if data is not None and not isinstance(data, bytes):
+            raise TypeError(f"the handler gave {type(data).__name__} for its bytes out")
+        if data is not None and len(data) > ANSWER_BYTES_MAX:
+            raise ValueError(f"the handler gave {len(data)} bytes, the limit is {ANSWER_BYTES_MAX}")
+        self._reply(call, status, data)
+
+    cdef _fail(self, Call call, object error):
+        if call.gone or call.answered:
+            return
+        call.log(LEVEL_ERROR, f"{call.name} failed: {type(error).__name__}: {error}")
+        self._reply(call, -EIO, None)
+        if self.failed is None:
+            return
+        try:
+            self.failed(call, error)
+        except Exception as again:
+            if self.loop is not None:
+                self.loop.call_exception_handler(
+                    {"message": f"told of a failure of {call.name}, raised", "exception": again})
+
+    cdef _reply(self, Call call, int32_t status, object data):
+        """The last word; it waits where the guest runs a tool."""
+        cdef request_t *request = call.request
+        call.answered = True
+        if call.away:
+            call.last_word = status, data
+            return
+        self.calls.pop(<uint64_t>request, None)
+        request.status, request.more = status, False
+        free(request.data)
+        request.data = NULL
+        if data is not None and not bytes_replace(
+                &request.data, &request.size, <bytes>data, len(data)):
+            request.status = -ENOMEM
+        self._send(request)
+
+    cdef _send(self, request_t *request):
+        """Goes to the guest at the end of this turn."""
+        request_retain(request)
+        self.answered[self.answered_count] = request
+        self.answered_count += 1
+        if self.answered_count == TURN_MAX:
+            self.flush()
+        elif not self.draining and not self.flush_due:
+            self._schedule()
+
+    cdef _schedule(self):
+        if self.loop is None or self.loop.is_closed():
+            self.flush()
+        else:
+            self.flush_due = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self):
+        """The answers of this turn, and the wake-ups, without the GIL."""
+        cdef request_t *requests[TURN_MAX]
+        cdef int at, count = self.answered_count
+        self.answered_count, self.flush_due = 0, False
+        if count == 0:
+            return
+        for at in range(count):
+            requests[at] = self.answered[at]
+        with nogil:
+            for at in range(count):
+                if request_answer(requests[at]):
+                    executor_wake(self.executor, requests[at].guest)
+                request_release(requests[at])
+
+    # ---- a loop of its own, and the end
+
+    cdef _serve_alone(self):
+        if self.alone:
+            return
+        self.alone = True
+        import threading
+
+        self.thread = threading.Thread(
+            target=_alone, args=(self,), name="spear-calls", daemon=True)
+        try:
+            self.thread.start()
+        except RuntimeError as error:
+            self.thread, self.alone = None, False
+            raise NodeBusy("the system gives no more threads") from error
+
+    async def stay(self):
+        """The own thread's main task: until the door is closed."""
+        loop = running_loop()
+        self.dismissed = loop.create_future()
+        self.bind(loop)
+        try:
+            if not self.closed:
+                await self.dismissed
+        finally:
+            if self.closed:        # else the loop ends for another reason: see lose
+                self.leave()
+
+    def leave(self):
+        """The last turn, on the loop: every end is told, then the loop forgets the door."""
+        if self.mark is None:
+            return
+        self.drain()
+        while self.backlog:
+            self.drain()
+        self.mark = None
+        for call in list(self.calls.values()):
+            (<Call>call)._cancel()
+        self.loop.remove_reader(self.post.hub.fd)
+        self.loop.remove_reader(self.quiet_fd)
+        self._close_quiet()
+
+    cdef _close_quiet(self):
+        if self.quiet_fd >= 0:
+            os.close(self.quiet_fd)
+        self.quiet_fd = -1
+
+    cdef int shut(self, bint join) except -1:
+        """Once all guests have ended; any thread."""
+        if self.closed:
+            return 0
+        self.closed = True
+        loop, thread = self.loop, self.thread
+        if loop is not None and thread is None and loop is running_loop():
+            self.leave()
+        elif loop is not None:
+            with contextlib.suppress(RuntimeError):    # it was closed just now
+                loop.call_soon_threadsafe(self.leave if thread is None else self.dismiss)
+        if join and thread is not None:
+            import threading
+
+            own = thread is threading.current_thread() or not thread.is_alive()
+            if not own and not sys.is_finalizing():
+                thread.join(CLOSE_S)
+        return 0
+
+    def dismiss(self):
+        """On the own loop: its main task ends, and the loop with it."""
+        if not self.dismissed.done():
+            self.dismissed.set_result(None)
+
+
+def _alone(Door door):
+    import asyncio
+
+    with contextlib.suppress(SystemExit):      # a handler's: it ends this thread, not the process
+        asyncio.run(door.stay())

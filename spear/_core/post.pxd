@@ -1,0 +1,81 @@
+"""The contract of calls that Python answers; see post.pyx."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from spear._core.engineapi cimport *
+from spear._core.guest cimport guest_t
+from spear._core.hub cimport hub_t
+from spear._core.imports cimport import_row, posted_row
+from spear._core.toolcalls cimport tool_plan
+
+cdef enum:
+    LETTERS_MAX = 8                # of a shape
+    OPS = 256                      # operation codes are below
+
+cdef enum Turn:
+    TURN_PYTHON = 0                # asked, and not answered yet
+    TURN_GUEST = 1                 # answered
+    TURN_GONE = 2                  # the guest has ended: nobody waits for an answer
+
+
+cdef struct post_t:                # where an executor's guests post their calls
+    hub_t *hub
+    uint8_t answers[OPS]           # 1: there is a handler
+
+
+cdef struct request_t:             # one call, from its beginning to its result
+    int64_t refs
+    int32_t turn                   # Turn, atomic: whose the fields below are
+    guest_t *guest                 # retained
+    hub_t *hub
+    const posted_row *row
+    request_t *below               # of the same guest, begun before this
+    wasmtime_val_t *results        # of the hostcall, where the engine keeps them while it waits
+
+    # the question
+    int64_t values[LETTERS_MAX]    # a letter's number, or how many bytes came with it
+    uint8_t *bytes                 # of all letters, one behind another
+    int32_t out_at
+    int32_t len_at
+    bint gives                     # it has room for bytes out
+
+    # the answer
+    int32_t status                 # 0 with bytes out stands for their size
+    uint8_t *data                  # owned; NULL: no bytes out
+    uint32_t size
+    bint more                      # not the last word: run this tool first, and ask again
+    int64_t function               # in the guest's table
+    int64_t arena_at
+    int64_t arena_size
+    int64_t out_max
+
+    # the tool's result, part of the next question
+    tool_plan plan
+    bint retried
+    int32_t tool_status
+    uint8_t *output                # owned
+    uint32_t output_size
+
+
+# Fills an import row that Python answers; for the files that hold import tables.
+cdef void post_row(import_row *row, posted_row *posted) noexcept
+
+# A hostcall's common beginning: the request with its arguments copied, or NULL and why.
+cdef request_t *request_begin(
+    guest_t *guest, wasmtime_caller_t *caller, const posted_row *row, const wasmtime_val_t *args,
+    int32_t *error) noexcept nogil
+# Gives it to Python. False: no memory.
+cdef bint request_ask(request_t *request) noexcept nogil
+# Frees the guest's innermost request, which is not Python's turn.
+cdef void request_close(guest_t *guest) noexcept nogil
+# The guest has ended: all its requests are gone, and Python hears of it. Its owner only.
+cdef void requests_leave(guest_t *guest) noexcept nogil
+
+# Python's side. True: the guest is to be woken; False: it is gone.
+cdef bint request_answer(request_t *request) noexcept nogil
+cdef void request_retain(request_t *request) noexcept nogil
+cdef void request_release(request_t *request) noexcept nogil
+cdef void request_let_go(void *request) noexcept nogil
+# Bytes of an answer, or of a tool's output, in place of what was there. False: no memory.
+cdef bint bytes_replace(
+    uint8_t **place, uint32_t *size, const uint8_t *data, uint32_t data_size) noexcept nogil

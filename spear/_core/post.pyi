@@ -1,0 +1,1 @@
+"""Calls that Python answers: native only; see post.pyx."""
