@@ -180,7 +180,7 @@ PIECES = st.sampled_from([
 
 def test_flags_are_read_as_python_reads_them():
     with executor(workers=1) as node:
-        puppet = Puppet(node)
+        puppet = Puppet(node, timeout_ns=600 * 10**9)  # one for all cases, also under a sanitizer
 
         def compare(document: bytes) -> None:
             clear = puppet("fd_ctl", 1000, SET_FLAGS, data=b'{"clear":["O_NONBLOCK"]}')

@@ -372,6 +372,22 @@ def test_a_wait_for_a_frame_ends_with_the_execution(node: Executor):
     assert asyncio.run(go()) is None
 
 
+def test_a_client_outlives_a_guest_that_waited(node: Executor):
+    """Its bell is still armed when it is ended; what rings then must not find it."""
+    rows = [("spear", "spear_epoll_create", "", "i"), ("spear", "spear_epoll_wait", "iiii", "i")]
+    wait = asm.i32_const(8) + asm.i32_const(0) + asm.i32_const(-1) + asm.call(1) + asm.DROP
+    wasm = asm.module(rows, asm.i32_store(0, 8) + asm.call(0) + wait)
+    program = engine().load(wasm)
+    for _ in range(20):
+        run = node.start(program, inline=True)  # it waits once this is back
+        stream = run.stream(1)
+        stream.close()
+        run.cancel()
+        assert ended(run).cause == "cancelled"
+        del run
+        stream.close()
+
+
 # ---- both ends together
 
 
