@@ -295,6 +295,19 @@ def _until_parked(node: Executor, count: int) -> None:
         os.sched_yield()
 
 
+def test_calls_are_looked_at_in_the_order_they_came(runner: asyncio.Runner, node: Executor):
+    seen: list[int] = []
+
+    async def work() -> None:
+        node.serve({OPS["add"]: lambda call: seen.append(call.args[0]) or 0})
+        runs = [node.start(calling("add", n, 0), inline=True) for n in range(20)]
+        for run in runs:
+            assert (await run).exit_code == 0
+
+    runner.run(work())
+    assert seen == list(range(20))
+
+
 def test_two_executors_are_answered_by_two_loops():
     results = {}
 
