@@ -22,8 +22,8 @@ from spear._core.jsontext cimport (
     text_free, text_number, text_say, text_string, text_t)
 from spear._core.objentries cimport (
     ABOVE_MAX, ANY_VERSION, BELOW_ZERO, CONFLICT, FULL, INVALID, IN_USE, KEY_BYTES_MAX, NOT_FOUND,
-    NO_MEMORY, OK, PUT, REMOVE, Blob, Change, Listing, Moment, Outcome, Row, Snap, Table, blob_metadata,
-    blob_release, blob_value)
+    NO_MEMORY, OK, PUT, REMOVE, Blob, Change, Listing, Moment, Outcome, Row, Snap, Table,
+    blob_metadata, blob_release, blob_value)
 from spear._core.objkeys cimport objkey_of, objkey_prefix_of, objkey_t, utf8_valid
 from spear._core.objlease cimport OBJECT_CALLS, Lease, lease_t, object_call_t
 from spear._core.objsnaps cimport table_close_snapshot, table_list, table_snapshot

@@ -24,6 +24,7 @@ cdef class Instance:
     cdef str spent                 # why no call is possible any more, or ""
 
     cdef int _instantiate(self) except -1
+    cdef tuple lend(self, guest_t *guest)
     cdef void _arm(self) noexcept nogil
     cdef int fail(self) except -1
     cdef int enter(self) except -1

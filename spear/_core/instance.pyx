@@ -8,7 +8,7 @@ each call is a run of a fresh instance.
 """
 
 cimport cython
-from libc.stdint cimport INT64_MAX, int64_t
+from libc.stdint cimport INT64_MAX
 from libc.string cimport memset
 
 from spear._core cimport engineapi
@@ -77,8 +77,7 @@ cdef class Instance:
         self.guest = guest
         guest.keeps = True
         self.kept = fill_input(guest, self.module, "", self.args, self.env, b"")
-        self.kept += fill_objects(
-            guest, self.objects[0], self.objects[1], self.objects[2])
+        self.kept += self.lend(guest)
         guest.entry, guest.entry_size = NULL, 0
         fill_limits(guest, self.memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX, True)
         fill_fuel(guest, self.module, self.fuel)
@@ -90,6 +89,10 @@ cdef class Instance:
             raise GuestTrap(run.outcome)
         guest.executor = NULL          # that run is over: a call in place is no execution
         return 0
+
+    cdef tuple lend(self, guest_t *guest):
+        store, task, grants = self.objects
+        return fill_objects(guest, store, task, grants)
 
     cdef void _arm(self) noexcept nogil:
         """The deadline of what follows, and its limits; in place nothing yields."""
@@ -152,8 +155,7 @@ cdef class Instance:
             raise MemoryError("no memory for a guest record")
         try:
             kept = fill_input(guest, self.module, name, self.args, self.env, stdin)
-            kept += fill_objects(
-            guest, self.objects[0], self.objects[1], self.objects[2])
+            kept += self.lend(guest)
             fill_limits(guest, self.memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX, True)
             fill_fuel(guest, self.module, self.fuel)
             fill_values(guest, signature, call_args)

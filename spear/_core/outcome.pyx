@@ -67,7 +67,8 @@ class Outcome:
 
     __slots__ = (
         "backtrace", "cause", "cpu_ns", "duration_ns", "exit_code", "fuel", "log_lines",
-        "log_lost", "log_truncated", "memory_bytes", "message", "output_bytes", "started_ns", "status", "trap",
+        "log_lost", "log_truncated", "memory_bytes", "message", "output_bytes", "started_ns",
+        "status", "trap",
     )
 
     def __repr__(self):

@@ -19,7 +19,7 @@ from spear._core.outcome cimport line_of, outcome_of
 from spear._core.states cimport executor_doom
 from spear._core.stepper cimport world_step
 from spear._core.sync cimport *
-from spear._core.values cimport Signature, load_value
+from spear._core.values cimport load_value
 
 from spear.errors import InvalidArgument
 

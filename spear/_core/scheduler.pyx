@@ -1,8 +1,8 @@
 """Workers and the timekeeper: the threads that run an executor's guests.
 
-Rule: no thread here ever takes the GIL. Workers and the timekeeper start when first needed. A worker
-serves its own queue first, then the others'; every LEAST_EVERY-th time it serves its least urgent
-entry, so that urgent guests which never wait cannot starve the others.
+Rule: no thread here ever takes the GIL. Workers and the timekeeper start when first needed. A
+worker serves its own queue first, then the others'; every LEAST_EVERY-th time it serves its least
+urgent entry, so that urgent guests which never wait cannot starve the others.
 """
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t

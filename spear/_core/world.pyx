@@ -6,7 +6,7 @@ agree in one digest agree in everything up to there. The generator is splitmix64
 does not keep secrets.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
