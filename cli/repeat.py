@@ -100,7 +100,7 @@ class _Repetition:
         began_ns = clock.monotonic_ns()
         try:
             async with Spearlet(config=self._config) as node:
-                artifact = await node.load(path)
+                artifact = await node.load(path, metered="fuel" in self._options)
                 began_ns = clock.monotonic_ns()
                 with _bar(self._tally) as draw:
                     await self._all(node, artifact, draw)

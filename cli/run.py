@@ -99,7 +99,7 @@ def _run_once(parsed: Parsed, path: str, config: Config, recording: Recording | 
 
     _make_room_for_one(config)
     with SyncSpearlet(config=config, seed=recording.seed if recording else None) as node:
-        artifact = node.load(path)
+        artifact = node.load(path, metered="fuel" in parsed.values)
         screen = JsonScreen() if _as_json(parsed) else TextScreen()
         if artifact.program.warning:
             screen.warn(artifact.program.warning)

@@ -76,6 +76,7 @@ cdef bint batch_start(batch_t *batch) noexcept nogil:
 cdef void batch_doom(batch_t *batch, int32_t cause) noexcept nogil:
     """Ends the runs that are under way; the others never begin."""
     cas32(&batch.kill, CAUSE_NONE, cause)
+    _cancel_rest(batch)            # also those of a lane that waits for room
     cdef guest_t *guest = any_live(batch.head.executor, batch)
     while guest != NULL:
         executor_doom(batch.head.executor, guest, cause)

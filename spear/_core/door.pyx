@@ -218,7 +218,7 @@ cdef class Door:
         return self.loop is not None and self.loop is running_loop()
 
     cdef int ensure_served(self) except -1:
-        """After a guest that posts was started."""
+        """Before a guest that posts is started."""
         if self.loop is not None and self.loop.is_closed():
             self.lose(self.mark)
         loop = running_loop()

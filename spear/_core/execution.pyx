@@ -26,6 +26,7 @@ wasmtime_bind(engineapi.functions())
 
 cdef enum:
     INSTANCES_MAX = 1          # of a guest without a shim
+    PAUSE_NS = 20000000        # a world's guest lets who steps it look at signals so often
     TRAP_OUT_OF_FUEL = 11      # the engine's code
 
 
@@ -40,7 +41,9 @@ cdef wasmtime_error_t *_on_epoch(
         guest_doom(guest, CAUSE_DEADLINE)
     if load32(&guest.kill) != 0:
         return wasmtime_error_new("ended by the host")
-    if guest.world != NULL or now < guest.slice_until_ns:    # a world's slices are of fuel
+    if guest.world != NULL:                    # whose slices are of fuel; this is a pause in one
+        guest.paused = now >= guest.slice_until_ns + PAUSE_NS
+    if now < guest.slice_until_ns or (guest.world != NULL and not guest.paused):
         kind[0] = WASMTIME_UPDATE_DEADLINE_CONTINUE
     else:
         kind[0] = WASMTIME_UPDATE_DEADLINE_YIELD
@@ -210,6 +213,8 @@ cdef int32_t _settled_cause(guest_t *guest) noexcept nogil:
 
 
 cdef void execution_empty(guest_t *guest) noexcept nogil:
+    file_table_free(guest.files)
+    guest.files = NULL
     if guest.fds != NULL:
         fd_table_free(<fd_table *>guest.fds)
         guest.fds = NULL
@@ -265,6 +270,8 @@ cdef void _give_back(guest_t *guest, bint whole) noexcept nogil:
 cdef void execution_end(guest_t *guest) noexcept nogil:
     if guest.ended_ns != 0:
         return                     # settled already
+    if guest.context != NULL:
+        guest_count_fuel(guest)
     _settle(guest)
     _drop_future(guest)
     requests_leave(guest)
@@ -276,7 +283,5 @@ cdef void execution_end(guest_t *guest) noexcept nogil:
         _give_back(guest, guest.cause == CAUSE_EXIT and not guest.exited)
     elif not guest.keeps or guest.cause != CAUSE_EXIT or guest.exited:
         execution_free(guest)
-    file_table_free(guest.files)
-    guest.files = NULL
     _end_descriptors(guest)
     guest_flush_lines(guest)

@@ -18,8 +18,9 @@ class Executor(ExecutorOwner):
 
     With a `seed` the executor is deterministic: guests live in a world of their own, whose clock
     only work moves (one nanosecond a unit of fuel, and on to what is due when nobody can run),
-    whose randomness comes from the seed, and which one thread steps: whoever waits for a run.
-    Between waits it stands still. `strategy` is `round_robin` or `priority`.
+    whose randomness comes from the seed, and which is stepped by whoever waits for a run; it has no
+    workers. Between waits it stands still. `strategy` is `round_robin` (all are of one priority) or
+    `priority`. Directories, streams, handlers, batches and warm instances are refused there.
     """
 
     def __init__(

@@ -21,6 +21,7 @@ from spear._core.queues cimport run_queue_size
 from spear._core.run cimport ExecutorOwner, Run, new_run
 from spear._core.scheduler cimport *
 from spear._core.states cimport *
+from spear._core.stepper cimport world_step
 from spear._core.sync cimport *
 from spear._core.values cimport Signature, signature_of
 from spear._core.world cimport *
@@ -98,7 +99,7 @@ cdef class Executor(ExecutorOwner):
         cdef world_t *world = self.native.world
         if world == NULL:
             return monotonic_ns(), realtime_ns()
-        return world.now_ns, WALL_BEGIN_S * 1_000_000_000 + world.now_ns
+        return world.now_ns, <int64_t>WALL_BEGIN_S * 1_000_000_000 + world.now_ns
 
     cdef Run launch(
         self, guest_t *guest, Module module, Signature signature, tuple kept, tuple limits,
@@ -108,18 +109,19 @@ cdef class Executor(ExecutorOwner):
         cdef bint taken
         run.guest, run.executor, run.module, run.signature = guest, self, module, signature
         run.kept, run.limits, run.reason = kept, limits, ""
+        guest.world = self.native.world
         if not module.exports_memory:
             _warn_memory(guest)
         if not self.by_priority:
             guest.priority = PRIORITY_NORMAL
         if self.door is not None:
             guest.post = &self.door.post
+            if module.posted:
+                self.door.ensure_served()
         with nogil:
             taken = executor_start(self.native, guest, here)
         if not taken:
             raise self.refusal()
-        if module.posted and self.door is not None:
-            self.door.ensure_served()
         return run
 
     def start(self, Module module not None, *, str entry="_start", tuple call_args=(), args=(),
@@ -135,6 +137,9 @@ cdef class Executor(ExecutorOwner):
         check_range("descriptors_max", descriptors_max, 16, 65536)
         cdef Signature signature = _entry_signature(module, entry, call_args)
         check_memory(module, memory_bytes_max)
+        if self.native.world != NULL and dirs:
+            raise InvalidArgument(
+                "a deterministic run sees no directories: files and their times are the machine's")
         self.adopt(module)
         cdef guest_t *guest = guest_new()
         if guest == NULL:
@@ -165,7 +170,8 @@ cdef class Executor(ExecutorOwner):
         """Runs `count` fresh instances natively and waits for all; see executor.pyi."""
         check_range("count", count, 1, BATCH_MAX)
         check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
-        _entry_signature(module, entry, ())
+        if _entry_signature(module, entry, ()) is not None:
+            raise ModuleInvalid(f"function {entry!r} gives something: a batch keeps no values")
         check_memory(module, memory_bytes_max)
         if self.native.world != NULL:
             raise InvalidArgument("a deterministic executor runs guests one by one: use start")
@@ -196,7 +202,7 @@ cdef class Executor(ExecutorOwner):
     cdef object refusal(self):
         if load32(&self.native.closing) != 0:
             return NodeClosed("the executor is closed and takes no more guests")
-        if load32(&self.native.timekeeper_running) == 0 and self.native.world == NULL:
+        if load32(&self.native.timekeeper_running) == 0:
             return NodeBusy("the system gives no more threads")
         return NodeBusy(
             f"{self.native.guests_max} guests live already, which is the limit "
@@ -236,16 +242,22 @@ cdef class Executor(ExecutorOwner):
     def take_steps(self):
         """Takes the steps recorded since the last call, oldest first."""
         cdef world_t *world = self.own_world()
-        cdef size_t at
-        if world.lost:
-            raise MemoryError(f"{world.lost} steps could not be recorded: no memory")
-        steps = [
-            Step(world.records[at].number, world.records[at].kind, world.records[at].guest,
-                 world.records[at].now_ns, world.records[at].fuel, world.records[at].detail,
-                 world.records[at].digest)
-            for at in range(world.record_count)]
-        world.record_count = 0
-        return steps
+        cdef step_t *records
+        cdef size_t at, count
+        with nogil:
+            pthread_mutex_lock(&world.lock)
+            records, count = world.records, world.record_count
+            world.records, world.record_count, world.record_room = NULL, 0, 0
+            pthread_mutex_unlock(&world.lock)
+        try:
+            if world.lost:
+                raise MemoryError(f"{world.lost} steps could not be recorded: no memory")
+            return [
+                Step(records[at].number, records[at].kind, records[at].guest, records[at].now_ns,
+                     records[at].fuel, records[at].detail, records[at].digest)
+                for at in range(count)]
+        finally:
+            free(records)
 
     def expect_steps(self, digests):
         """The digests that the steps from the first on must have; where one differs, all guests
@@ -304,6 +316,8 @@ cdef class Executor(ExecutorOwner):
         if self.native.generation != engineapi.generation():
             return
         with nogil:
+            if self.native.world != NULL:
+                _step_all(self.native, grace_ns)
             executor_close(self.native, grace_ns)
         if self.door is not None:
             self.door.shut(True)
@@ -323,6 +337,15 @@ cdef Signature _entry_signature(Module module, str entry, tuple call_args):
             f"function {entry!r} is {text}; an entry is () -> (), or call_args gives its arguments")
     signature.check(entry, call_args)
     return signature
+
+
+cdef void _step_all(executor_t *executor, int64_t grace_ns) noexcept nogil:
+    """A world goes on for as long as it is given, since nobody else steps it."""
+    cdef int64_t until_ns = monotonic_ns() + grace_ns
+    watch_world(executor, True)
+    while load32(&executor.live) > 0 and monotonic_ns() < until_ns and world_step(executor):
+        pass
+    watch_world(executor, False)
 
 
 cdef void _warn_memory(guest_t *guest) noexcept:

@@ -135,6 +135,8 @@ cdef struct guest_t:
     int64_t slices             # that it used up
     int64_t parks
     int64_t cpu_ns
+    bint paused                # a world's guest that ran long by the machine's clock: no step
+    uint64_t charged           # fuel for what hostcalls did for it
 
     # park: owner
     bint parking
@@ -205,6 +207,7 @@ cdef struct guest_t:
     uint64_t log_head          # entries taken by the reader
     uint64_t log_tail          # entries written
     uint64_t log_lines
+    uint64_t log_lines_before  # of earlier calls in place
     uint64_t log_lost
     size_t log_bytes
     bint log_truncated
@@ -256,6 +259,10 @@ cdef uint64_t guest_input_hash(guest_t *guest) noexcept nogil
 # Counts the fuel used since the last look; its world's time goes on by as much.
 cdef void guest_count_fuel(guest_t *guest) noexcept nogil
 
+# Fuel for what a hostcall does in the guest's stead, about one unit a byte; where there is no more,
+# or its world's time is up, its end is asked for.
+cdef void guest_charge(guest_t *guest, uint64_t units) noexcept nogil
+
 # The guest behind a hostcall.
 cdef guest_t *guest_of(wasmtime_caller_t *caller) noexcept nogil
 # `size` bytes of the guest's memory at `at`, valid until the guest runs again; NULL if not inside.
@@ -283,5 +290,7 @@ cdef void guest_unwatch(guest_t *guest, hub_t *hub) noexcept nogil
 # Tells the hub, if there is one; after ENDED is visible, or after news.
 cdef void guest_tell(guest_t *guest) noexcept nogil
 cdef void guest_let_go(void *guest) noexcept nogil
+# Copies up to `size` bytes of stdout that were not taken before; how many.
+cdef size_t guest_take_output(guest_t *guest, char *out, size_t size) noexcept nogil
 # Takes up to `count` entries; the caller frees each.
 cdef size_t guest_take_logs(guest_t *guest, log_entry **out, size_t count) noexcept nogil

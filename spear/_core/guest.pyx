@@ -151,7 +151,19 @@ cdef void guest_count_fuel(guest_t *guest) noexcept nogil:
 
 
 cdef uint64_t guest_fuel_used(guest_t *guest) noexcept nogil:
-    return guest.fuel_max - guest.fuel_left
+    return guest.fuel_max - guest.fuel_left + guest.charged
+
+
+cdef void guest_charge(guest_t *guest, uint64_t units) noexcept nogil:
+    if not guest.metered:
+        return
+    guest.charged += units
+    if guest.charged > _fuel_left(guest):      # of fuel_max: used + charged > fuel_max
+        guest_doom(guest, CAUSE_FUEL)
+    if guest.world != NULL:
+        guest.world.now_ns += <int64_t>units
+        if guest_now_ns(guest) >= guest.deadline_ns:
+            guest_doom(guest, CAUSE_DEADLINE)
 
 
 cdef int64_t guest_now_ns(guest_t *guest) noexcept nogil:
@@ -171,6 +183,7 @@ cdef void guest_random(guest_t *guest, void *out, size_t size) noexcept nogil:
     cdef char *at = <char *>out
     cdef uint64_t word
     cdef ssize_t got
+    guest_charge(guest, size)
     while size > 0:
         if guest.world != NULL:
             word = world_random(&guest.random_state)
@@ -183,7 +196,10 @@ cdef void guest_random(guest_t *guest, void *out, size_t size) noexcept nogil:
 
 
 cdef uint64_t guest_trace(guest_t *guest, uint64_t detail) noexcept nogil:
-    return world_mix(guest.trace, detail)
+    pthread_mutex_lock(&guest.lock)        # who cancels it logs that
+    cdef uint64_t trace = guest.trace
+    pthread_mutex_unlock(&guest.lock)
+    return world_mix(trace, detail)
 
 
 cdef uint64_t guest_input_hash(guest_t *guest) noexcept nogil:
@@ -304,7 +320,7 @@ cdef int64_t _log_time_ms(guest_t *guest) noexcept nogil:
     """Lines are logged by other threads too, so a running guest's fuel is not looked at."""
     if guest.world == NULL:
         return realtime_ns() // 1000000
-    return WALL_BEGIN_S * 1000 + guest.world.now_ns // 1000000
+    return <int64_t>WALL_BEGIN_S * 1000 + guest.world.now_ns // 1000000
 
 
 cdef void _log_locked(
@@ -312,7 +328,7 @@ cdef void _log_locked(
 ) noexcept nogil:
     if guest.log_truncated:
         return
-    if guest.log_bytes + size > guest.log_bytes_max or guest.log_lines >= LINES_MAX:
+    if guest.log_bytes + size > guest.log_bytes_max or guest.log_lines - guest.log_lines_before >= LINES_MAX:
         guest.log_truncated = True
         level, stream, text, size = LEVEL_WARN, STREAM_LOG, _TRUNCATED, strlen(_TRUNCATED)
     cdef log_entry *entry = <log_entry *>malloc(sizeof(log_entry) + size)
@@ -388,6 +404,7 @@ cdef bint guest_write(guest_t *guest, int stream, const char *data, size_t size)
     """In pieces, so that a reader never waits long for the lock."""
     cdef bint fits = True
     cdef size_t piece
+    guest_charge(guest, size)
     while fits and size > 0:
         piece = size if size < WRITE_PIECE else WRITE_PIECE
         fits = _write_piece(guest, stream, data, piece)
@@ -403,6 +420,19 @@ cdef void guest_flush_lines(guest_t *guest) noexcept nogil:
         if guest.partial[stream].size > 0:
             _flush_line(guest, stream)
     pthread_mutex_unlock(&guest.lock)
+
+
+cdef size_t guest_take_output(guest_t *guest, char *out, size_t size) noexcept nogil:
+    cdef size_t there
+    pthread_mutex_lock(&guest.lock)
+    there = guest.output.size - guest.output_read
+    if size > there:               # another reader was quicker
+        size = there
+    if size > 0:
+        memcpy(out, guest.output.data + guest.output_read, size)
+    guest.output_read += size
+    pthread_mutex_unlock(&guest.lock)
+    return size
 
 
 cdef size_t guest_take_logs(guest_t *guest, log_entry **out, size_t count) noexcept nogil:

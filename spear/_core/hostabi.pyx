@@ -78,6 +78,7 @@ cdef wasm_trap_t *_log(
         return NULL
     if level < 0 or level > LEVEL_ERROR:
         level = LEVEL_INFO
+    guest_charge(guest, size)
     guest_log(guest, level, STREAM_LOG, <const char *>text, size)
     values[0].i32 = 0
     return NULL

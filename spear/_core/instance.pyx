@@ -88,6 +88,7 @@ cdef class Instance:
         if guest.store == NULL:
             raise GuestTrap(run.outcome)
         guest.executor = NULL          # that run is over: a call in place is no execution
+        guest.kill = CAUSE_NONE        # asked for too late to end it
         return 0
 
     cdef tuple lend(self, guest_t *guest):
@@ -100,6 +101,7 @@ cdef class Instance:
         if guest.log_bytes > 0 or guest.output.size > 0:
             pthread_mutex_lock(&guest.lock)
             guest.log_bytes, guest.log_truncated = 0, False
+            guest.log_lines_before = guest.log_lines
             if guest.output_read == guest.output.size:
                 guest.output_read = guest.output.size = 0
             pthread_mutex_unlock(&guest.lock)
@@ -111,6 +113,7 @@ cdef class Instance:
         guest.slice_until_ns = INT64_MAX
         wasmtime_context_set_epoch_deadline(guest.context, 1)
         if guest.metered:
+            guest.fuel_left, guest.charged = guest.fuel_max, 0
             wasmtime_context_set_fuel(guest.context, guest.fuel_max)
 
     cdef int fail(self) except -1:

@@ -55,8 +55,9 @@ cdef PushResult run_queue_push(
     run_queue *queue, const uint64_t *handles, size_t n, uint32_t priority) noexcept nogil
 # How many were written to `out`, at most `n`: lowest priority number first, FIFO among equals.
 cdef size_t run_queue_pop(run_queue *queue, uint64_t *out, size_t n) noexcept nogil
-# The same for one handle of the highest priority number in use; False if the queue is empty.
-cdef bint run_queue_pop_least(run_queue *queue, uint64_t *out) noexcept nogil
+# The same for one handle of the first level in use from `level[0]` on, around the end; `level[0]`
+# becomes the one behind that. False if the queue is empty.
+cdef bint run_queue_pop_from(run_queue *queue, uint32_t *level, uint64_t *out) noexcept nogil
 cdef size_t run_queue_size(run_queue *queue) noexcept nogil
 
 

@@ -35,7 +35,6 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef extern from *:
     int count_trailing_zeros "__builtin_ctzll" (unsigned long long bits) noexcept nogil
-    int count_leading_zeros "__builtin_clzll" (unsigned long long bits) noexcept nogil
 
 cdef enum:
     SPARE_MAX = 64            # segments kept for reuse by a run queue
@@ -191,20 +190,27 @@ cdef size_t run_queue_pop(run_queue *queue, uint64_t *out, size_t n) noexcept no
     return taken
 
 
-cdef bint run_queue_pop_least(run_queue *queue, uint64_t *out) noexcept nogil:
-    cdef int word = LEVEL_WORDS - 1
-    cdef uint32_t bit
+cdef bint run_queue_pop_from(run_queue *queue, uint32_t *level, uint64_t *out) noexcept nogil:
+    cdef uint32_t step, word = level[0] >> 6
+    cdef uint64_t bits
+    cdef bint found = False
     pthread_mutex_lock(&queue.lock)
-    while word >= 0 and queue.occupied[word] == 0:
-        word -= 1
-    if word >= 0:
-        bit = 63 - <uint32_t>count_leading_zeros(queue.occupied[word])
-        take(queue, &queue.levels[word * 64 + bit], out, 1)
+    bits = queue.occupied[word] & (~<uint64_t>0 << (level[0] & 63))
+    for step in range(LEVEL_WORDS + 1):    # the first word once more, for what lies before `level`
+        if bits != 0:
+            found = True
+            break
+        word = (word + 1) % LEVEL_WORDS
+        bits = queue.occupied[word]
+    if found:
+        step = word * 64 + <uint32_t>count_trailing_zeros(bits)
+        take(queue, &queue.levels[step], out, 1)
         queue.size -= 1
-        if queue.levels[word * 64 + bit].size == 0:
-            queue.occupied[word] &= ~(<uint64_t>1 << bit)
+        if queue.levels[step].size == 0:
+            queue.occupied[word] &= ~(<uint64_t>1 << (step & 63))
+        level[0] = (step + 1) % LEVELS
     pthread_mutex_unlock(&queue.lock)
-    return word >= 0
+    return found
 
 
 cdef size_t run_queue_size(run_queue *queue) noexcept nogil:

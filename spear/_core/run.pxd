@@ -1,6 +1,6 @@
 """The contract of runs: one guest in its caller's hands; see run.pyx."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from spear._core.completions cimport Hub
 from spear._core.door cimport Door
@@ -31,7 +31,8 @@ cdef class Run:
 
     cdef bint ended(self) noexcept nogil
     cdef bint has_news(self) noexcept nogil
-    cdef bint step(self, int64_t until_ns, bint events) noexcept nogil
+    cdef bint step(self, int64_t until_ns, uint64_t steps_max, bint events) noexcept nogil
+    cdef int burst(self, bint events) except -1
     cdef bint await_end(self, int64_t until_ns, bint events) noexcept nogil
     cdef int check_ended(self) except -1
 

@@ -6,8 +6,9 @@ Run yields itself, and who drives the coroutine calls `wait`.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport INT64_MAX, int32_t, int64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport free
 
 from spear._core cimport engineapi
@@ -16,7 +17,8 @@ from spear._core.endpoints cimport user_stream, user_streams_close
 from spear._core.engine cimport Module
 from spear._core.guest cimport *
 from spear._core.outcome cimport line_of, outcome_of
-from spear._core.states cimport executor_doom
+from spear._core.scheduler cimport watch_world
+from spear._core.states cimport executor_doom, executor_t
 from spear._core.stepper cimport world_step
 from spear._core.sync cimport *
 from spear._core.values cimport load_value
@@ -25,8 +27,11 @@ from spear.errors import InvalidArgument
 
 cdef enum:
     WAIT_SLICE_NS = 50000000       # how long a wait may go without looking for signals
-    BURST_NS = 2000000             # how long a world goes on in one turn of an event loop
+    BURST_STEPS = 20               # of a world in one turn of an event loop
     LOG_BATCH = 256
+
+
+cdef uint64_t STEPS_ANY = <uint64_t>1 << 62
 
 
 cdef class ExecutorOwner:
@@ -74,12 +79,12 @@ cdef class Run:
     cdef bint await_end(self, int64_t until_ns, bint events) noexcept nogil:
         """Until the end, news (with `events`) or `until_ns`, whichever is first.
 
-        In a world whoever waits makes it go on, one thread at a time.
+        In a world whoever waits makes it go on.
         """
         cdef int64_t left
         cdef int32_t seen
         cdef bint stop = False
-        if self.executor.native.world != NULL and self.step(until_ns, events):
+        if self.executor.native.world != NULL and self.step(until_ns, STEPS_ANY, events):
             return self.ended()
         add32(&self.guest.waiters, 1)
         while not stop:
@@ -91,15 +96,24 @@ cdef class Run:
         add32(&self.guest.waiters, -1)
         return self.ended()
 
-    cdef bint step(self, int64_t until_ns, bint events) noexcept nogil:
-        """False where that does not help: another thread steps, or nothing is due."""
+    cdef bint step(self, int64_t until_ns, uint64_t steps_max, bint events) noexcept nogil:
+        """Makes the world go on; False where nothing is due, so that only others can help."""
+        cdef executor_t *executor = self.executor.native
+        cdef uint64_t last = executor.world.steps + steps_max
         cdef bint going = True
-        if not cas32(&self.executor.native.world.stepping, 0, 1):
-            return False
+        watch_world(executor, True)
         while going and not self.ended() and not (events and self.has_news()):
-            going = monotonic_ns() < until_ns and world_step(self.executor.native)
-        store32(&self.executor.native.world.stepping, 0)
-        return going or monotonic_ns() >= until_ns
+            if monotonic_ns() >= until_ns or executor.world.steps >= last:
+                break
+            going = world_step(executor)
+        watch_world(executor, False)
+        return going
+
+    cdef int burst(self, bint events) except -1:
+        """As far as a world goes in one turn of an event loop: a number of steps, not a time."""
+        with nogil:
+            self.step(monotonic_ns() + WAIT_SLICE_NS, BURST_STEPS, events)
+        return 0
 
     @property
     def done(self):
@@ -161,18 +175,23 @@ cdef class Run:
 
     def read_output(self):
         """Takes what was written to stdout since the last call."""
-        with nogil:
+        cdef size_t size
+        with nogil:                    # the lock is never held while the GIL is waited for
             pthread_mutex_lock(&self.guest.lock)
-        cdef size_t begin = self.guest.output_read, end = self.guest.output.size
-        try:
-            data = self.guest.output.data[begin:end] if end > begin else b""
-            self.guest.output_read = end
-        finally:
+            size = self.guest.output.size - self.guest.output_read
             pthread_mutex_unlock(&self.guest.lock)
-        return data
+        if size == 0:
+            return b""
+        data = PyBytes_FromStringAndSize(NULL, size)
+        cdef char *out = PyBytes_AS_STRING(data)
+        with nogil:
+            size = guest_take_output(self.guest, out, size)
+        return data if size == <size_t>len(data) else data[:size]
 
     def stream(self, id, *, wait_s=30.0):
         """The client's end of one of the guest's user streams; see run.pyi."""
+        if self.executor.native.world != NULL:
+            raise InvalidArgument("a deterministic run has no streams: clients are in real time")
         return user_stream(self.guest, self.executor, id, wait_s)
 
     def close_streams(self):
@@ -260,7 +279,7 @@ def _looking(Run run, waiter, bint news):
             yield waiter
             continue
         if run.executor.native.world != NULL:
-            run.await_end(monotonic_ns() + BURST_NS, news)
+            run.burst(news)
             yield                  # the loop's other work has its turn
             continue
         hub = run.executor.hub_of(loop)

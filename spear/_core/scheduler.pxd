@@ -23,6 +23,8 @@ cdef bint executor_knows(executor_t *executor, wasm_engine_t *engine) noexcept n
 # Starts the timekeeper where it is missing; False if the system gives no thread.
 cdef bint executor_watch(executor_t *executor) noexcept nogil
 
+# Around the stepping of a world: while guests run there, epochs advance.
+cdef void watch_world(executor_t *executor, bint begins) noexcept nogil
 # The next queue entry for this worker; 0 if there is none.
 cdef uint64_t next_entry(worker_t *worker) noexcept nogil
 

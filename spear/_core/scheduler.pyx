@@ -1,8 +1,9 @@
 """Workers and the timekeeper: the threads that run an executor's guests.
 
 Rule: no thread here ever takes the GIL. Workers and the timekeeper start when first needed. A
-worker serves its own queue first, then the others'; every LEAST_EVERY-th time it serves its least
-urgent entry, so that urgent guests which never wait cannot starve the others.
+worker serves its own queue first, then the others'; every TURN_EVERY-th time the levels of its
+queue have their turn, one after another, so that urgent guests which never wait cannot starve the
+others.
 """
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
@@ -20,7 +21,7 @@ from spear._core.world cimport *
 wasmtime_bind(engineapi.functions())
 
 cdef enum:
-    LEAST_EVERY = 8
+    TURN_EVERY = 8
     CLOSE_ROUND_NS = 20000000
     LINGER_TICKS = 20          # the timekeeper ticks on for so long after the last guest ran
 
@@ -93,7 +94,8 @@ cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) no
     run_here = run_here and executor.world == NULL
     guest.state = RUNNING if run_here else QUEUED
     if executor.world != NULL:
-        _enter_world(executor.world, guest)
+        _start_in_world(executor, guest)
+        return True
     enlist(executor, guest)        # from here on others may end it
     if not run_here:
         push_guest(executor, guest)
@@ -105,12 +107,23 @@ cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) no
     return True
 
 
-cdef void _enter_world(world_t *world, guest_t *guest) noexcept nogil:
-    """The caller has set its times as of the world's clock."""
+cdef void _start_in_world(executor_t *executor, guest_t *guest) noexcept nogil:
+    """Between two steps. The caller has set its times as of the world's clock."""
+    cdef world_t *world = executor.world
+    pthread_mutex_lock(&world.lock)
     world.guests += 1
     guest.world, guest.number = world, world.guests
     guest.random_state = world_stream(world, guest.number)
     world_note(world, STEP_START, guest.number, 0, guest_input_hash(guest))
+    enlist(executor, guest)
+    push_guest(executor, guest)
+    pthread_mutex_unlock(&world.lock)
+
+
+cdef void watch_world(executor_t *executor, bint begins) noexcept nogil:
+    add32(&executor.inline_runs, 1 if begins else -1)
+    if begins:
+        _keep_ticking(executor)
 
 
 cdef bint executor_enter(executor_t *executor) noexcept nogil:
@@ -133,7 +146,7 @@ cdef uint64_t next_entry(worker_t *worker) noexcept nogil:
     cdef executor_t *executor = worker.executor
     cdef int step
     worker.pops += 1
-    if worker.pops % LEAST_EVERY == 0 and run_queue_pop_least(worker.queue, &entry):
+    if worker.pops % TURN_EVERY == 0 and run_queue_pop_from(worker.queue, &worker.turn, &entry):
         return entry
     for step in range(executor.worker_count):
         if run_queue_pop(
@@ -211,7 +224,7 @@ cdef void _keep_ticking(executor_t *executor) noexcept nogil:
 cdef bint executor_watch(executor_t *executor) noexcept nogil:
     """At the first start; False if the system gives no thread."""
     cdef sigset_t before
-    if load32(&executor.timekeeper_running) != 0 or executor.world != NULL:
+    if load32(&executor.timekeeper_running) != 0:
         return True
     pthread_mutex_lock(&executor.lock)
     cdef bint made = executor.timekeeper_running != 0
@@ -241,7 +254,8 @@ cdef void *_keep_time(void *argument) noexcept nogil:
     while load32(&executor.stopping) == 0:
         seen = load32(&executor.clock_word)
         now = monotonic_ns()
-        serve_due(executor, now)
+        if executor.world == NULL:             # whose time is not the timekeeper's
+            serve_due(executor, now)
         if load32(&executor.ticking) != 0 and now >= tick_at:
             tick(executor)
             tick_at = now + executor.tick_ns
@@ -250,7 +264,7 @@ cdef void *_keep_time(void *argument) noexcept nogil:
                 _rest(executor)
                 quiet = 0
         store64(&executor.clock_until_ns, INT64_MAX)
-        if not due_queue_next(executor.due, &due):
+        if executor.world != NULL or not due_queue_next(executor.due, &due):
             due = INT64_MAX
         if load32(&executor.ticking) != 0 and tick_at < due:
             due = tick_at

@@ -29,6 +29,7 @@ cdef struct worker_t:
     int32_t index
     int32_t busy
     uint64_t pops
+    uint32_t turn                  # level that the next turn of all levels begins at
     uint64_t polls
     uint64_t stolen
     pthread_mutex_t lock           # of its list of live guests, and of what follows

@@ -8,7 +8,7 @@ or, with its lowest bit set, a lane of a batch (batches.pyx).
 """
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
-from libc.stdlib cimport free
+from libc.stdlib cimport free, malloc
 
 from spear._core cimport engineapi
 from spear._core.engineapi cimport *
@@ -49,6 +49,8 @@ cdef void executor_release(executor_t *executor) noexcept nogil:
             guest_release(<guest_t *>handle)
         due_queue_free(executor.due)
     pthread_mutex_destroy(&executor.lock)
+    if executor.world != NULL and executor.world.current != NULL:
+        drop_entry(<uint64_t>executor.world.current)
     world_free(executor.world)
     free(executor)
 
@@ -171,18 +173,24 @@ cdef void _sweep(executor_t *executor) noexcept nogil:
 
 
 cdef void _sweep_queue(executor_t *executor, run_queue *queue) noexcept nogil:
-    """Each entry that is there now is taken out once; what still counts goes in again."""
-    cdef size_t left = run_queue_size(queue)
-    cdef uint64_t entry
-    cdef uint32_t priority
-    while left > 0 and run_queue_pop(queue, &entry, 1) == 1:
-        left -= 1
-        priority = PRIORITY_NORMAL if entry & LANE else (<guest_t *>entry).priority
-        if not entry & LANE and load32(&(<guest_t *>entry).state) != QUEUED:
-            add32(&executor.stale, -1)
-            drop_entry(entry)
-        elif run_queue_push(queue, &entry, 1, priority) != PUSHED:
-            _give_up(executor, entry)
+    """Takes all that is there now and puts back what still counts, in the same order."""
+    cdef size_t index, count = run_queue_size(queue)
+    cdef uint64_t *entries = <uint64_t *>malloc((count + 1) * sizeof(uint64_t))
+    if entries == NULL:
+        return                     # it is done at the next cancel
+    count = run_queue_pop(queue, entries, count)
+    for index in range(count):
+        _put_back(executor, queue, entries[index])
+    free(entries)
+
+
+cdef void _put_back(executor_t *executor, run_queue *queue, uint64_t entry) noexcept nogil:
+    cdef uint32_t priority = PRIORITY_NORMAL if entry & LANE else (<guest_t *>entry).priority
+    if not entry & LANE and load32(&(<guest_t *>entry).state) != QUEUED:
+        add32(&executor.stale, -1)
+        drop_entry(entry)
+    elif run_queue_push(queue, &entry, 1, priority) != PUSHED:
+        _give_up(executor, entry)
 
 
 cdef void _give_up(executor_t *executor, uint64_t entry) noexcept nogil:
@@ -286,6 +294,17 @@ cdef bint _claim_and_finish(executor_t *executor, guest_t *guest) noexcept nogil
 
 
 cdef bint executor_doom(executor_t *executor, guest_t *guest, int32_t cause) noexcept nogil:
+    """In a world between two steps, so that the guest does not run meanwhile."""
+    cdef bint ours
+    if executor.world == NULL:
+        return _doom(executor, guest, cause)
+    pthread_mutex_lock(&executor.world.lock)
+    ours = _doom(executor, guest, cause)
+    pthread_mutex_unlock(&executor.world.lock)
+    return ours
+
+
+cdef bint _doom(executor_t *executor, guest_t *guest, int32_t cause) noexcept nogil:
     if load32(&guest.state) == ENDED or not guest_doom(guest, cause):
         return False
     if not _claim_and_finish(executor, guest):
@@ -310,11 +329,11 @@ cdef bint _poll(executor_t *executor, guest_t *guest) noexcept nogil:
     cdef int64_t began_ns = monotonic_ns()
     cdef int64_t now = began_ns if guest.world == NULL else guest_now_ns(guest)
     cdef bint ended = False
-    if now >= guest.deadline_ns:
+    if now >= guest.deadline_ns and not guest.paused:  # between slices only: a pause is no step
         guest_doom(guest, CAUSE_DEADLINE)
     if load32(&guest.kill) != 0:
         return True
-    guest.parking = False
+    guest.parking = guest.paused = False
     guest.slice_until_ns = began_ns + executor.tick_ns // 2
     ended = execution_poll(guest)
     guest.cpu_ns += monotonic_ns() - began_ns
@@ -325,6 +344,9 @@ cdef void run_slice(executor_t *executor, guest_t *guest) noexcept nogil:
     while True:
         if _poll(executor, guest):
             _finish(executor, guest)
+            return
+        if guest.paused:
+            _pause(executor, guest)
             return
         if not guest.parking:
             guest.slices += 1
@@ -343,6 +365,13 @@ cdef void _note(guest_t *guest, StepKind kind, uint64_t detail) noexcept nogil:
     if guest.world != NULL:
         world_note(
             guest.world, kind, guest.number, guest_fuel_used(guest), guest_trace(guest, detail))
+
+
+cdef void _pause(executor_t *executor, guest_t *guest) noexcept nogil:
+    """Its slice goes on before anything else does, so that the pause cannot be told."""
+    guest_retain(guest)
+    executor.world.current = guest
+    swap32(&guest.state, QUEUED)
 
 
 cdef void _requeue(executor_t *executor, guest_t *guest) noexcept nogil:

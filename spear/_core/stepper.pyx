@@ -10,23 +10,37 @@ from spear._core.guest cimport *
 from spear._core.queues cimport due_queue_next
 from spear._core.scheduler cimport executor_doom_all, next_entry
 from spear._core.states cimport *
-from spear._core.sync cimport cas32
+from spear._core.sync cimport add32, cas32, pthread_mutex_lock, pthread_mutex_unlock
 from spear._core.world cimport *
 
 
 cdef bint world_step(executor_t *executor) noexcept nogil:
-    cdef uint64_t entry = next_entry(&executor.workers[0])
-    cdef guest_t *guest = NULL
-    if entry != 0:
-        guest = <guest_t *>entry       # a world has no lanes
-        if cas32(&guest.state, QUEUED, RUNNING):
-            run_slice(executor, guest)
-        drop_entry(entry)
-    elif not _pass_time(executor):
-        return False
+    pthread_mutex_lock(&executor.world.lock)
+    cdef uint64_t entry = _next(executor)
+    cdef bint stepped = entry != 0
+    if stepped:
+        _run(executor, entry)
+    else:
+        stepped = _pass_time(executor)
     if executor.world.diverged != 0:
         executor_doom_all(executor)
-    return True
+    pthread_mutex_unlock(&executor.world.lock)
+    return stepped
+
+
+cdef uint64_t _next(executor_t *executor) noexcept nogil:
+    cdef uint64_t entry = <uint64_t>executor.world.current
+    executor.world.current = NULL
+    return entry if entry != 0 else next_entry(&executor.workers[0])
+
+
+cdef void _run(executor_t *executor, uint64_t entry) noexcept nogil:
+    cdef guest_t *guest = <guest_t *>entry     # a world has no lanes
+    if cas32(&guest.state, QUEUED, RUNNING):
+        run_slice(executor, guest)
+    else:
+        add32(&executor.stale, -1)             # it ended while it stood there
+    drop_entry(entry)
 
 
 cdef bint _pass_time(executor_t *executor) noexcept nogil:

@@ -45,6 +45,15 @@ static inline int64_t clock_ns(clockid_t clock)
 static inline int64_t monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 static inline int64_t realtime_ns(void) { return clock_ns(CLOCK_REALTIME); }
 
+static inline void recursive_mutex_init(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
 /* Waits while *word == expected, at most timeout_ns (negative: no limit). Spurious returns happen. */
 static inline void futex_wait(int32_t *word, int32_t expected, int64_t timeout_ns)
 {

@@ -32,6 +32,7 @@ cdef extern from "sync.h" nogil:
     void *swap_ptr(void **at, void *value)
     void *load_ptr(void **at)
     bint cas_ptr(void **at, void *expected, void *value)
+    void recursive_mutex_init(pthread_mutex_t *lock)
     int64_t monotonic_ns()
     int64_t realtime_ns()
     size_t stack_left()

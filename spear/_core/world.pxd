@@ -1,6 +1,8 @@
 """The deterministic world that guests may live in instead of real time; see world.pyx."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from spear._core.sync cimport pthread_mutex_t
 
 cdef enum:
     SLICE_FUEL = 100000            # a slice; also 0.1 ms, since one unit of fuel is one nanosecond
@@ -25,9 +27,10 @@ cdef struct step_t:
 
 
 cdef struct world_t:
+    pthread_mutex_t lock           # recursive: held for a step, a start, an end from outside
+    void *current                  # guest_t that was paused within its slice; a queue entry
     int64_t now_ns                 # monotonic time
     uint64_t seed
-    int32_t stepping               # atomic: a thread steps it
     uint32_t guests                # started
     uint64_t steps                 # taken
     uint64_t digest

@@ -10,6 +10,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
+from spear._core.sync cimport pthread_mutex_destroy, recursive_mutex_init
+
 cdef enum:
     RECORDS_MIN = 1024
 
@@ -17,12 +19,14 @@ cdef enum:
 cdef world_t *world_new(uint64_t seed) noexcept nogil:
     cdef world_t *world = <world_t *>calloc(1, sizeof(world_t))
     if world != NULL:
+        recursive_mutex_init(&world.lock)
         world.seed, world.digest = seed, world_mix(<uint64_t>0x5350454152, seed)
     return world
 
 
 cdef void world_free(world_t *world) noexcept nogil:
     if world != NULL:
+        pthread_mutex_destroy(&world.lock)
         free(world.records)
         free(world.expected)
         free(world)

@@ -108,9 +108,10 @@ class Spearlet(_Node):
             settings, config=config, runtime=runtime, clock=clock, seed=seed, strategy=strategy
         )
 
-    async def load(self, source: Source) -> Artifact:
-        """Compiles a module once, to be run often. Raises ModuleInvalid, ModuleLimit."""
-        return await self._services.load(source)
+    async def load(self, source: Source, *, metered: bool = False) -> Artifact:
+        """Compiles a module once, to be run often; `metered` for runs with a limit of fuel. Raises
+        ModuleInvalid, ModuleLimit."""
+        return await self._services.load(source, metered=metered)
 
     async def run(self, source: Source, **options: Unpack[RunOptions]) -> Execution:
         """Runs `source` (wasm bytes, a path, or what `load` gave) and gives its record; options
@@ -153,9 +154,9 @@ class SyncSpearlet(_Node):
     """The sync face. A guest begins on the calling thread; only one that waits or works long goes
     to a worker."""
 
-    def load(self, source: Source) -> Artifact:
+    def load(self, source: Source, *, metered: bool = False) -> Artifact:
         """As Spearlet.load."""
-        return drive(self._services.load(source))
+        return drive(self._services.load(source, metered=metered))
 
     def run(self, source: Source, **options: Unpack[RunOptions]) -> Execution:
         """As Spearlet.run; KeyboardInterrupt ends the guest."""

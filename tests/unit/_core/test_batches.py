@@ -10,7 +10,7 @@ import pytest
 
 from spear._core.executor import Executor
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit, NodeClosed
-from tests.guest_runs import executor, guest
+from tests.guest_runs import executor, guest, parked
 
 
 def test_every_run_of_a_batch_completes():
@@ -158,3 +158,19 @@ def test_batches_that_wait_for_the_same_room_do_not_chase_each_other():
         assert completed == [4, 4]
         assert all(other.wait(20) for other in others)
         assert node.stats()["polls"] < 1000
+
+
+def test_an_entry_that_gives_something_is_refused():
+    with executor() as node, pytest.raises(ModuleInvalid, match="keeps no values"):
+        node.run_many(guest("add"), 2, entry="count")
+
+
+def test_an_interrupt_ends_a_batch_that_waits_for_room():
+    """One sleeper takes all the room there is and goes on."""
+    with executor(guests_max=1) as node:
+        sleeper = parked(node)
+        threading.Timer(0.1, _thread.interrupt_main).start()
+        with pytest.raises(KeyboardInterrupt):
+            node.run_many(guest("noop"), 5)
+        assert not sleeper.done
+        sleeper.cancel()

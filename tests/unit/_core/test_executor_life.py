@@ -358,3 +358,23 @@ print(run.wait(10), run.outcome.cause)
 """
     done = python(probe)
     assert done.stdout == "0\nTrue cancelled\n", done.stderr
+
+
+def test_reading_output_and_looking_for_news_on_two_threads_end():
+    """Neither holds the record's lock while it waits for the GIL."""
+    with executor() as node:
+        for _ in range(20):
+            run = node.start(guest("stdout_flood"), output_bytes_max=8 << 20)
+            taken: list[bytes] = []
+
+            def read(run: Run = run, taken: list[bytes] = taken) -> None:
+                while not run.done:
+                    taken.append(run.read_output())
+
+            reader = threading.Thread(target=read)
+            reader.start()
+            while not run.wait(0.001, events=True):
+                pass
+            reader.join(HANG_S)
+            assert not reader.is_alive()
+            assert b"".join([*taken, run.read_output()]) == run.output

@@ -68,3 +68,28 @@ def test_an_execution_s_cpu_time_is_what_it_ran_not_what_it_slept():
         assert 0 < outcome.cpu_ns < outcome.duration_ns
         loop = node.start(guest("start_loop"), timeout_ns=30 * MS)
         assert ended(loop).cpu_ns > 0
+
+
+def test_no_level_between_the_most_and_the_least_urgent_starves():
+    """Loops at both ends, and a guest and a batch between them."""
+    with executor(workers=1, epoch_tick_ms=2) as node:
+        loops = [looping(node, priority=priority) for priority in (0, 0, 255, 255)]
+        assert ended(node.start(guest("noop"), priority=64)).status == "completed"
+        assert ended(node.start(guest("noop"), priority=200)).status == "completed"
+        assert node.run_many(guest("noop"), 20).completed == 20
+        assert not any(run.done for run in loops)
+        for run in loops:
+            run.cancel()
+
+
+def test_guests_that_end_in_the_queue_leave_room_whatever_is_more_urgent():
+    """Two urgent loops keep the worker; what is started behind them and cancelled leaves entries
+    in the queue, many times more than it holds."""
+    with executor(workers=1, guests_max=10, epoch_tick_ms=1000) as node:
+        loops = [looping(node, priority=0) for _ in range(2)]
+        for _ in range(3000):
+            node.start(guest("noop"), priority=200).cancel()
+        assert not any(run.done for run in loops)
+        assert node.stats()["ended_no_memory"] == 0
+        for run in loops:
+            run.cancel()

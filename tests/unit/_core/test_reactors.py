@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 
 import pytest
 
+from spear._core.engine import Engine
 from spear.errors import GuestTrap, InvalidArgument, NodeBusy
-from tests.guest_runs import HANG_S, ended, engine, executor, guest, logged
+from tests import wasm_asm as asm
+from tests.guest_runs import (
+    HANG_S,
+    assembled,
+    ended,
+    engine,
+    executor,
+    guest,
+    guest_bytes,
+    logged,
+)
+
+
+@functools.cache
+def metered() -> Engine:
+    return Engine(slots=100, metered=True)
 
 
 def test_a_started_call_gives_its_value_and_has_an_output_and_log_of_its_own():
@@ -165,3 +182,22 @@ def test_a_fresh_reactor_run_initializes_before_its_entry():
         run = node.start(guest("reactor"), entry="ready")
         ended(run)
         assert run.value == 1
+
+
+def test_a_call_in_place_leaves_no_descriptor_closed_and_no_line_counted():
+    rows = [("wasi_snapshot_preview1", "fd_close", "i", "i")]
+    close = asm.i32_const(1) + asm.call(0) + asm.IF + asm.UNREACHABLE + asm.END
+    with executor() as node:
+        start = node.instantiate(assembled(asm.module(rows, close))).function("_start")
+        for _ in range(3):
+            start()
+
+
+def test_fuel_of_a_call_in_place_is_told():
+    with executor() as node:
+        spin = node.instantiate(metered().load(guest_bytes("reactor")), fuel=200_000).function(
+            "spin"
+        )
+        with pytest.raises(GuestTrap, match="fuel of 200000") as caught:
+            spin()
+        assert caught.value.outcome.fuel == 200_000

@@ -12,9 +12,11 @@ import pytest
 
 from spear._core.engine import Engine, Module
 from spear._core.executor import Executor
+from spear._core.filetable import Directory
 from spear._core.run import Run
 from spear._core.trace import Step
 from spear.errors import InvalidArgument, NodeBusy
+from tests import wasm_asm as asm
 from tests.guest_runs import HANG_S, MS, guest, guest_bytes, logged, python
 
 
@@ -295,3 +297,121 @@ def test_room_and_close_are_as_ever():
         node.start(module("noop"))
     node.close()
     assert [run.outcome.cause for run in runs] == ["cancelled", "cancelled"]
+
+
+# ---- time that the machine spends, threads, what comes from outside
+
+
+def filling(size: int) -> Module:
+    """Asks for so many random bytes again and again."""
+    body = asm.i32_const(0) + asm.i32_const(size) + asm.call(0) + asm.DROP
+    code = asm.LOOP + body + asm.BR_0 + asm.END
+    rows = [("wasi_snapshot_preview1", "random_get", "ii", "i")]
+    return metered().load(asm.module(rows, code, pages=20))
+
+
+def test_what_hostcalls_do_costs_a_guest_its_time_and_its_fuel():
+    greedy = filling(1 << 20)
+    late = Executor(seed=0).start(greedy, timeout_ns=20 * MS)
+    assert late.wait(HANG_S)
+    assert late.outcome.cause == "deadline"
+    poor = Executor(seed=0).start(greedy, fuel=10 << 20)
+    assert poor.wait(HANG_S)
+    assert (poor.outcome.cause, poor.outcome.fuel >= 10 << 20) == ("fuel", True)
+
+
+def test_a_slice_that_lasts_lets_who_waits_look_up_and_leaves_no_trace():
+    """Each call takes a mebibyte of random bytes, so that one slice lasts for seconds."""
+    node = Executor(seed=0)
+    node.record_steps()
+    run = node.start(filling(1 << 20), timeout_ns=3600 * 1000 * MS)
+    assert not run.wait(0.2)
+    assert [step.kind for step in node.take_steps()] == ["start"]
+    assert run.cancel()
+    assert run.wait(HANG_S)
+    assert run.outcome.cause == "cancelled"
+
+
+def test_pauses_change_nothing():
+    """A slice of many mebibytes, paused or not, ends at the same fuel and time."""
+    digests = set()
+    for wait_s in (HANG_S, 0.002):
+        node = Executor(seed=0)
+        run = node.start(filling(1 << 16), timeout_ns=200 * MS)
+        while not run.wait(wait_s):
+            pass
+        digests.add(node.digest)
+    assert len(digests) == 1
+
+
+def test_ends_from_other_threads_meet_the_world_between_two_steps():
+    node = Executor(seed=0, guests_max=100)
+    node.record_steps()
+    stepping = node.start(module("start_loop"), timeout_ns=60_000 * MS)
+    stop = threading.Event()
+    numbers: list[int] = []
+
+    def step() -> None:
+        while not stop.is_set():
+            stepping.wait(0.001)
+            numbers.extend(found.number for found in node.take_steps())
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    for _ in range(300):
+        runs = [node.start(module("start_loop")) for _ in range(3)]
+        runs[0].cancel()
+        del runs
+    stop.set()
+    thread.join(HANG_S)
+    assert not thread.is_alive()
+    node.close()
+    numbers.extend(found.number for found in node.take_steps())
+    assert numbers == list(range(1, len(numbers) + 1)), "each step once and in order"
+
+
+def test_coroutines_take_turns_by_steps_not_by_time():
+    async def both(node: Executor) -> None:
+        async def one_after_another(name: str) -> None:
+            for ms in ("3", "1", "2"):
+                await node.start(module(name), args=(name, ms))
+
+        await asyncio.gather(one_after_another("sleeper"), one_after_another("clock"))
+
+    def digest() -> int:
+        node = Executor(seed=0)
+        loop = [node.start(module("start_loop"), timeout_ns=30 * MS) for _ in range(2)]
+        asyncio.run(both(node))
+        assert loop
+        return node.digest
+
+    assert len({digest() for _ in range(5)}) == 1
+
+
+def test_records_and_logs_have_the_time_that_the_guest_sees():
+    node = Executor(seed=0)
+    run = node.start(module("hello"), args=("hello",))
+    assert run.wait(HANG_S)
+    begin_ms = 1_577_836_800_000
+    assert run.outcome.started_ns == begin_ms * 10**6
+    assert {line.time_ms for line in run.read_logs()} == {begin_ms}
+    silent = node.start(module("no_memory"))
+    assert silent.wait(HANG_S)
+    assert silent.read_logs()[0].time_ms // 1000 == begin_ms // 1000, "our own warning too"
+
+
+def test_what_comes_from_outside_is_refused(tmp_path):
+    node = Executor(seed=0)
+    with pytest.raises(InvalidArgument, match="no directories"):
+        node.start(module("hello"), dirs=[Directory(tmp_path)])
+    with pytest.raises(InvalidArgument, match="no streams"):
+        node.start(module("hello")).stream(1)
+    with pytest.raises(InvalidArgument, match="no handlers"):
+        Executor(seed=0, handlers={1: lambda call: 0})
+
+
+def test_a_close_with_grace_lets_the_world_go_on():
+    node = Executor(seed=0)
+    run = node.start(module("sleeper"), args=("s", "5000"))
+    node.close(HANG_S)
+    assert run.outcome.status == "completed"
