@@ -328,7 +328,8 @@ cdef void _log_locked(
 ) noexcept nogil:
     if guest.log_truncated:
         return
-    if guest.log_bytes + size > guest.log_bytes_max or guest.log_lines - guest.log_lines_before >= LINES_MAX:
+    if (guest.log_bytes + size > guest.log_bytes_max
+            or guest.log_lines - guest.log_lines_before >= LINES_MAX):
         guest.log_truncated = True
         level, stream, text, size = LEVEL_WARN, STREAM_LOG, _TRUNCATED, strlen(_TRUNCATED)
     cdef log_entry *entry = <log_entry *>malloc(sizeof(log_entry) + size)

@@ -191,24 +191,24 @@ cdef size_t run_queue_pop(run_queue *queue, uint64_t *out, size_t n) noexcept no
 
 
 cdef bint run_queue_pop_from(run_queue *queue, uint32_t *level, uint64_t *out) noexcept nogil:
-    cdef uint32_t step, word = level[0] >> 6
+    cdef uint32_t found_level, _step, word = level[0] >> 6
     cdef uint64_t bits
     cdef bint found = False
     pthread_mutex_lock(&queue.lock)
     bits = queue.occupied[word] & (~<uint64_t>0 << (level[0] & 63))
-    for step in range(LEVEL_WORDS + 1):    # the first word once more, for what lies before `level`
+    for _step in range(LEVEL_WORDS + 1):   # the first word once more, for what lies before `level`
         if bits != 0:
             found = True
             break
         word = (word + 1) % LEVEL_WORDS
         bits = queue.occupied[word]
     if found:
-        step = word * 64 + <uint32_t>count_trailing_zeros(bits)
-        take(queue, &queue.levels[step], out, 1)
+        found_level = word * 64 + <uint32_t>count_trailing_zeros(bits)
+        take(queue, &queue.levels[found_level], out, 1)
         queue.size -= 1
-        if queue.levels[step].size == 0:
-            queue.occupied[word] &= ~(<uint64_t>1 << (step & 63))
-        level[0] = (step + 1) % LEVELS
+        if queue.levels[found_level].size == 0:
+            queue.occupied[word] &= ~(<uint64_t>1 << (found_level & 63))
+        level[0] = (found_level + 1) % LEVELS
     pthread_mutex_unlock(&queue.lock)
     return found
 
