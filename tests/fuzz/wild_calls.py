@@ -122,7 +122,7 @@ def flood(rng: random.Random, node: Executor, live: list[tuple[Run, int]], tally
     """One guest's neighbours: a cancel now and then, and the end of the oldest."""
     if rng.random() < 0.3:
         single.meddle(rng, live[-1][0])
-    if rng.random() < 0.05:
+    if rng.random() < 0.1:
         rng.choice(live)[0].cancel()
     if len(live) == LIVE:
         tally.take(*live.pop(0))

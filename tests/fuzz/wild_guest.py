@@ -21,7 +21,7 @@ ROOMS = (0, 7, 8, 64, 4096, PAGE, 2**31)
 # One call in so many is made, the others are left out: what ends the guest, what takes away what
 # other calls need, and what waits for Python.
 SELDOM = {
-    "proc_exit": 512, "fd_close": 8, "fd_renumber": 16, "user_stream_close": 8,
+    "proc_exit": 128, "fd_close": 8, "fd_renumber": 16, "user_stream_close": 8,
     "spear_epoll_close": 8, "echo": 16, "add": 16, "pause": 16, "control": 16, "mixed": 16,
     "send": 8,
 }  # fmt: skip
