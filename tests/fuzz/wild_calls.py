@@ -121,6 +121,9 @@ class Tally:
 def flood(rng: random.Random, node: Executor, live: list[tuple[Run, int]], tally: Tally) -> None:
     """One guest's neighbours: a cancel now and then, and the end of the oldest."""
     if rng.random() < 0.3:
+        for id in range(3):
+            live[-1][0].stream(id).connect()
+    elif rng.random() < 0.5:
         single.meddle(rng, live[-1][0])
     if rng.random() < 0.1:
         rng.choice(live)[0].cancel()

@@ -15,8 +15,10 @@ PAGE = 65536
 VARIETIES = 6  # of arguments, for each import
 RENEWED_EVERY = 64  # calls; then the memory is what it was
 PAIRS_AT = 62_000
-FRAME = struct.pack("<4sHHHHIQII", b"SPST", 1, 32, 2, 0, 1, 0, 0, 5) + b"hello"
-DOCUMENTS = (b'{"set":["O_NONBLOCK"],"clear":[]}', b'{"clear":["O_NONBLOCK"]}', b"{", FRAME)
+FRAMES = [
+    struct.pack("<4sHHHHIQII", b"SPST", 1, 32, 2, 0, id, 0, 0, 5) + b"hello" for id in range(3)
+]
+DOCUMENTS = (b'{"set":["O_NONBLOCK"],"clear":[]}', b'{"clear":["O_NONBLOCK"]}', b"{")
 ROOMS = (0, 7, 8, 64, 4096, PAGE, 2**31)
 # One call in so many is made, the others are left out: what ends the guest, what takes away what
 # other calls need, and what waits for Python.
@@ -24,6 +26,42 @@ SELDOM = {
     "proc_exit": 128, "fd_close": 8, "fd_renumber": 16, "user_stream_close": 8,
     "spear_epoll_close": 8, "echo": 16, "add": 16, "pause": 16, "control": 16, "mixed": 16,
     "send": 8,
+}  # fmt: skip
+# Arguments that a call is likely to take, for half of the varieties: chance finds none of these.
+# A name in braces is two arguments, a pair from the memory.
+SANE = {
+    "object_put": "{name} {text} (i64.const -1) (i32.const 0) (call $aligned)",
+    "object_get": "{name} {room} (call $aligned)",
+    "object_stat": "{name} {room}",
+    "object_delete": "{name} (i64.const -1) (call $below (i32.const 2))",
+    "object_add_ref": "{name} (call $small)",
+    "object_remove_ref": "{name} (call $small)",
+    "object_pin": "{name}",
+    "object_unpin": "{name}",
+    "user_stream_open": "(call $below (i32.const 3)) (call $below (i32.const 5))",
+    "user_stream_read": "(call $handle) {room}",
+    "user_stream_write": "(call $handle) {frame}",
+    "spear_epoll_ctl": "(call $handle) (call $small) (call $handle) (call $below (i32.const 32))",
+    "spear_fd_ctl": "(call $handle) (call $small) {room}",
+    "fd_read": "(call $fd) {vector} (call $aligned)",
+    "fd_write": "(call $fd) {vector} (call $aligned)",
+    "fd_pread": "(call $fd) {vector} (call $little) (call $aligned)",
+    "fd_pwrite": "(call $fd) {vector} (call $little) (call $aligned)",
+    "fd_readdir": "(call $fd) {text} (call $little) (call $aligned)",
+    "fd_seek": "(call $fd) (call $little) (call $below (i32.const 3)) (call $aligned)",
+    "fd_advise": "(call $fd) (call $little) (call $little) (call $below (i32.const 7))",
+    "fd_allocate": "(call $fd) (call $little) (call $little)",
+    "fd_filestat_set_size": "(call $fd) (call $little)",
+    "path_open": "(call $dir) (call $below (i32.const 2)) {text} (call $below (i32.const 10)) "
+                 "(i64.const 0x1fffffff) (i64.const 0x1fffffff) (i32.const 0) (call $aligned)",
+    "path_filestat_get": "(call $dir) (call $below (i32.const 2)) {text} (call $aligned)",
+    "path_filestat_set_times": "(call $dir) (call $below (i32.const 2)) {text} (call $little) "
+                               "(call $little) (call $below (i32.const 16))",
+    "path_create_directory": "(call $dir) {text}",
+    "path_link": "(call $dir) (call $below (i32.const 2)) {text} (call $dir) {text}",
+    "path_rename": "(call $dir) {text} (call $dir) {text}",
+    "path_symlink": "{text} (call $dir) {text}",
+    "path_readlink": "(call $dir) {text} {text} (call $aligned)",
 }  # fmt: skip
 WAITS = {"sleep_ms", "spear_epoll_wait", "poll_oneoff"}
 WAITS_WILDLY = 128  # one in so many waits as long as it happens to
@@ -49,11 +87,14 @@ RUNTIME = """
                (i32.shl (i32.const 1) (call $below (i32.const 7)))))
     (i32.sub (call $below (i32.const 3)) (i32.const 1))))
 (func $small (result i32) (i32.sub (call $below (i32.const 11)) (i32.const 1)))
+(func $little (result i64) (i64.extend_i32_u (call $below (i32.const 3000))))
 (func $inside (result i32) (call $below (i32.const ROOM)))
 (func $aligned (result i32) (i32.and (call $below (i32.const ROOM)) (i32.const -8)))
 (func $fd (result i32)
   (if (result i32) (call $below (i32.const 12))
     (then (call $below (i32.const 9))) (else (call $any))))
+(func $dir (result i32)
+  (if (result i32) (call $below (i32.const 4)) (then (i32.const 3)) (else (call $fd))))
 (func $handle (result i32)
   (if (result i32) (call $below (i32.const 12))
     (then (i32.add (i32.const 1000) (call $below (i32.const 12)))) (else (call $any))))
@@ -128,6 +169,7 @@ class Image:
         for at, piece in wild:
             self.bytes[at : min(at + len(piece), self._end)] = piece[: max(0, self._end - at)]
         self._kind("name", [(self._text(name) + 4, len(name)) for name in names])
+        self._kind("frame", [(self._text(frame) + 4, len(frame)) for frame in FRAMES])
         texts = [(self._text(text), len(text)) for text in (*paths, *DOCUMENTS)]
         self._kind("text", [(at + 4, size) for at, size in texts])
         counted = [(at + 4, at) for at, _ in texts]
@@ -143,6 +185,11 @@ class Image:
     def _kind(self, kind: str, pairs: list[tuple[int, int]]) -> None:
         self.ranges[kind] = (len(self._pairs), len(pairs))
         self._pairs += pairs
+
+    def pair(self, kind: str) -> str:
+        """What draws two arguments."""
+        first, count = self.ranges[kind]
+        return f"(call $pair (i32.const {first}) (i32.const {count}))"
 
     def _put(self, piece: bytes) -> int:
         at = self._end
@@ -189,11 +236,6 @@ def _first(row: Row) -> str:
 
 def arguments(rng: random.Random, row: Row, image: Image) -> str:
     """One recipe: what draws each argument, where two that follow each other may be a pair."""
-
-    def pair(kind: str) -> str:
-        first, count = image.ranges[kind]
-        return f"(call $pair (i32.const {first}) (i32.const {count}))"
-
     kinds = ("name", "name", "room") if row.name.startswith("object_") else (
         "text", "text", "room", "vector")  # fmt: skip
     singles = ("any", "any", "aligned", "aligned", "small", "edge", "handle")
@@ -202,7 +244,7 @@ def arguments(rng: random.Random, row: Row, image: Image) -> str:
         parts, at = [first], 1
     while at < len(row.params):
         if row.params[at : at + 2] == ("i32", "i32") and rng.random() < 0.6:
-            parts.append(pair(rng.choice(kinds)))
+            parts.append(image.pair(rng.choice(kinds)))
             at += 2
         else:
             wide = row.params[at] == "i64"
@@ -216,11 +258,13 @@ def short_wait(row: Row, image: Image) -> str:
     brief = "(call $below (i32.const 2))"
     if row.name == "sleep_ms":
         return brief
-    first, count = image.ranges["wait" if row.name == "poll_oneoff" else "room"]
-    pair = f"(call $pair (i32.const {first}) (i32.const {count}))"
     if row.name == "poll_oneoff":
-        return f"(call $swapped {pair} (call $aligned)) (call $aligned)"
-    return f"(call $handle) {pair} {brief}"
+        return f"(call $swapped {image.pair('wait')} (call $aligned)) (call $aligned)"
+    return f"(call $handle) {image.pair('room')} {brief}"
+
+
+def sane(row: Row, image: Image) -> str:
+    return SANE[row.name].format(**{kind: image.pair(kind) for kind in image.ranges})
 
 
 def choices(rng: random.Random, rows: list[Row], image: Image) -> list[str]:
@@ -230,6 +274,8 @@ def choices(rng: random.Random, rows: list[Row], image: Image) -> list[str]:
         for variety in range(VARIETIES):
             if row.name in WAITS and variety > 0:
                 given, often = short_wait(row, image), one_in
+            elif row.name in SANE and variety % 2:
+                given, often = sane(row, image), one_in
             else:
                 given = arguments(rng, row, image)
                 often = WAITS_WILDLY if row.name in WAITS else one_in
