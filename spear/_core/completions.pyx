@@ -21,7 +21,8 @@ cdef enum:
 
 cdef object running_loop():
     asyncio = sys.modules.get("asyncio.events")
-    return None if asyncio is None else asyncio._get_running_loop()
+    running = getattr(asyncio, "_get_running_loop", None)    # none while it is being imported
+    return None if running is None else running()
 
 
 @cython.no_gc_clear

@@ -308,8 +308,9 @@ cdef void executor_wake(executor_t *executor, guest_t *guest) noexcept nogil:
 cdef bint _poll(executor_t *executor, guest_t *guest) noexcept nogil:
     """One slice; whether the guest has ended. Its time counts also where it ended."""
     cdef int64_t began_ns = monotonic_ns()
+    cdef int64_t now = began_ns if guest.world == NULL else guest_now_ns(guest)
     cdef bint ended = False
-    if guest_now_ns(guest) >= guest.deadline_ns:
+    if now >= guest.deadline_ns:
         guest_doom(guest, CAUSE_DEADLINE)
     if load32(&guest.kill) != 0:
         return True

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 def running_loop() -> AbstractEventLoop | None:
     """The loop running on this thread; imports nothing, since no loop runs before asyncio does."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
+    running = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    if running is None:  # also while another thread imports asyncio
         return None
-    loop: AbstractEventLoop | None = asyncio._get_running_loop()
+    loop: AbstractEventLoop | None = running()
     return loop
 
 

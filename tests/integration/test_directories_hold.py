@@ -229,12 +229,11 @@ def test_a_file_as_large_as_the_system_allows_ends_no_process():
     """Not even where the signal for it would: workers take none."""
     probe = """
 import resource, signal, tempfile
-from guest_runs import executor
+from guest_runs import assembled, executor
 from spear._core.filetable import Directory
 from wasi_script import ALL, CREATE, Script, play
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 with tempfile.TemporaryDirectory() as folder, executor() as node:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
     script = Script()
     file = script.open(3, "f", CREATE, ALL)
     script.write(file, bytes(9_000))
@@ -245,6 +244,8 @@ with tempfile.TemporaryDirectory() as folder, executor() as node:
     script.call("fd_allocate", file, 0, 20_000)
     script.call("fd_filestat_set_size", file, 5)
     script.pwrite(file, b"x", 5)
+    assembled(script.wasm())  # compiling writes files too
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
     print(play(node, script, Directory(folder, writable=True)))
 """
     done = python(probe)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -640,6 +642,16 @@ run.wait(0.2)
 """
     done = python(probe)
     assert (done.returncode, done.stdout, done.stderr) == (0, "begun\n", "")
+
+
+def test_no_loop_runs_where_asyncio_is_still_being_imported(
+    node: Executor, monkeypatch: pytest.MonkeyPatch
+):
+    """By the thread that answers, while others start guests: the module is there, but not whole."""
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "asyncio.events", ModuleType("asyncio.events"))
+        node.serve({OPS["add"]: adding})
+    assert ended(node.start(calling("add", 1, 2))).exit_code == 3
 
 
 def test_a_forked_child_leaves_the_door_alone():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+from types import ModuleType
 
 import pytest
 
@@ -174,3 +176,10 @@ async def test_a_cancelled_wait_within_a_time_is_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_no_loop_runs_where_asyncio_is_half_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be about it."""
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "asyncio", ModuleType("asyncio"))
+        assert running_loop() is None
