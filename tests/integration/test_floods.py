@@ -12,8 +12,7 @@ from spear._core.run import Run
 
 GUESTS = 16
 LINES, LINE_BYTES, RING = 3000, 16_384, 64
-# Of 750 MiB that are logged, 16 MiB are kept; a sanitizer keeps what is freed for a while.
-RESIDENT_KIB_MAX = 400 << 10
+RESIDENT_KIB_MAX = 150 << 10  # of 750 MiB that are logged, 16 MiB are kept
 WRITTEN, LIMIT = 2_000_000, 1_000_000
 
 
