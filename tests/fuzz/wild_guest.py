@@ -71,6 +71,8 @@ RUNTIME = """
 (global $made (mut i64) (i64.const 0))
 (global $low (mut i64) (i64.const 0))
 (global $high (mut i64) (i64.const 0))
+(global $good_low (mut i64) (i64.const 0))
+(global $good_high (mut i64) (i64.const 0))
 (func $next (result i64) (local $x i64)
   (local.set $x (i64.xor (global.get $state) (i64.shl (global.get $state) (i64.const 13))))
   (local.set $x (i64.xor (local.get $x) (i64.shr_u (local.get $x) (i64.const 7))))
@@ -128,12 +130,13 @@ RUNTIME = """
   (call $step)
   (call $step)
   (if (result i32) (call $below (i32.const 4)) (then (i32.const 0)) (else (call $any))))
-(func (export "wild") (param $seed i64) (param $calls i64) (result i64 i64 i64)
+(func (export "wild") (param $seed i64) (param $calls i64) (result i64 i64 i64 i64 i64)
   (global.set $state (i64.or (local.get $seed) (i64.const 1)))
   (loop $on
     (call $step)
     (br_if $on (i64.lt_u (global.get $made) (local.get $calls))))
-  (global.get $made) (global.get $low) (global.get $high))
+  (global.get $made) (global.get $low) (global.get $high)
+  (global.get $good_low) (global.get $good_high))
 """
 
 
@@ -284,13 +287,21 @@ def choices(rng: random.Random, rows: list[Row], image: Image) -> list[str]:
 
 
 def choice(number: int, index: int, row: Row, given: str, one_in: int) -> str:
-    """The function that counts a call and makes it, one time in `one_in`."""
-    half, bit = ("$low", index) if index < 64 else ("$high", index - 64)
+    """The function that makes a call, one time in `one_in`; counts it, and whether it succeeded."""
+    half, bit = ("low", 1 << index) if index < 64 else ("high", 1 << index - 64)
     left_out = f"(if (call $below (i32.const {one_in})) (then (return)))" if one_in > 1 else ""
+    succeeded = {"": "(i32.const 1)", "i64": "drop (i32.const 1)"}.get(row.result, "i32.eqz")
+    if row.result == "i32" and row.host != "wasi_snapshot_preview1":
+        succeeded = "(i32.const 0) i32.ge_s"
+
+    def mark(word: str) -> str:
+        return f"(global.set ${word} (i64.or (global.get ${word}) (i64.const {bit})))"
+
     return f"""(func $choice{number} {left_out}
   (global.set $made (i64.add (global.get $made) (i64.const 1)))
-  (global.set {half} (i64.or (global.get {half}) (i64.const {1 << bit})))
-  (call $import{index} {given}) {"drop" if row.result else ""})"""
+  {mark(half)}
+  (call $import{index} {given}) {succeeded}
+  (if (then {mark("good_" + half)})))"""
 
 
 def escaped(data: bytes) -> str:
@@ -304,7 +315,7 @@ def tool_index(rows: list[Row]) -> int:
 
 def text(rng: random.Random, rows: list[Row], image: Image, *, pages: int, memory: str) -> str:
     """The module, in the text format; function `wild` takes a seed and a number of calls, and
-    gives how many it made and, in two words of bits, of which imports."""
+    gives how many it made and, in two words of bits each, of which imports and which succeeded."""
     functions = choices(rng, rows, image)
     numbers = {
         "PAIRS_AT": PAIRS_AT, "RENEWED_EVERY": RENEWED_EVERY, "LAST_WORD": pages * PAGE - 3,
