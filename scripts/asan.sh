@@ -2,6 +2,7 @@
 # Tests of the native modules under AddressSanitizer and UndefinedBehaviorSanitizer.
 #
 #   scripts/asan.sh VENV [ARGUMENT OF PYTEST...]      (default: all that touches native code)
+#                                                     CALLS: wild hostcalls (default 1,000,000)
 #
 # Rule: the first report ends the run. Leaks are not looked for: CPython keeps memory on purpose.
 set -eu
@@ -32,3 +33,4 @@ sanitized() {
 # Of the streams only Python's are captured: a report goes to stderr before the process ends.
 sanitized python -m pytest -n "$(nproc)" --capture=sys "$@"
 sanitized scripts/fuzz.sh 300
+sanitized python tests/fuzz/wild_calls.py --calls "${CALLS:-1000000}"
