@@ -44,6 +44,7 @@ def parked_at_once() -> int:
 
 
 PARKED_GUESTS = {
+    "rest_least": ("small guest, 1 page, 1 host page touched, no log", 200),
     "rest_small": ("small guest, 3 pages, 3 host pages touched, no log", 200),
     "rest_large": ("large guest, 258 pages, 3 host pages touched, no log", 280),
     "sleeper": ("small guest of the C library, 3 host pages and more, one line logged", 200),

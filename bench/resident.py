@@ -50,15 +50,12 @@ def settle(executor: Executor, guests: int) -> None:
 
 
 def parked(executor: Executor, module: Module, guests: int) -> None:
-    first = executor.start(module, args=FOREVER, timeout_ns=HOUR_NS)
-    settle(executor, 1)
-    tell()
-    runs = [
-        first,
-        *(executor.start(module, args=FOREVER, timeout_ns=HOUR_NS) for _ in range(guests - 1)),
-    ]
-    settle(executor, guests)
-    tell()
+    runs = []
+    for count in (1, guests):
+        while len(runs) < count:
+            runs.append(executor.start(module, args=FOREVER, timeout_ns=HOUR_NS))
+        settle(executor, count)
+        tell()
     if any(run.done for run in runs):
         raise SystemExit("a guest ended by itself")
 

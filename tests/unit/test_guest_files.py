@@ -37,6 +37,9 @@ SHAPES = {
     "touch_small": [3],
     "object_calls": [3],
     "touch_large": [258],
+    "rest_small": [3],
+    "rest_large": [258],
+    "classic_sleeper": [257],
     "classic": [257],
 }
 RUST_LIBRARY = b"/usr/src/rustc-"  # where a distribution's library says it was built from
@@ -247,7 +250,7 @@ def test_the_large_guests_are_as_large_as_those_of_a_default_linker():
 def test_the_benchmark_guests_import_no_more_than_they_need():
     for name in ("noop", "add", "touch_small", "touch_large"):
         assert imports(wasm_of(name)) == []
-    for name in ("rest_small", "rest_large"):
+    for name in ("rest_least", "rest_small", "rest_large"):
         assert [row[1] for row in imports(wasm_of(name))] == ["sleep_ms"]
     assert exports(wasm_of("add")).keys() >= {"_initialize", "add", "count"}
 
