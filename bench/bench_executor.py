@@ -170,7 +170,8 @@ def test_a_hostcall_answered_in_place(benchmark, pinned, engine, executor_of):
             "the loop's own turn": bare,
         },
         {"limit": ("<=", 1.0)},
-        note=f"{SMALL}, on a fiber; {HOSTCALLS:,} turns with the call less as many without it",
+        note=f"{SMALL} (by object_get: 1), on a fiber; {HOSTCALLS:,} turns with the call less as "
+        "many without it",
     )
 
 
@@ -205,7 +206,7 @@ def test_a_guest_parks_and_goes_on(benchmark, pinned, engine, runner, executor_o
         benchmark,
         {
             "spear": partial(yield_us, executor, module, guests),
-            "tasks of uvloop, sleep(0)": partial(asyncio_yield_us, runner, min(guests, 1_000)),
+            "tasks of uvloop, sleep(0)": partial(asyncio_yield_us, runner, guests),
         },
     )
     mine = values.pop("spear")
@@ -287,7 +288,7 @@ def test_a_call_answered_by_python(benchmark, pinned, engine, runner, executor_o
         "us",
         values,
         {"a bare thread, eventfd, uvloop": ("<=", 1.3)},
-        note=f"{SMALL}; add(n, 1) by a plain handler, one worker; the floor calls a Python "
+        note=f"{SMALL} (by echo: 1); add(n, 1) by a plain handler, one worker; the floor calls a Python "
         "function with the same numbers, rings by an eventfd and waits on a semaphore",
     )
     record(
