@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import importlib.util
 import os
 import random
 import shutil
@@ -60,28 +59,8 @@ def floor(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], float]:
 
 
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """`queue_loop.pyx`, compiled against the contract in `queues.pxd`."""
-    from setuptools import Distribution, Extension
-
-    cython = pytest.importorskip("Cython.Build")
-    folder = tmp_path_factory.mktemp("loop")
-    source = shutil.copy(NATIVE / "queue_loop.pyx", folder)
-    extensions = cython.cythonize(
-        [Extension("queue_loop", [source], extra_compile_args=["-O3"])],
-        include_path=[str(ROOT)],
-        language_level=3,
-        quiet=True,
-    )
-    command = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
-    command.build_lib, command.build_temp = str(folder), str(folder)
-    command.ensure_finalized()
-    command.run()
-    (built,) = folder.glob("queue_loop*.so")
-    spec = importlib.util.spec_from_file_location("queue_loop", built)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def loop(cython_module: Callable[[str], ModuleType]) -> ModuleType:
+    return cython_module("queue_loop")
 
 
 def rate(step: Callable[[int], None], steps: int, handles: int) -> float:

@@ -37,6 +37,9 @@ SHAPES = {
     "touch_small": [3],
     "object_calls": [3],
     "touch_large": [258],
+    "rest_small": [3],
+    "rest_large": [258],
+    "classic_sleeper": [257],
     "classic": [257],
 }
 RUST_LIBRARY = b"/usr/src/rustc-"  # where a distribution's library says it was built from
@@ -240,13 +243,15 @@ def test_a_guest_that_traps_keeps_the_names_of_its_functions(name, functions):
 
 
 def test_the_large_guests_are_as_large_as_those_of_a_default_linker():
-    for name in ("touch_large", "classic"):
+    for name in ("touch_large", "rest_large", "classic", "classic_sleeper"):
         assert memories(wasm_of(name))[0] >= LARGE_PAGES_MIN
 
 
-def test_the_benchmark_guests_import_nothing():
+def test_the_benchmark_guests_import_no_more_than_they_need():
     for name in ("noop", "add", "touch_small", "touch_large"):
         assert imports(wasm_of(name)) == []
+    for name in ("rest_least", "rest_small", "rest_large"):
+        assert [row[1] for row in imports(wasm_of(name))] == ["sleep_ms"]
     assert exports(wasm_of("add")).keys() >= {"_initialize", "add", "count"}
 
 

@@ -1,0 +1,121 @@
+"""What guests hold while they are parked, and what executions leave behind: memory and the like.
+
+Rule: measured by resident.py in a process of its own. Memory is of the whole process; a limit is an
+absolute figure, shown as a peer. A large guest has 257 pages or more, a stack of 16 MiB first.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.report import interleaved, record
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+SHAPES = ROOT / "tests" / "guests" / "shapes"
+
+PARKED = 10_000
+MAPS_A_GUEST, MAPS_LEFT = 4, 4_000
+RUNS_FLAT = 100_000
+# A leak of malloc's least block (32 bytes) a run would be 3,125 KiB; a page or two that the
+# allocators take late is not one.
+GROWTH_KIB_MAX = 1024
+
+
+def resident(*arguments: object) -> list[dict[str, int]]:
+    """The lines of resident.py, run in a process of its own."""
+    command = [sys.executable, HERE / "resident.py", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def parked_at_once() -> int:
+    """As many guests as the machine's limit of maps lets live."""
+    limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+    return min(PARKED, (limit - MAPS_LEFT) // MAPS_A_GUEST)
+
+
+PARKED_GUESTS = {
+    "rest_least": ("small guest, 1 page, 1 host page touched, no log", 200),
+    "rest_small": ("small guest, 3 pages, 3 host pages touched, no log", 200),
+    "rest_large": ("large guest, 258 pages, 3 host pages touched, no log", 280),
+    "sleeper": ("small guest of the C library, 3 host pages and more, one line logged", 200),
+    "classic_sleeper": ("large guest of the C library, one line logged", 280),
+}
+
+
+@pytest.mark.parametrize("guest", list(PARKED_GUESTS))
+def test_the_memory_of_parked_guests(benchmark, guest):
+    (wasm,) = [*SHAPES.glob(f"{guest}.wasm"), *ROOT.glob(f"examples/*/{guest}.wasm")]
+    shape, limit = PARKED_GUESTS[guest]
+    count = parked_at_once()
+    scale = PARKED / count
+    seen: list[tuple[dict[str, int], dict[str, int]]] = []
+
+    def whole_mib() -> float:
+        before, after = resident("parked", wasm, count)
+        seen.append((before, after))
+        grown = after["resident_kib"] - before["resident_kib"]
+        return (before["resident_kib"] + grown * scale) / 1024
+
+    values = interleaved(benchmark, {"spear": whole_mib})["spear"]
+    seen = seen[-len(values) :]
+    tables = [(b["tables_kib"] - a["tables_kib"]) * scale / 1024 for a, b in seen]
+    fewer = f"; {count:,} at once, scaled: vm.max_map_count is too low for more" * (scale > 1)
+    record(
+        f"resident memory, {PARKED:,} guests parked ({guest})",
+        values,
+        "MiB",
+        {
+            "limit": [float(limit)] * len(values),
+            "the process before": [a["resident_kib"] / 1024 for a, _ in seen],
+            "page tables beside it": tables,
+        },
+        {"limit": ("<=", 1.0)},
+        note=f"{shape}; the whole process, each guest held by a Run in Python; "
+        f"{seen[-1][1]['threads']} threads, {seen[-1][1]['maps']:,} maps{fewer}",
+    )
+
+
+def test_executions_leave_nothing_behind(benchmark):
+    rounds = 5
+    lines: list[dict[str, int]] = []
+
+    def all_rounds() -> float:
+        lines[:] = resident("flat", SHAPES / "touch_small.wasm", RUNS_FLAT, rounds)
+        return 0.0
+
+    benchmark.pedantic(all_rounds, rounds=1, iterations=1)
+    before, after = lines[:-1], lines[1:]
+    growth = [
+        float(b["resident_kib"] - a["resident_kib"]) for a, b in zip(before, after, strict=True)
+    ]
+    shape = (
+        f"small guest, 3 pages, 3 host pages touched; rounds of {RUNS_FLAT:,} in one process, half "
+        "begun one by one from Python, half as a batch, one round unmeasured ahead"
+    )
+    record(
+        f"resident memory's growth by {RUNS_FLAT:,} executions",
+        growth,
+        "KiB",
+        {"limit": [float(GROWTH_KIB_MAX)] * rounds},
+        {"limit": ("<=", 1.0)},
+        note=f"{shape}; the limit is a third of what a leak of 32 bytes a run would be",
+    )
+    for what in ("descriptors", "threads"):
+        record(
+            f"{what} after {RUNS_FLAT:,} executions",
+            [float(line[what]) for line in after],
+            what,
+            {"before": [float(line[what]) for line in before]},
+            {"before": ("<=", 1.0)},
+            note=shape,
+        )
