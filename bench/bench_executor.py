@@ -288,8 +288,8 @@ def test_a_call_answered_by_python(benchmark, pinned, engine, runner, executor_o
         "us",
         values,
         {"a bare thread, eventfd, uvloop": ("<=", 1.3)},
-        note=f"{SMALL} (by echo: 1); add(n, 1) by a plain handler, one worker; the floor calls a Python "
-        "function with the same numbers, rings by an eventfd and waits on a semaphore",
+        note=f"{SMALL} (by echo: 1); add(n, 1) by a plain handler, one worker; the floor calls "
+        "a Python function with the same numbers, rings by an eventfd and waits on a semaphore",
     )
     record(
         f"calls to Python, {GUESTS_CALLING} guests at once, one vCPU",
