@@ -6,6 +6,9 @@ same table gives click what it needs for help and completion (tree.py).
 
 from __future__ import annotations
 
+from spear.config import parse_count
+from spear.errors import InvalidArgument
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,6 +95,17 @@ def _unknown(flag: str, known: Mapping[str, Option], unserved: Mapping[str, str]
     nearest = difflib.get_close_matches(flag, known, 1, cutoff=0.7)
     advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
     raise UsageError(f"no option {flag}: {advice}")
+
+
+def number(flag: str, text: str, low: int, high: int) -> int:
+    """The value of an option that counts. Raises UsageError."""
+    try:
+        found = parse_count(text)
+    except InvalidArgument as error:
+        raise UsageError(f"{flag}: {error}") from None
+    if not low <= found <= high:
+        raise UsageError(f"{flag}: expected {low} to {high}, found {text}")
+    return found
 
 
 def asks_for(arguments: Sequence[str], flag: str, value: str) -> bool:

@@ -11,6 +11,10 @@ from spear.config import Config, format_size, show_size
 from spear.errors import InvalidArgument, ModuleInvalid, NotFound, SpearError
 
 _SMALLER = "with clang or zig cc: -Wl,-z,stack-size=65536; it starts faster and takes less memory"
+_REACTOR = (
+    "spear run cannot run it, executor.instantiate(module).function(NAME) calls it: see "
+    "examples/reactor"
+)
 
 
 def module_findings(path: str, config_path: str | None = None) -> list[Finding]:
@@ -83,8 +87,12 @@ def _entry(module: WasmFile) -> Finding:
     if signature is not None:
         found = f"function '_start' is {signature}; an entry is () -> ()"
         return Finding("entry", "missing", found, "build a command whose _start takes nothing")
-    found = f"no _start; exported functions: {', '.join(signatures) or 'none'}"
-    return Finding("entry", "missing", found, "build a command, not a library (reactor)")
+    names = ", ".join(name for name in signatures if name != "_initialize") or "none"
+    if module.reactor:
+        found = f"no _start, it is a reactor: its functions are called from Python: {names}"
+        return Finding("entry", "missing", found, _REACTOR)
+    found = f"no _start; exported functions: {names}"
+    return Finding("entry", "missing", found, "build a command, whose main becomes _start")
 
 
 def _imports(module: WasmFile) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 
 from spear._core.engine import library
-from spear.cli.arguments import UsageError
-from spear.config import parse_count
+from spear.cli.arguments import UsageError, number
 from spear.errors import InvalidArgument
 from spear.spearlet import tracefile
 
@@ -44,21 +43,11 @@ def recording_of(parsed: Parsed) -> Recording | None:
     replay = None if wanted["replay"] is None else _read(wanted["replay"])
     seed = 0 if replay is None else int(replay.head["seed"])
     if wanted["seed"] is not None:
-        asked = _seed(wanted["seed"])
+        asked = number("--seed", wanted["seed"], 0, _SEED_MAX)
         if replay is not None and asked != seed:
             raise UsageError(f"--seed {asked}: the recording has seed {seed}")
         seed = asked
     return Recording(seed, wanted["trace"], replay)
-
-
-def _seed(text: str) -> int:
-    try:
-        found = parse_count(text)
-    except InvalidArgument as error:
-        raise UsageError(f"--seed: {error}") from None
-    if found > _SEED_MAX:
-        raise UsageError(f"--seed: expected 0 to {_SEED_MAX}, found {text}")
-    return found
 
 
 def _read(path: str) -> Trace:

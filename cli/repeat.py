@@ -13,10 +13,8 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 
 from spear.cli import document, summary, terminal
-from spear.cli.arguments import UsageError
+from spear.cli.arguments import UsageError, number
 from spear.clock import Clock
-from spear.config import parse_count
-from spear.errors import InvalidArgument
 from spear.spearlet.node import Spearlet
 
 TYPE_CHECKING = False
@@ -44,7 +42,7 @@ def main(
     OSError where stdout cannot be written."""
     if count is None:
         raise UsageError("--parallel says how many repeated runs go at a time: add --repeat N")
-    runs = _number("--repeat", count, _RUNS_MAX)
+    runs = number("--repeat", count, 1, _RUNS_MAX)
     lanes = len(os.sched_getaffinity(0)) if parallel is None else _lanes(parallel, config)
     tally = summary.Tally(runs, min(runs, lanes))
     _prepare(config, tally.parallel)
@@ -60,20 +58,10 @@ def main(
     return tally.exit_code
 
 
-def _number(flag: str, text: str, most: int) -> int:
-    try:
-        found = parse_count(text)
-    except InvalidArgument as error:
-        raise UsageError(f"{flag}: {error}") from None
-    if not 1 <= found <= most:
-        raise UsageError(f"{flag}: expected 1 to {most}, found {text}")
-    return found
-
-
 def _lanes(text: str, config: Config) -> int:
     """As many as guests may live at once, a limit that only a configuration sets lower."""
     fixed = config.sources["executor.max_parked"] != "default"
-    return _number("--parallel", text, config.guests_max if fixed else 20_000)
+    return number("--parallel", text, 1, config.guests_max if fixed else 20_000)
 
 
 def _prepare(config: Config, lanes: int) -> None:

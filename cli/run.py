@@ -10,7 +10,7 @@ import os
 
 from spear import config as configuration
 from spear.cli import document, exits, terminal
-from spear.cli.arguments import Option, UsageError, asks_for, parse
+from spear.cli.arguments import Option, UsageError, asks_for, number, parse
 from spear.clock import Clock
 from spear.errors import EngineUnavailable, InvalidArgument, ModuleInvalid, ModuleLimit, SpearError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spear._core.filetable import Directory
+    from spear._core.wasmfile import WasmFile
     from spear.cli.arguments import Parsed
     from spear.cli.recording import Recording
     from spear.config import Config
@@ -53,6 +54,7 @@ UNSERVED = {
     "--set": "tasks have no config here (no MCP, no models); settings are in --config FILE",
 }
 _READ_BYTES = 1 << 16
+_FUEL_MAX = 1 << 62
 _LOG_LINES_MAX = 1 << 18  # a burst of this length is shown in full
 
 
@@ -184,7 +186,7 @@ def _options(parsed: Parsed, path: str, config: Config) -> RunOptions:
     }
     fuel = parsed.last("fuel")
     if fuel is not None:
-        options["fuel"] = fuel
+        options["fuel"] = number("--fuel", fuel, 1, _FUEL_MAX)
     return options
 
 
@@ -388,6 +390,12 @@ def _hint(error: Exception, parsed: Parsed | None) -> str:
     if isinstance(error, ModuleLimit) and parsed is not None:
         return _memory_hint(parsed)
     if isinstance(error, ModuleInvalid):
+        module = None if parsed is None else _scanned(parsed)
+        if module is not None and module.reactor:
+            return (
+                "it is a reactor, not a command: its functions are called from Python, as "
+                "examples/reactor shows; spear doctor FILE.wasm lists them"
+            )
         return "spear doctor FILE.wasm shows what the module is and needs"
     if isinstance(error, EngineUnavailable):
         return "spear doctor shows what this machine lacks"
@@ -396,13 +404,19 @@ def _hint(error: Exception, parsed: Parsed | None) -> str:
 
 def _memory_hint(parsed: Parsed) -> str:
     """The --memory that the module needs, where memory is what it lacks."""
+    module = _scanned(parsed)
+    if module is None or module.memory_min_bytes <= _config(parsed).memory_bytes_max:
+        return ""
+    needed = configuration.format_size(module.memory_min_bytes)
+    return f"--memory {needed} is enough for it to start"
+
+
+def _scanned(parsed: Parsed) -> WasmFile | None:
+    """What the module says about itself; None where it cannot be read."""
     from spear._core import wasmfile
 
     try:
         with open(parsed.operands[0], "rb") as file:
-            needed = wasmfile.scan(file.read()).memory_min_bytes
+            return wasmfile.scan(file.read())
     except (OSError, SpearError):
-        return ""
-    if needed <= _config(parsed).memory_bytes_max:
-        return ""
-    return f"--memory {configuration.format_size(needed)} is enough for it to start"
+        return None

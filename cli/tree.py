@@ -65,7 +65,7 @@ def run(**_: object) -> None:
     """
 
 
-@spear.command()
+@spear.command(short_help="Show what this machine offers and what is missing.")
 @click.argument("file", required=False, type=click.Path())
 @_CONFIG
 @_OUTPUT

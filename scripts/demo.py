@@ -1,4 +1,4 @@
-"""SPEAR at work: a greeting, an answer, a trap, a runaway, a memory. `make demo` runs it.
+"""SPEAR at work, from a greeting to a crowd of ten thousand agents. `make demo` runs it.
 
 Rule: every step is a command that anyone could type; what it must give is checked, and the first
 step that gives something else ends the demo with 1.
@@ -10,11 +10,14 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from spear._core import filetable
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -23,15 +26,19 @@ STEP_SECONDS_MAX = 60
 
 @dataclass(frozen=True)
 class Step:
-    """One command: what it shows, what it exits with, what its output and errors must say."""
+    """One command: what it shows, what it exits with, what its output and errors must say. Without
+    a title it goes on with the step before; SCRATCH in it is a folder that goes with the demo.
+    `refusal` says why this machine cannot show it, if so."""
 
     title: str
     command: Sequence[str]
     code: int = 0
     output: Sequence[str] = ()
     errors: Sequence[str] = ()
+    refusal: Callable[[], str] = str
 
 
+DICE = ("spear", "run", "examples/dice/dice.wasm")
 STEPS = (
     Step(
         "A guest says hello: its output is ours, its log lines are marked.",
@@ -43,6 +50,17 @@ STEPS = (
         "An agent reads its input, here this project's README, and answers.",
         ["spear", "run", "examples/answer/answer.wasm", "--input", "README.md", "--", "Ada"],
         output=["Dear Ada,", "The most frequent word is"],
+    ),
+    Step(
+        "An agent gets a directory, for reading, and tries to do more: it sees nothing else.",
+        ["spear", "run", "examples/files/files.wasm", "--dir", "examples:/data"],
+        output=[
+            "/data has ",
+            "write /data/written-by-an-agent: Read-only file system",
+            "read /data/../README.md: Operation not permitted",
+            "read /etc/passwd: No such file or directory",
+        ],
+        refusal=filetable.refusal,
     ),
     Step(
         "A guest reads outside its memory: the sandbox stops it and says where. Exit code 134.",
@@ -67,6 +85,27 @@ STEPS = (
         ["python", "examples/memory/remember.py"],
         output=["24 visits counted, 24 notes kept, 0 lost;", "remembers: visit 25,"],
     ),
+    Step(
+        "An agent throws dice, waits, asks for the time. Recorded with a seed, it is the same\n"
+        "   when replayed, step for step.",
+        [*DICE, "--deterministic", "--seed", "7", "--trace", "SCRATCH/dice.trace"],
+        output=["dice: 6 1 2 1 5 3; sum 18; 18 ms by the clock"],
+    ),
+    Step(
+        "",
+        [*DICE, "--replay", "SCRATCH/dice.trace"],
+        output=["dice: 6 1 2 1 5 3; sum 18; 18 ms by the clock"],
+    ),
+    Step(
+        "Ten thousand agents wait in one process, parked: what each takes, and one that works.",
+        ["python", "examples/crowd/crowd.py"],
+        output=[
+            " agents parked in one process after ",
+            "each is sleeper.wasm, small:",
+            "one more works among them, ",
+            ", 0 are left",
+        ],
+    ),
 )
 
 
@@ -82,20 +121,22 @@ class Screen:
     def say(self, text: str = "") -> None:
         print(text, flush=True)
 
-    def begin(self, number: int, step: Step) -> None:
+    def title(self, number: int, text: str) -> None:
         self.say()
-        self.say(self.paint(f"{number}. {step.title}", "1"))
+        self.say(self.paint(f"{number}. {text}", "1"))
         self.say()
-        self.say("   $ " + self.paint(shlex.join(step.command), "36"))
+
+    def command(self, words: Sequence[str]) -> None:
+        self.say("   $ " + self.paint(shlex.join(words), "36"))
 
     def show(self, text: str, colour: str) -> None:
         if text:
             self.say(self.paint(textwrap.indent(text.rstrip("\n"), "   "), colour))
 
 
-def execute(step: Step) -> tuple[subprocess.CompletedProcess[str], float]:
+def execute(command: Sequence[str]) -> tuple[subprocess.CompletedProcess[str], float]:
     """The finished command and the seconds it took."""
-    program, *arguments = step.command
+    program, *arguments = command
     since = time.monotonic()
     done = subprocess.run(
         [str(BIN / program), *arguments], cwd=ROOT, stdin=subprocess.DEVNULL,
@@ -117,24 +158,38 @@ def differences(step: Step, done: subprocess.CompletedProcess[str]) -> list[str]
     return found
 
 
+def perform(screen: Screen, step: Step, scratch: str) -> bool:
+    """Whether it gave what it must."""
+    if why := step.refusal():
+        screen.say(f"   left out, this machine cannot: {why}")
+        return True
+    command = [word.replace("SCRATCH", scratch) for word in step.command]
+    screen.command(command)
+    try:
+        done, seconds = execute(command)
+    except subprocess.TimeoutExpired:
+        screen.say(screen.paint(f"   not done after {STEP_SECONDS_MAX} s", "31"))
+        return False
+    screen.show(done.stderr, "2")
+    screen.show(done.stdout, "0")
+    wrong = differences(step, done)
+    screen.say(screen.paint(f"   [exit code {done.returncode}, {seconds * 1000:.0f} ms]", "2"))
+    if wrong:
+        screen.say(screen.paint("\n".join(f"   wrong: {text}" for text in wrong), "31"))
+    return not wrong
+
+
 def main() -> int:
     """0 if every step gave what it must."""
-    screen = Screen()
+    screen, number = Screen(), 0
     screen.say(screen.paint("SPEAR runs AI agents as small sandboxed programs.", "1"))
-    for number, step in enumerate(STEPS, 1):
-        screen.begin(number, step)
-        try:
-            done, seconds = execute(step)
-        except subprocess.TimeoutExpired:
-            screen.say(screen.paint(f"   not done after {STEP_SECONDS_MAX} s", "31"))
-            return 1
-        screen.show(done.stderr, "2")
-        screen.show(done.stdout, "0")
-        wrong = differences(step, done)
-        screen.say(screen.paint(f"   [exit code {done.returncode}, {seconds * 1000:.0f} ms]", "2"))
-        if wrong:
-            screen.say(screen.paint("\n".join(f"   wrong: {text}" for text in wrong), "31"))
-            return 1
+    with tempfile.TemporaryDirectory(prefix="spear-demo-") as scratch:
+        for step in STEPS:
+            if step.title:
+                number += 1
+                screen.title(number, step.title)
+            if not perform(screen, step, scratch):
+                return 1
     screen.say()
     screen.say("All as it should be. What next: spear --help, spear doctor, README.md")
     return 0

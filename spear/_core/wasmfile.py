@@ -75,6 +75,12 @@ class WasmFile:
         return max((low for low, _, _ in self.memories), default=0) * PAGE_BYTES
 
     @property
+    def reactor(self) -> bool:
+        """Whether it is a library that is initialized and then called, not a command."""
+        functions = {name for name, kind, _ in self.exports if kind == "func"}
+        return "_initialize" in functions and "_start" not in functions
+
+    @property
     def shape(self) -> str:
         """ "small" where the memory's minimum is at most 1 MiB, else "large"."""
         return "small" if self.memory_min_bytes <= SMALL_MEMORY_BYTES_MAX else "large"

@@ -168,6 +168,16 @@ def test_a_bad_module_is_refused_with_the_reason(
     assert b"Traceback" not in result.stderr
 
 
+def test_a_reactor_is_refused_with_the_way_to_call_it(spear: Command, guest: Guest) -> None:
+    for repeated in ((), ("--repeat", "2")):
+        result = spear("run", guest("reactors/reactor"), *repeated)
+        assert (result.returncode, result.stdout) == (125, b"")
+        error, hint = result.stderr.decode().splitlines()
+        assert "no function '_start'" in error
+        assert hint.startswith("hint: it is a reactor, not a command: ")
+    assert b"hint: spear doctor" in spear("run", guest("bad/no_start")).stderr
+
+
 def test_a_module_without_a_memory_export_runs_with_a_warning(spear: Command, guest: Guest) -> None:
     result = spear("run", guest("bad/no_memory"))
     assert result.returncode == 0

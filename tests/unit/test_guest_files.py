@@ -44,7 +44,7 @@ SHAPES = {
 }
 RUST_LIBRARY = b"/usr/src/rustc-"  # where a distribution's library says it was built from
 WITHOUT_MEMORY_EXPORT = {"component", "no_memory"}
-WITHOUT_START = {"component", "no_start", "add", "reactor"}
+WITHOUT_START = {"component", "no_start", "add", "reactor", "basket"}
 
 
 def _load_builder() -> ModuleType:

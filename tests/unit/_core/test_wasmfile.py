@@ -99,6 +99,17 @@ def test_a_start_function_is_seen() -> None:
     assert wasmfile.scan(wasm).has_start
 
 
+@pytest.mark.parametrize(("names", "reactor"), [
+    (["_initialize", "add"], True),
+    (["_initialize", "_start"], False),
+    (["_start"], False),
+    (["add"], False),
+])  # fmt: skip
+def test_a_reactor_is_initialized_and_has_no_start(names: list[str], reactor: bool) -> None:
+    exports = section(7, vector(*(export(name, 0, 0) for name in names)))
+    assert wasmfile.scan(HEADER + TYPES + FUNCTIONS + exports + CODE).reactor is reactor
+
+
 def test_a_component_is_named_with_the_remedy() -> None:
     found = message(b"\0asm\x0d\0\x01\0rest")
     assert "component" in found

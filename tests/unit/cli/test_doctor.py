@@ -76,6 +76,21 @@ def test_a_module_without_entry_and_memory_says_so(tmp_path: Path) -> None:
     assert found["memory"].verdict == found["names"].verdict == "note"
 
 
+def test_a_reactor_is_told_from_a_command_that_lacks_its_entry(
+    guest: Callable[[str], Path],
+) -> None:
+    entries = [
+        {f.name: f for f in doctor_module.module_findings(str(guest(name)))}["entry"]
+        for name in ("reactors/reactor", "no_start")
+    ]
+    assert [entry.verdict for entry in entries] == ["missing"] * 2, "spear run takes neither"
+    assert entries[0].found.startswith("no _start, it is a reactor: ")
+    assert entries[0].found.endswith(": ready, count, nap, say, spin, boom, leave, mix")
+    assert "executor.instantiate" in entries[0].advice
+    assert entries[1].found == "no _start; exported functions: other"
+    assert "build a command" in entries[1].advice
+
+
 def test_what_is_no_module_is_one_finding(tmp_path: Path) -> None:
     found = declared(b"\0asm\x0d\0\x01\0", tmp_path)
     assert "component" in found["module"].found
