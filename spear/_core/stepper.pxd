@@ -3,5 +3,5 @@
 from spear._core.states cimport executor_t
 
 # One step: a slice of a guest or, where none can run, time goes on to what is due. False: neither.
-# One thread at a time: see world_t.stepping.
+# Any thread, without the GIL: a step holds the world's lock.
 cdef bint world_step(executor_t *executor) noexcept nogil
