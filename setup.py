@@ -128,7 +128,13 @@ setup(
     packages=[
         "spear",
         "spear._core",
+        "spear.client",
         "spear.hostcalls",
+        "spear.kv",
+        "spear.protocol",
+        "spear.records",
+        "spear.security",
+        "spear.telemetry",
         "spear.runtime",
         "spear.runtime.wasm",
         "spear.spearlet",

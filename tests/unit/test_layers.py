@@ -12,10 +12,11 @@ ROOT = Path(__file__).parents[2]
 # Each line may import those above it and, within a line, only itself.
 LAYERS = (
     ("errors",),
-    ("clock", "config"),
+    ("clock", "config", "records"),
     ("_core",),
     ("telemetry", "security"),
     ("protocol", "kv"),
+    ("client",),
     ("hostcalls",),
     ("runtime",),
     ("spearlet", "sms", "graph"),
