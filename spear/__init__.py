@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from spear.errors import StoreFull as StoreFull
     from spear.errors import VersionConflict as VersionConflict
     from spear.spearlet.execution.execution import Execution as Execution
-    from spear.spearlet.node import Spearlet as Spearlet
-    from spear.spearlet.node import SyncSpearlet as SyncSpearlet
+    from spear.spearlet.library import Spearlet as Spearlet
+    from spear.spearlet.library import SyncSpearlet as SyncSpearlet
 
 __version__ = "0.1.0"
 
@@ -49,7 +49,7 @@ _HOMES = {
         "VersionConflict",
     ),
     "spear.spearlet.execution.execution": ("Execution",),
-    "spear.spearlet.node": ("Spearlet", "SyncSpearlet"),
+    "spear.spearlet.library": ("Spearlet", "SyncSpearlet"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME]
