@@ -227,3 +227,9 @@ class KvFormat(KvError):
     """The data was written by a newer version of SPEAR than this one."""
 
     status = "FAILED_PRECONDITION"
+
+
+class TaskInactive(SpearError):
+    """The task takes no new invocations until somebody activates it."""
+
+    status = "FAILED_PRECONDITION"
