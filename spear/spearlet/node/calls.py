@@ -72,13 +72,17 @@ def check(invocation: Invocation) -> None:
     if invocation.metadata:
         size = sum(len(key) + len(value) for key, value in invocation.metadata.items())
         if size > _METADATA_BYTES_MAX:
-            raise InvalidArgument(f"metadata has {size} letters, the limit is {_METADATA_BYTES_MAX}")
+            raise InvalidArgument(
+                f"metadata has {size} letters, the limit is {_METADATA_BYTES_MAX}"
+            )
     _check_webhook(invocation.webhook)
 
 
 def _check_text(name: str, text: str) -> None:
     if text and (len(text) > _TEXT_BYTES_MAX or "\0" in text):
-        raise InvalidArgument(f"{name}: expected up to {_TEXT_BYTES_MAX} letters, found {text[:60]!r}")
+        raise InvalidArgument(
+            f"{name}: expected up to {_TEXT_BYTES_MAX} letters, found {text[:60]!r}"
+        )
 
 
 def _check_id(id: str) -> None:

@@ -45,7 +45,7 @@ class History:
         end. Raises InvalidArgument for a token of other making."""
         prefix = rows.task_time_prefix(task_id) if task_id else rows.EXECUTIONS_BY_TIME
         found: list[Execution] = []
-        looked_at = 0
+        last, looked_at = b"", 0
         async for stamp in self._stamps(prefix, _stamp_of(token), reverse=True):
             if len(found) == limit or looked_at == _LOOKED_AT_MAX:
                 return found, last.hex()

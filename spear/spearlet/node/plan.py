@@ -150,9 +150,7 @@ def _check_limits(spec: TaskSpec) -> None:
     _within("resources.cpu", spec.resources.cpu_millis, 0, 1_000_000, str)
     _within("resources.memory", spec.resources.memory_bytes, 0, 1 << 50, format_size)
     if pool.isolation not in ("shared", "fresh"):
-        raise InvalidArgument(
-            f"pool.isolation: expected shared or fresh, found {pool.isolation!r}"
-        )
+        raise InvalidArgument(f"pool.isolation: expected shared or fresh, found {pool.isolation!r}")
 
 
 def _within(what: str, found: int, low: int, high: int, show: object) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from spear.errors import SpearError
 from spear.records.execution import FAILED, PENDING, ExecutionError
+from spear.records.task import TaskSpec
 from spear.spearlet.node import rows
 from spear.spearlet.node.plan import Plan
 from spear.spearlet.node.work import Work
@@ -60,7 +61,7 @@ def _plan_of(parts: Parts, tasks: Tasks, row: rows.LiveRow) -> Plan:
     if row.spec is not None:
         return Plan(row.spec, parts.config)
     if not execution.task_id:  # a sync one without a task: it is only ended
-        return Plan(rows.TaskSpec(name=execution.task_name, artifact=""), parts.config)
+        return Plan(TaskSpec(name=execution.task_name, artifact=""), parts.config)
     known = tasks.find(execution.task_id)
     if known.task.version == execution.task_version:
         return known.plan
@@ -71,7 +72,7 @@ def _plan_of(parts: Parts, tasks: Tasks, row: rows.LiveRow) -> Plan:
 def _end(parts: Parts, executions: Executions, row: rows.LiveRow, reason: str) -> None:
     """One that cannot even be lined up."""
     execution = row.execution
-    plan = Plan(rows.TaskSpec(name=execution.task_name or "main", artifact=""), parts.config)
+    plan = Plan(TaskSpec(name=execution.task_name or "main", artifact=""), parts.config)
     code = "INVALID_ARGUMENT" if execution.status == PENDING else "OUTCOME_UNKNOWN"
     work = Work(execution, row.invocation, plan, b"")
     executions.settle(work, FAILED, "lost", ExecutionError(code=code, message=reason))

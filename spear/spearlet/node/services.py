@@ -11,7 +11,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from spear.errors import AlreadyExists, DeadlineExceeded, InUse, InvalidArgument, NotFound, TaskInactive
+from spear.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    InUse,
+    InvalidArgument,
+    NotFound,
+    TaskInactive,
+)
 from spear.records.execution import (
     STATUSES,
     Execution,
@@ -33,6 +40,7 @@ from spear.spearlet.node.work import Work
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear.records.node import Bytes
+    from spear.spearlet.logs.store import LogStore
     from spear.spearlet.node.artifacts import Artifacts
     from spear.spearlet.node.executions import Executions
     from spear.spearlet.node.history import History
@@ -41,7 +49,6 @@ if TYPE_CHECKING:
     from spear.spearlet.node.tallies import Tallies
     from spear.spearlet.node.tasks import Tasks
     from spear.spearlet.schedules.scheduler import Scheduler
-    from spear.spearlet.logs.store import LogStore
 
 _PAGE_MAX = 10_000
 
@@ -51,12 +58,12 @@ class NodeServices:
 
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
-        history: History, objects: NodeObjects, logs: LogStore, schedules: Scheduler,
+        history: History, objects: NodeObjects, logs: LogStore,
         tallies: Tallies, facts: dict[str, str], on_drain: asyncio.Event,
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
-        self._logs, self._schedules, self._tallies = logs, schedules, tallies
+        self._logs, self._tallies = logs, tallies
         self._facts, self._on_drain = facts, on_drain
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
@@ -219,23 +226,14 @@ class NodeServices:
             task_id, matches, max(0, _limit(limit) - len(live)), page_token
         )
         seen = {execution.id for execution in live}
-        return ExecutionPage(
-            tuple([*live, *(_bare(e) for e in ended if e.id not in seen)]), token
-        )
+        return ExecutionPage(tuple([*live, *(_bare(e) for e in ended if e.id not in seen)]), token)
 
     async def wait(
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
     ) -> Execution:
         found = self._find(id)
-        if isinstance(found, Work):
-            try:
-                async with asyncio.timeout(None if timeout_ns is None else timeout_ns / 1e9):
-                    found = await found.end()
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"execution {id} has not ended: it is {found.execution.status}"
-                ) from None
-        return await self._with_output(found) if include_output else _bare(found)
+        ended = await _end_within(found, timeout_ns) if isinstance(found, Work) else found
+        return await self._with_output(ended) if include_output else _bare(ended)
 
     async def watch(self, *, id: str = "", task: str = "") -> AsyncIterator[Execution]:
         if id:
@@ -410,6 +408,16 @@ def _limit(limit: int) -> int:
     if not 1 <= limit <= _PAGE_MAX:
         raise InvalidArgument(f"a limit of 1 to {_PAGE_MAX} is accepted, found {limit}")
     return limit
+
+
+async def _end_within(work: Work, timeout_ns: int | None) -> Execution:
+    try:
+        async with asyncio.timeout(None if timeout_ns is None else timeout_ns / 1e9):
+            return await work.end()
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"execution {work.execution.id} has not ended: it is {work.execution.status}"
+        ) from None
 
 
 def _bare(execution: Execution) -> Execution:

@@ -182,9 +182,7 @@ class Tasks:
         self._hold(task.name)
         try:
             self._journal.put(rows.task_key(task.id), rows.encode(task))
-            self._journal.put(
-                rows.task_version_key(task.id, task.version), rows.encode(task.spec)
-            )
+            self._journal.put(rows.task_version_key(task.id, task.version), rows.encode(task.spec))
             await self._journal.kept()
         finally:
             self._changing.discard(task.name)
