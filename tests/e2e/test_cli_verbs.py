@@ -103,7 +103,7 @@ def test_config_show_lists_what_is_refused(spear: Command) -> None:
     assert table.returncode == 2
     (row,) = [line for line in table.stdout.decode().splitlines() if line.startswith("http.")]
     assert row.split()[:4] == ["http.server.addr", "refused", "environment", "SPEARLET_HTTP_ADDR"]
-    assert "is not served: only guests log" in row
+    assert "is not served: the HTTP surface" in row
     assert table.stderr.count(b"error: ") == 2
     found = json.loads(spear("config", "show", "--output", "json", env=refused).stdout)
     assert found["http.server.addr"]["value"] is None
