@@ -97,5 +97,5 @@ def test_off_loopback_a_listener_needs_tls() -> None:
     check_listener("grpc.addr", "127.0.0.1", tls=False)
     check_listener("grpc.addr", "::1", tls=False)
     check_listener("grpc.addr", "0.0.0.0", tls=True)
-    with pytest.raises(InvalidArgument, match="grpc.addr: '0.0.0.0' is not loopback.*enable_tls"):
+    with pytest.raises(InvalidArgument, match=r"grpc.addr: '0.0.0.0' is not loopback.*enable_tls"):
         check_listener("grpc.addr", "0.0.0.0", tls=False)

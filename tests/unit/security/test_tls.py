@@ -48,7 +48,7 @@ def test_the_files_are_read(files: dict[str, object]) -> None:
 
 def test_without_tls_there_is_nothing_to_read(files: dict[str, object]) -> None:
     assert read_tls(config({})) is None
-    with pytest.raises(InvalidArgument, match="cert_path is given, but grpc.enable_tls is false"):
+    with pytest.raises(InvalidArgument, match=r"cert_path is given, but grpc.enable_tls is false"):
         read_tls(config({**files, "grpc.enable_tls": False}))
 
 
@@ -83,7 +83,7 @@ def test_a_key_of_another_certificate_is_refused(files: dict[str, object], tmp_p
 
 def test_a_key_that_others_can_read_is_refused(files: dict[str, object]) -> None:
     Path(str(files["grpc.key_path"])).chmod(0o644)
-    with pytest.raises(PermissionDenied, match="mode 0644.*chmod 600"):
+    with pytest.raises(PermissionDenied, match=r"mode 0644.*chmod 600"):
         read_tls(config(files))
 
 

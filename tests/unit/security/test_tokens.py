@@ -96,7 +96,7 @@ def test_a_token_of_one_s_own_is_taken(tmp_path: Path) -> None:
 def test_a_token_file_that_is_none_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises((InvalidArgument, PermissionDenied), match="regular|cannot read"):
+        with pytest.raises((InvalidArgument, PermissionDenied), match=r"regular|cannot read"):
             read_token(str(path))
 
 
