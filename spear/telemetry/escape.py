@@ -1,15 +1,10 @@
 """Text that cannot steer a terminal: control characters made visible.
 
 The rule: newline and tab stay; what moves the cursor, changes colours or reorders the text around
-it does not. In JSON the escapes are JSON's own, so nothing is lost.
+it does not. On the command's start path, so it imports nothing.
 """
 
 from __future__ import annotations
-
-import re
-
-# Controls above ASCII (U+007F to U+009F), separators of lines, and what reorders text, as UTF-8.
-_STEERING = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
 
 
 def escape(text: str) -> str:
@@ -17,14 +12,6 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c in "\n\t" or not _controls(c) else _visible(c) for c in text)
-
-
-def escape_json(data: bytes) -> bytes:
-    """JSON in UTF-8, whose encoder has escaped ASCII's control characters already, with the rest
-    of them escaped too."""
-    if data.isascii() and b"\x7f" not in data:
-        return data
-    return _STEERING.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), data)
 
 
 def _controls(character: str) -> bool:

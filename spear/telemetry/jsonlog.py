@@ -15,7 +15,8 @@ import msgspec
 
 from spear.clock import Clock
 from spear.errors import InvalidArgument
-from spear.telemetry.escape import escape, escape_json
+from spear.telemetry.escape import escape
+from spear.telemetry.jsonsafe import escape_json
 from spear.telemetry.redact import Redactor
 from spear.telemetry.timetext import parse_time, time_text
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from spear.records.execution import LogLine
-from spear.telemetry.escape import escape_json
+from spear.telemetry.jsonsafe import escape_json
 
 LEVELS = ("trace", "debug", "info", "warn", "error")
 _HEAD = b'{"execution_id":'
@@ -56,8 +56,8 @@ def encode_tombstone(execution_id: str) -> bytes:
 
 
 def head_of(execution_id: str) -> bytes:
-    """What every line of an execution begins with."""
-    return escape_json(_HEAD + _ENCODER.encode(_clean(execution_id)))
+    """What every line of an execution begins with. The id needs no escapes in JSON."""
+    return _HEAD + b'"%b"' % execution_id.encode()
 
 
 def is_tombstone(line: bytes) -> bool:
