@@ -227,3 +227,10 @@ class KvFormat(KvError):
     """The data was written by a newer version of SPEAR than this one."""
 
     status = "FAILED_PRECONDITION"
+
+
+class KvLagged(KvError):
+    """A watcher did not keep up, so changes were dropped for it: read again, then watch anew."""
+
+    status = "ABORTED"
+    retryable = True
