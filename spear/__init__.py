@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from spear.errors import SpearError as SpearError
     from spear.errors import StoreFull as StoreFull
     from spear.errors import Unauthenticated as Unauthenticated
+    from spear.errors import Unimplemented as Unimplemented
     from spear.errors import Unreachable as Unreachable
     from spear.errors import VersionConflict as VersionConflict
     from spear.spearlet.execution.execution import Execution as Execution
@@ -60,7 +61,7 @@ _HOMES = {
         "KvDamaged", "KvError", "KvFormat", "KvFull", "KvLocked", "ModuleInvalid",
         "ModuleLimit", "NodeBusy", "NodeClosed", "NotFound", "ObjectError", "ObjectInUse",
         "ObjectNotFound", "PermissionDenied", "QueueFull", "SnapshotExpired", "SpearError",
-        "StoreFull", "Unauthenticated", "Unreachable", "VersionConflict",
+        "StoreFull", "Unauthenticated", "Unimplemented", "Unreachable", "VersionConflict",
     ),
     "spear.spearlet.execution.execution": ("Execution",),
     "spear.spearlet.library": ("Spearlet", "SyncSpearlet"),
