@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from spear.errors import InvalidArgument
 from spear.protocol.convert.execution import EXECUTION, INVOCATION
 from spear.protocol.convert.task import TASK, TASK_SPEC
 from spear.protocol.pb.spear.v1 import (
@@ -23,7 +24,7 @@ from spear.protocol.pb.spear.v1 import (
 from spear.protocol.pb.spear.v1.value_pb2 import Chunk
 from spear.records.execution import Invocation
 from spear.records.task import Limits, Retry, TaskSpec
-from spear.spearlet.rpc.chunks import CHUNK_BYTES
+from spear.spearlet.rpc.chunks import CHUNK_BYTES, whole
 from tests.doors import OBJECT_BYTES_MAX, GrpcNode
 
 ARTIFACTS, TASKS = "/spear.v1.ArtifactService/", "/spear.v1.TaskService/"
@@ -226,19 +227,26 @@ async def test_a_put_that_must_not_replace_is_a_status(
     assert code_of(caught) == code
 
 
-async def test_an_object_beyond_the_limit_is_refused_while_it_comes(served: GrpcNode) -> None:
-    async def endless() -> AsyncIterator[object_pb2.PutObjectRequest]:
-        yield object_pb2.PutObjectRequest(head=object_pb2.ObjectHead(key="a"))
-        while True:
-            yield object_pb2.PutObjectRequest(chunk=b"c" * 60_000)
-
-    from tests.doors import SHOWN
-
-    call = served.callable(OBJECTS + "Put", object_pb2.ObjectInfo)
+async def test_an_object_beyond_the_limit_is_refused(served: GrpcNode) -> None:
+    chunks = [b"c" * 60_000] * (OBJECT_BYTES_MAX // 60_000 + 1)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(endless(), metadata=SHOWN, timeout=20)
+        await put_object(served, "a", *chunks)
     assert code_of(caught) == "INVALID_ARGUMENT"
     assert f"object 'a' is larger than {OBJECT_BYTES_MAX} bytes" in str(caught.value.details())
+
+
+async def test_what_is_too_large_is_noticed_while_it_comes() -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield b"c" * 10
+
+    with pytest.raises(InvalidArgument, match="larger than 95 bytes"):
+        await whole(endless(), "it", 95)
+    assert taken == 10
 
 
 async def test_references_pins_and_deletes_of_objects(served: GrpcNode) -> None:
