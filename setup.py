@@ -217,6 +217,11 @@ setup(
         "spear.runtime.wasm",
         "spear.spearlet",
         "spear.spearlet.execution",
+        "spear.spearlet.logs",
+        "spear.spearlet.node",
+        "spear.spearlet.rpc",
+        "spear.spearlet.rpc.v1",
+        "spear.spearlet.schedules",
         "spear.cli",
     ],
     # One folder, no mapping: then an editable install is one line in a .pth file (ADR 0003).
