@@ -34,7 +34,6 @@ class LiveRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     spec: TaskSpec | None = None
     input: bytes = b""
     input_digest: str = ""
-    webhook: str = ""
 
 
 class ObjectRow(msgspec.Struct, omit_defaults=True, kw_only=True):
