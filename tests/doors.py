@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from door_node import DoorNode
 from google.protobuf.message import Message
 
 from spear.security.access import Access
@@ -13,7 +14,6 @@ from spear.security.tokens import Token
 from spear.spearlet.rpc.grpc_door import GrpcDoor
 from spear.spearlet.rpc.method import CLIENT_STREAM, SERVER_STREAM, Method
 from spear.spearlet.rpc.table import method_table
-from tests.door_node import DoorNode
 
 TOKEN = "0123456789abcdef" * 4
 SHOWN = (("authorization", f"Bearer {TOKEN}"),)
