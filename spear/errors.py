@@ -120,6 +120,13 @@ class ModuleLimit(SpearError):
         self.key = key
 
 
+class LogUnavailable(SpearError):
+    """The log of a task cannot be read or changed where it lies; the sentence says why."""
+
+    status = "UNAVAILABLE"
+    retryable = True
+
+
 class GuestTrap(SpearError):
     """A call into a warm instance did not return; `outcome` says how it ended and where."""
 
@@ -188,6 +195,12 @@ class PermissionDenied(SpearError):
     """The caller is known, and may not do this."""
 
     status = "PERMISSION_DENIED"
+
+
+class Unimplemented(SpearError):
+    """This build has nothing of the name that was asked for."""
+
+    status = "UNIMPLEMENTED"
 
 
 class Unreachable(SpearError):

@@ -7,7 +7,8 @@ and a call becomes an execution; what happens then is decided by the parts. On t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -34,7 +35,7 @@ from spear.spearlet.node import rows
 from spear.spearlet.node.calls import NOTHING, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.objects import key_of
-from spear.spearlet.node.plan import Plan
+from spear.spearlet.node.plan import Plan, secrets_of
 from spear.spearlet.node.work import Work
 
 TYPE_CHECKING = False
@@ -58,13 +59,14 @@ class NodeServices:
 
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
-        history: History, objects: NodeObjects, logs: LogStore,
+        history: History, objects: NodeObjects, logs: LogStore, schedules: Scheduler,
         tallies: Tallies, facts: dict[str, str], on_drain: asyncio.Event,
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
-        self._logs, self._tallies = logs, tallies
+        self._logs, self._schedules, self._tallies = logs, schedules, tallies
         self._facts, self._on_drain = facts, on_drain
+        self._secrets: set[tuple[str, str]] = set()
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
     # ---- artifacts
@@ -110,15 +112,23 @@ class NodeServices:
             if work.execution.task_id == gone.id and work.run is None:
                 self._executions.cancel(work, reason or f"task {gone.name!r} was unregistered")
         self._parts.pools.forget(gone.id)
-        self._parts.admission.forget(gone.id)
+        self._executions.unlimit(gone)
         return gone
 
     def _whole(self, spec: TaskSpec) -> TaskSpec:
         """The spec with its artifact's whole digest."""
         return msgspec.structs.replace(spec, artifact=self._artifacts.find(spec.artifact).digest)
 
+    def learn(self, spec: TaskSpec) -> None:
+        """What the spec takes from the node's environment is shown nowhere from now on."""
+        for name, value in secrets_of(spec, self._parts.environ).items():
+            if (name, value) not in self._secrets:
+                self._secrets.add((name, value))
+                self._parts.redactor.learn(name, value)
+
     def _limited(self, task: Task) -> Task:
-        self._parts.admission.set_limits(task.id, task.spec.concurrency, task.spec.queue)
+        self.learn(task.spec)
+        self._executions.limit(task)
         return task
 
     # ---- executions
@@ -172,11 +182,18 @@ class NodeServices:
         self._executions.accept(work, idempotency=key)
         if key is not None:
             self._arriving[key] = execution.id
+            self._parts.journal.then(partial(self._arrived, key))
         return work
+
+    def _arrived(self, key: bytes, _: Exception | None) -> None:
+        """It is a row now, or was not accepted."""
+        del self._arriving[key]
 
     def _named(self, task: str | TaskSpec) -> tuple[Task | None, Plan]:
         if isinstance(task, TaskSpec):
-            return None, Plan(self._tasks.checked(self._whole(task)), self._parts.config)
+            plan = Plan(self._tasks.checked(self._whole(task)), self._parts.config)
+            self.learn(plan.spec)
+            return None, plan
         registered = self._tasks.find(task)
         if registered.task.status == "inactive":
             raise TaskInactive(f"task {registered.task.name!r} is inactive: activate it first")
@@ -226,7 +243,7 @@ class NodeServices:
             task_id, matches, max(0, _limit(limit) - len(live)), page_token
         )
         seen = {execution.id for execution in live}
-        return ExecutionPage(tuple([*live, *(_bare(e) for e in ended if e.id not in seen)]), token)
+        return ExecutionPage((*live, *(_bare(e) for e in ended if e.id not in seen)), token)
 
     async def wait(
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
@@ -279,10 +296,13 @@ class NodeServices:
         self, id: str, *, after_seq: int = 0, follow: bool = False
     ) -> AsyncIterator[list[LogLine]]:
         found = self._find(id)
-        id = found.execution.id if isinstance(found, Work) else found.id
-        if follow and isinstance(found, Work):
-            return self._logs.follow(id, after_seq)
-        return self._logs.read(id, after_seq)
+        if not isinstance(found, Work):
+            return _later(self._logs.read(found.id, found.task_name, after_seq))
+        execution = found.execution
+        if not follow:
+            return _later(self._logs.read(execution.id, execution.task_name, after_seq))
+        self._executions.open_log(found)
+        return self._logs.follow(execution.id, execution.task_name, after_seq)
 
     def _live(self, matches: object) -> list[Execution]:
         works = [w for w in self._executions.works() if matches(w.execution)]  # type: ignore[operator]
@@ -377,7 +397,7 @@ class NodeServices:
         return self._schedules.get(id)
 
     async def schedules(self) -> list[Schedule]:
-        return self._schedules.list()
+        return self._schedules.schedules()
 
     async def remove_schedule(self, id: str) -> Schedule:
         return await self._schedules.remove(id)
@@ -408,6 +428,13 @@ def _limit(limit: int) -> int:
     if not 1 <= limit <= _PAGE_MAX:
         raise InvalidArgument(f"a limit of 1 to {_PAGE_MAX} is accepted, found {limit}")
     return limit
+
+
+async def _later(batches: Iterator[list[LogLine]]) -> AsyncIterator[list[LogLine]]:
+    """What is read from files, with turns for others between."""
+    for batch in batches:
+        yield batch
+        await asyncio.sleep(0)
 
 
 async def _end_within(work: Work, timeout_ns: int | None) -> Execution:

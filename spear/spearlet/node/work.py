@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear.records.execution import Execution, Invocation
     from spear.runtime.interface import Run
-    from spear.spearlet.logs.store import Sink
+    from spear.spearlet.logs.sink import Sink
     from spear.spearlet.node.plan import Plan
     from spear.spearlet.node.pool import Lease
 
@@ -30,8 +30,8 @@ class Work:
 
     __slots__ = (
         "accepted", "admitted", "arrived_ns", "doom", "execution", "input", "input_digest",
-        "invocation", "lease", "offered", "plan", "powered", "run", "sink", "stage", "timer",
-        "waiters", "webhook",
+        "invocation", "lease", "offered", "plan", "powered", "recovered", "run", "sink", "stage",
+        "timer", "waiters", "webhooks",
     )  # fmt: skip
 
     def __init__(
@@ -40,8 +40,9 @@ class Work:
         self.execution, self.invocation, self.plan = execution, invocation, plan
         self.input, self.input_digest = input, ""
         self.powered = execution.mode == "async"
-        self.webhook = invocation.webhook or plan.spec.webhook
+        self.webhooks = (plan.spec.webhook, invocation.webhook)
         self.stage, self.doom = WRITING, ""
+        self.recovered = False  # accepted by an earlier process
         self.offered = self.admitted = False  # to admission; by it
         self.arrived_ns = 0
         self.accepted: asyncio.Future[None] | None = None
