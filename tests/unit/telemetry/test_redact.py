@@ -24,6 +24,10 @@ def knowing(**secrets: str) -> Redactor:
     return redactor
 
 
+def lower(found: re.Match[str]) -> str:
+    return found[0].lower()
+
+
 def disguises(value: str) -> dict[str, str]:
     data = value.encode()
     return {
@@ -34,7 +38,9 @@ def disguises(value: str) -> dict[str, str]:
         "hex": data.hex(),
         "HEX": data.hex().upper(),
         "percent": quote(value, safe=""),
-        "percent in lower case": re.sub("%..", lambda found: found[0].lower(), quote(value, safe="")),
+        "percent in lower case": re.sub(
+            "%..", lambda found: found[0].lower(), quote(value, safe="")
+        ),
         "percent but slashes": quote(value),
         "form": quote_plus(value),
         "json": json.dumps(value)[1:-1],
