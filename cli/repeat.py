@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from spear.cli import document, summary, terminal
 from spear.cli.arguments import UsageError, number
 from spear.clock import Clock
-from spear.spearlet.node import Spearlet
+from spear.spearlet.library import Spearlet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.execution.execution import Execution, ExecutionError
     from spear.spearlet.handle import Progress, SyncHandle
-    from spear.spearlet.node import SyncSpearlet
+    from spear.spearlet.library import SyncSpearlet
     from spear.spearlet.options import RunOptions
 
 OPTIONS = (
@@ -97,7 +97,7 @@ def _run(parsed: Parsed) -> int:
 
 
 def _run_once(parsed: Parsed, path: str, config: Config, recording: Recording | None) -> int:
-    from spear.spearlet.node import SyncSpearlet
+    from spear.spearlet.library import SyncSpearlet
 
     _make_room_for_one(config)
     with SyncSpearlet(config=config, seed=recording.seed if recording else None) as node:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from threading import get_ident
 from zlib import crc32
@@ -24,7 +25,8 @@ from spear.kv.committer import Committer
 from spear.kv.interface import SCAN_LIMIT
 from spear.kv.rows import RESIDUE, prefix_end, unseal
 from spear.kv.watch import Watch, Watchers
-from spear.kv.watermark import Watermark, read_watermark
+from spear.kv.watermark import NAME as MARK
+from spear.kv.watermark import Mark, Watermark, read_mark
 
 WRITE_BUFFER_BYTES = 16 << 20
 CACHE_BYTES = 32 << 20
@@ -49,7 +51,8 @@ class RocksKv:
         self._closed = False
         self._watchers = Watchers()
         self._backups: set[_Snapshot] = set()
-        self._counts = {"writes": 0, "conflicts": 0, "damaged_rows": 0, "reopened": 0}
+        self._counts = {"conflicts": 0, "damaged_rows": 0, "reopened": 0}
+        self._writes = 0
         self._open(accept_loss)
 
     def get(self, key: bytes) -> bytes | None:
@@ -93,17 +96,17 @@ class RocksKv:
             if found != expected:
                 self._counts["conflicts"] += 1
                 raise conflict(key, expected, found)
-        if not batch.changes:
-            return self._committer.state.written
+        changes, state = batch.changes, self._committer.state
+        if not changes:
+            return state.written
         try:
-            _put(self._db, batch.changes)
+            _put(self._db, changes)
         except Exception as error:
             raise self._stop(error) from error
-        sequence = self._db.latest_sequence_number()
-        self._committer.state.written = sequence
-        self._counts["writes"] += 1
-        if self._watchers:
-            self._watchers.tell(sequence, batch.changes)
+        state.written = sequence = self._db.latest_sequence_number()
+        self._writes += 1
+        if self._watchers.watches:
+            self._watchers.tell(sequence, changes)
         return sequence
 
     async def synced(self, sequence: int) -> None:
@@ -124,10 +127,11 @@ class RocksKv:
     def stats(self) -> dict[str, int]:
         state = self._committer.state
         return self._counts | {
+            "writes": self._writes,
             "sequence": state.written,
             "synced": state.synced,
             "flushes": self._committer.flushes,
-            "watches": len(self._watchers),
+            "watches": len(self._watchers.watches),
             "writable": int(self._refusal is None),
         }
 
@@ -158,12 +162,17 @@ class RocksKv:
 
     def _open(self, accept_loss: bool, least: int = 0) -> None:
         """`least`: the last write that must be found, beside what the watermark says."""
+        mark = None if accept_loss else read_mark(self._path)
         db = self._opener(self._path, self._settings)
         try:
-            found, mark = db.latest_sequence_number(), read_watermark(self._path)
-            if not accept_loss:
-                _check_sequence(self._path, found, mark, least)
-            format.settle(db, self._path, mark is not None, format.STEPS)
+            found = db.latest_sequence_number()
+            _check_sequence(self._path, found, mark, least)
+            format.settle(
+                db,
+                self._path,
+                marked=os.path.exists(os.path.join(self._path, MARK)),
+                accept_loss=accept_loss,
+            )
             found = db.latest_sequence_number()
             self._mark = Watermark(self._path, found)
         except Exception as error:
@@ -248,10 +257,10 @@ def open_rocks(
 def _put(db: Rdict, changes: dict[bytes, bytes | None]) -> None:
     """Writes the changes with their checksums. One put costs two thirds of a batch of one."""
     if len(changes) == 1:
-        ((key, value),) = changes.items()
-        if value is not None:
-            db.put(key, value + crc32(value, crc32(key)).to_bytes(4, "little"))
-            return
+        for key, value in changes.items():
+            if value is not None:
+                db.put(key, value + crc32(value, crc32(key)).to_bytes(4, "little"))
+                return
     batch = WriteBatch(raw_mode=True)
     for key, value in changes.items():
         if value is None:
@@ -261,17 +270,12 @@ def _put(db: Rdict, changes: dict[bytes, bytes | None]) -> None:
     db.write(batch)
 
 
-def _check_sequence(path: str, found: int, mark: int | None, least: int) -> None:
-    if mark == -1:
+def _check_sequence(path: str, found: int, mark: Mark | None, least: int) -> None:
+    wanted = max(mark.sequence if mark else 0, least)
+    if found < wanted:
         raise KvDamaged(
-            f"the metadata store {path!r} cannot read how far its writes were safe: restore a "
-            "backup, or open it with accept_loss"
-        )
-    if found < max(mark or 0, least):
-        raise KvDamaged(
-            f"the metadata store {path!r} had safe writes up to {max(mark or 0, least)}, and was "
-            f"found with those up to {found}: restore a backup, or open what is left with "
-            "accept_loss"
+            f"the metadata store {path!r} had safe writes up to number {wanted}, and those up to "
+            f"{found} are found: restore a backup, or open what is left with accept_loss"
         )
 
 
