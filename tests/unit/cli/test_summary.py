@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spear.cli import exits, summary
-from spear.cli.summary import Failure, Tally
+from spear.cli import exits
+from spear.cli.running import summary
+from spear.cli.running.summary import Failure, Tally
 
 PROGRAM = cast(Any, SimpleNamespace(digest="d", shape="small", source="cache"))
 LINE = SimpleNamespace(seq=0, time_ms=1, level=2, stream="log", message="a line")

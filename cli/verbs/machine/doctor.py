@@ -8,7 +8,7 @@ finding, never an error. Findings are wrapped here, so a probe may say as much a
 from __future__ import annotations
 
 from spear.cli import exits, terminal
-from spear.cli.finding import Finding
+from spear.cli.verbs.machine.finding import Finding
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "missing": "MISSING", "refused": "REFUSED"}
 _COLUMNS = 100
@@ -28,10 +28,10 @@ def main(file: str | None, config_path: str | None, *, as_json: bool) -> int:
 
 def _findings(file: str | None, config_path: str | None) -> list[Finding]:
     if file is None:
-        from spear.cli.doctor_machine import machine_findings
+        from spear.cli.verbs.machine.doctor_machine import machine_findings
 
         return machine_findings(config_path)
-    from spear.cli.doctor_module import module_findings
+    from spear.cli.verbs.machine.doctor_module import module_findings
 
     return module_findings(file, config_path)
 
