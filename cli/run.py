@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spear.config import Config
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.handle import SyncHandle
-    from spear.spearlet.node import SyncSpearlet
+    from spear.spearlet.library import SyncSpearlet
     from spear.spearlet.options import RunOptions
 
 OPTIONS = (
@@ -96,7 +96,7 @@ def _run(parsed: Parsed) -> int:
 
 
 def _run_once(parsed: Parsed, path: str, config: Config, recording: Recording | None) -> int:
-    from spear.spearlet.node import SyncSpearlet
+    from spear.spearlet.library import SyncSpearlet
 
     _make_room_for_one(config)
     with SyncSpearlet(config=config, seed=recording.seed if recording else None) as node:

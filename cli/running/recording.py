@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spear.cli.running.screen import JsonScreen, TextScreen
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.handle import SyncHandle
-    from spear.spearlet.node import SyncSpearlet
+    from spear.spearlet.library import SyncSpearlet
     from spear.spearlet.options import RunOptions
     from spear.spearlet.tracefile import Trace
 

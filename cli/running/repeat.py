@@ -16,7 +16,7 @@ from spear.cli import document, terminal
 from spear.cli.arguments import UsageError, number
 from spear.cli.running import summary
 from spear.clock import Clock
-from spear.spearlet.node import Spearlet
+from spear.spearlet.library import Spearlet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
