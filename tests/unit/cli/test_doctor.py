@@ -159,13 +159,13 @@ def test_a_configuration_asked_for_counts_for_a_module(
 def test_a_variable_that_is_refused_is_a_finding_with_its_remedy(
     guest: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SPEARLET_LOG_LEVEL", "debug")
+    monkeypatch.setenv("SPEARLET_HTTP_ADDR", "debug")
     for found in (
         doctor_module.module_findings(str(guest("hello"))),
         doctor_machine.machine_findings(),
     ):
         (refused,) = [finding for finding in found if finding.verdict == "refused"]
-        assert refused.advice == "unset SPEARLET_LOG_LEVEL"
+        assert refused.advice == "unset SPEARLET_HTTP_ADDR"
         assert len(found) > 5
 
 
