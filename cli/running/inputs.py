@@ -19,16 +19,22 @@ if TYPE_CHECKING:
     from spear._core.filetable import Directory
 
 _READ_BYTES = 1 << 16
+BYTES_MAX = 64 << 20  # of an input for a node, which takes no longer message
 
 
-def environment(pairs: Sequence[str]) -> dict[str, str]:
-    env = {}
-    for pair in pairs:
+def environment(values: Sequence[str]) -> dict[str, str]:
+    return pairs("--env", values)
+
+
+def pairs(flag: str, values: Sequence[str]) -> dict[str, str]:
+    """Of a repeated option NAME=VALUE; the last of a name counts."""
+    found = {}
+    for pair in values:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"--env takes NAME=VALUE, not {pair!r}")
-        env[name] = value
-    return env
+            raise UsageError(f"{flag} takes NAME=VALUE, not {pair!r}")
+        found[name] = value
+    return found
 
 
 def directories(grants: Sequence[str]) -> list[Directory]:
@@ -56,14 +62,15 @@ def grant_of(text: str) -> tuple[str, str, str]:
     return parts[0], parts[1] if len(parts) > 1 else "", mode
 
 
-def payload(source: str | None, bytes_max: int) -> bytes:
+def payload(source: str | None, bytes_max: int = BYTES_MAX) -> bytes:
+    """Up to one byte more than allowed, which whoever takes it refuses."""
     if source is None and terminal.is_terminal(terminal.STDIN):
         return b""
     if source is None or source == "-":
         return _read_stdin(bytes_max, asked=source is not None)
     try:
         with open(source, "rb") as file:
-            return file.read(bytes_max + 1)  # one more: the services refuse it
+            return file.read(bytes_max + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidArgument(f"cannot read the input {source!r}: {reason}") from error

@@ -56,8 +56,8 @@ class TextScreen:
 class JsonScreen:
     """One document at the end, on stdout."""
 
-    def __init__(self) -> None:
-        self._logs: list[AnyLogLine] = []
+    def __init__(self, logs: Sequence[AnyLogLine] = ()) -> None:
+        self._logs: list[AnyLogLine] = list(logs)
         self._warnings: list[str] = []
 
     def warn(self, warning: str) -> None:

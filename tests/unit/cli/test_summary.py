@@ -106,15 +106,6 @@ def test_the_table_has_a_row_for_what_there_is() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("ns", "text"),
-    [(0, "0 ns"), (999, "999 ns"), (1234, "1.23 us"), (5 * 10**6, "5 ms"), (61 * 10**9, "61 s"),
-     (12345 * 10**9, "12345 s"), (999_900, "1000 us"), (99_999, "100 us"), (12_345, "12.3 us")],
-)  # fmt: skip
-def test_times_have_three_digits(ns: int, text: str) -> None:
-    assert summary._time(ns) == text
-
-
 def test_the_document_has_the_same_keys_whatever_happened() -> None:
     empty = summary.as_document(Tally(3, 1), PROGRAM, [])
     failed = tally_of(execution("trap", None, output=b"\xff"), execution())
