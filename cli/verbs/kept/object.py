@@ -13,8 +13,10 @@ from spear.cli.visits import files, paging
 from spear.cli.visits.visit import Visit, on_node
 
 _KEY = click.argument("key", metavar="KEY")
-_IF_VERSION = click.option("--if-version", type=click.IntRange(0), metavar="N",
-                           help="Only if it is at this version; 0: if it is not there.")  # fmt: skip
+_IF_VERSION = click.option(
+    "--if-version", type=click.IntRange(0), metavar="N",
+    help="Only if it is at this version; 0: only if it is not there.",
+)  # fmt: skip
 
 
 @click.group()
