@@ -189,6 +189,14 @@ def extensions() -> list[Extension]:
     )
 
 
+def generated_folders() -> None:
+    """setuptools wants the folders of all packages before it runs any command."""
+    for folder in ("", "spear/v1", "spearlet"):
+        (PB / folder).mkdir(parents=True, exist_ok=True)
+
+
+generated_folders()
+
 setup(
     packages=[
         "spear",

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from spear.errors import InvalidArgument, ModuleInvalid, NodeBusy, NodeClosed
-from spear.runtime.waiting import Latch
+from spear.runtime.waiting import Latch, running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -47,6 +47,7 @@ class StubRun:
         self._outcome: SimpleNamespace | None = None
         self._changed = threading.Condition()
         self._next_change = Latch()
+        self._callbacks: set[object] = set()
 
     def write(self, data: bytes) -> None:
         with self._changed:
@@ -104,6 +105,28 @@ class StubRun:
             await latch
             latch = self._next_change
         return self.done
+
+    def call_back(self, callback: Callable[[StubRun], object], *, news: bool = False) -> None:
+        loop = running_loop()
+        if loop is None:
+            raise RuntimeError("no event loop runs on this thread: wait for the run instead")
+        with self._changed:
+            latch, told = self._next_change, self._news if news else self.done
+        if told:
+            loop.call_soon(callback, self)
+            return
+
+        async def wait() -> None:
+            await latch
+            callback(self)
+
+        task = loop.create_task(wait())
+        self._callbacks.add(task)
+        task.add_done_callback(self._callbacks.discard)
+
+    @property
+    def value(self) -> None:
+        """The stub has no functions."""
 
     def stream(self, id: int, *, wait_s: float = 30.0) -> NoReturn:
         raise InvalidArgument(f"a run of the stub has no stream {id}: its guest is the test")
@@ -167,6 +190,9 @@ class StubRuntime:
         if self._guest is not None:
             self._guest(run)
         return run
+
+    def warm(self, program: StubProgram, invocation: Invocation) -> NoReturn:
+        raise InvalidArgument("the stub has no warm instances")
 
     def stats(self) -> dict[str, int]:
         return {"live": sum(not run.done for run in self.runs)}

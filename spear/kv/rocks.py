@@ -1,0 +1,335 @@
+"""The metadata store on disk: RocksDB, with what it leaves to its user.
+
+The rule: `write` reaches the operating system and is visible when it returns (class crash); what
+`synced` has told is on the disk (class power); loss or damage of it is noticed, when the store is
+opened or when the row is read. After a failed write or flush nothing more is written until the
+store was opened anew, which it does itself once there is room; it can be read meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from threading import get_ident
+from zlib import crc32
+
+from rocksdict import Options, Rdict, RdictIter, WriteBatch
+
+from spear.errors import InvalidArgument, KvDamaged, KvError, KvFull
+from spear.kv import engine, format
+from spear.kv.archive import Row, write_archive
+from spear.kv.batch import Batch, conflict, shown
+from spear.kv.committer import Committer
+from spear.kv.interface import SCAN_LIMIT
+from spear.kv.rows import RESIDUE, prefix_end, unseal
+from spear.kv.watch import Watch, Watchers
+from spear.kv.watermark import Watermark, read_watermark
+
+WRITE_BUFFER_BYTES = 16 << 20
+CACHE_BYTES = 32 << 20
+CHUNK_ROWS, CHUNK_BYTES = 256, 256 << 10
+FIRST_KEY = b"\1"  # those below are the store's own
+
+Opener = Callable[[str, Options], Rdict]
+
+
+class RocksKv:
+    """Made by `open_rocks`; used on one thread, that of the loop."""
+
+    durability = "power"
+
+    def __init__(
+        self, path: str, settings: Options, opener: Opener, room_bytes: int, accept_loss: bool
+    ) -> None:
+        self._path, self._settings, self._opener = path, settings, opener
+        self._room_bytes = room_bytes
+        self._thread = get_ident()
+        self._refusal: KvError | None = None  # why nothing is written
+        self._closed = False
+        self._watchers = Watchers()
+        self._backups: set[_Snapshot] = set()
+        self._counts = {"writes": 0, "conflicts": 0, "damaged_rows": 0, "reopened": 0}
+        self._open(accept_loss)
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            stored: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise self._unreadable(f"reading {shown(key)}", error) from error
+        if stored is None:
+            return None
+        if crc32(stored, crc32(key)) != RESIDUE:
+            self._counts["damaged_rows"] += 1
+            return unseal(key, stored)  # raises
+        return stored[:-4]
+
+    def scan(
+        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False
+    ) -> list[Row]:
+        if limit < 0:
+            raise InvalidArgument(f"a scan's limit is 0 or more, not {limit}")
+        try:
+            cursor = self._db.iter()
+            try:
+                place = _before if reverse else _behind
+                place(cursor, prefix, after)
+                return _taken(cursor, prefix, limit, cursor.prev if reverse else cursor.next)
+            finally:
+                del cursor, place  # else an error's traceback keeps it, and it the lock
+        except KvDamaged:
+            self._counts["damaged_rows"] += 1
+            raise
+        except Exception as error:
+            raise self._unreadable(f"scanning {prefix!r}", error) from error
+
+    def write(self, batch: Batch) -> int:
+        if get_ident() != self._thread:
+            raise RuntimeError("the metadata store is written from another thread than its own")
+        if self._refusal is not None:
+            self._resume()
+        for key, expected in batch.expected.items():
+            found = self.get(key)
+            if found != expected:
+                self._counts["conflicts"] += 1
+                raise conflict(key, expected, found)
+        if not batch.changes:
+            return self._committer.state.written
+        try:
+            _put(self._db, batch.changes)
+        except Exception as error:
+            raise self._stop(error) from error
+        sequence = self._db.latest_sequence_number()
+        self._committer.state.written = sequence
+        self._counts["writes"] += 1
+        if self._watchers:
+            self._watchers.tell(sequence, batch.changes)
+        return sequence
+
+    async def synced(self, sequence: int) -> None:
+        if sequence > self._committer.state.synced and self._refusal is not None:
+            raise self._refused()
+        await self._committer.synced(sequence)
+
+    async def commit(self, batch: Batch) -> int:
+        sequence = self.write(batch)
+        await self.synced(sequence)
+        return sequence
+
+    def watch(self, prefix: bytes) -> Watch:
+        if self._closed:
+            raise self._refused()
+        return self._watchers.watch(prefix)
+
+    def stats(self) -> dict[str, int]:
+        state = self._committer.state
+        return self._counts | {
+            "sequence": state.written,
+            "synced": state.synced,
+            "flushes": self._committer.flushes,
+            "watches": len(self._watchers),
+            "writable": int(self._refusal is None),
+        }
+
+    async def backup(self, path: str) -> None:
+        if self._closed:
+            raise self._refused()
+        snapshot = _Snapshot(self._db)
+        self._backups.add(snapshot)
+        try:
+            await write_archive(path, self._committer.state.written, snapshot)
+        finally:
+            self._backups.discard(snapshot)
+            snapshot.release()
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._refusal is None:
+                self._refusal = KvError("the metadata store is closed")
+                await self._committer.synced(self._committer.state.written)
+        finally:
+            self._watchers.close()
+            self._release()
+            await asyncio.to_thread(self._committer.stop, self._refused())
+            await asyncio.to_thread(self._shut)
+
+    def _open(self, accept_loss: bool, least: int = 0) -> None:
+        """`least`: the last write that must be found, beside what the watermark says."""
+        db = self._opener(self._path, self._settings)
+        try:
+            found, mark = db.latest_sequence_number(), read_watermark(self._path)
+            if not accept_loss:
+                _check_sequence(self._path, found, mark, least)
+            format.settle(db, self._path, mark is not None, format.STEPS)
+            found = db.latest_sequence_number()
+            self._mark = Watermark(self._path, found)
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                db.close()
+            if isinstance(error, KvError):
+                raise
+            raise engine.translated(error, f"opening {self._path!r}") from error
+        self._db = db
+        self._committer = Committer(found, self._flush, self._stop)
+
+    def _flush(self, sequence: int) -> None:
+        """In the flush thread."""
+        self._db.flush_wal(True)
+        self._mark.advance(sequence)
+
+    def _stop(self, error: Exception) -> KvError:
+        """After a failed write or flush; gives the error to raise."""
+        if self._refusal is None:
+            self._refusal = engine.translated(error, f"writing to {self._path!r}")
+            self._committer.fail(self._refused())
+        return self._refused()
+
+    def _resume(self) -> None:
+        """Opens the store anew where it stopped for want of room and there is some; else raises."""
+        if self._closed or not isinstance(self._refusal, KvFull):
+            raise self._refused()
+        if engine.room_bytes(self._path) < self._room_bytes:
+            raise self._refused()
+        self._release()
+        self._committer.stop(self._refused())
+        written = self._committer.state.written
+        self._shut()
+        try:
+            self._open(accept_loss=False, least=written)
+        except KvError as error:
+            self._refusal = error
+            with contextlib.suppress(Exception):
+                self._db = engine.open_to_read(self._path, self._settings)
+            raise
+        self._refusal = None
+        self._counts["reopened"] += 1
+
+    def _shut(self) -> None:
+        with contextlib.suppress(Exception):  # after a failed write it tells of that once more
+            self._db.close()
+        with contextlib.suppress(OSError):
+            self._mark.close()
+
+    def _release(self) -> None:
+        """Ends the backups under way: their snapshots would keep the lock."""
+        for snapshot in self._backups:
+            snapshot.release()
+
+    def _refused(self) -> KvError:
+        """The reason as a new error, since an error raised twice grows its traceback."""
+        assert self._refusal is not None
+        return type(self._refusal)(str(self._refusal))
+
+    def _unreadable(self, asked: str, error: Exception) -> KvError:
+        return self._refused() if self._closed else engine.translated(error, asked)
+
+
+def open_rocks(
+    path: str,
+    *,
+    write_buffer_bytes: int = WRITE_BUFFER_BYTES,
+    cache_bytes: int = CACHE_BYTES,
+    accept_loss: bool = False,
+    opener: Opener = engine.open_database,
+) -> RocksKv:
+    """Opens the store in this folder, or makes it. It may take seconds after a crash.
+
+    `accept_loss` opens what is left where safe writes are known to be lost; damaged rows still
+    raise when they are read. Raises KvLocked, KvDamaged, KvFormat, KvFull, KvError.
+    """
+    whole = engine.private_folder(path)
+    settings = engine.options(write_buffer_bytes, cache_bytes)
+    return RocksKv(whole, settings, opener, 2 * write_buffer_bytes, accept_loss)
+
+
+def _put(db: Rdict, changes: dict[bytes, bytes | None]) -> None:
+    """Writes the changes with their checksums. One put costs two thirds of a batch of one."""
+    if len(changes) == 1:
+        ((key, value),) = changes.items()
+        if value is not None:
+            db.put(key, value + crc32(value, crc32(key)).to_bytes(4, "little"))
+            return
+    batch = WriteBatch(raw_mode=True)
+    for key, value in changes.items():
+        if value is None:
+            batch.delete(key)
+        else:
+            batch.put(key, value + crc32(value, crc32(key)).to_bytes(4, "little"))
+    db.write(batch)
+
+
+def _check_sequence(path: str, found: int, mark: int | None, least: int) -> None:
+    if mark == -1:
+        raise KvDamaged(
+            f"the metadata store {path!r} cannot read how far its writes were safe: restore a "
+            "backup, or open it with accept_loss"
+        )
+    if found < max(mark or 0, least):
+        raise KvDamaged(
+            f"the metadata store {path!r} had safe writes up to {max(mark or 0, least)}, and was "
+            f"found with those up to {found}: restore a backup, or open what is left with "
+            "accept_loss"
+        )
+
+
+def _behind(cursor: RdictIter, prefix: bytes, after: bytes) -> None:
+    cursor.seek(max(prefix or FIRST_KEY, after + b"\0" if after else b""))
+
+
+def _before(cursor: RdictIter, prefix: bytes, after: bytes) -> None:
+    bounds = [bound for bound in (prefix_end(prefix), after) if bound]
+    if not bounds:
+        cursor.seek_to_last()
+        return
+    cursor.seek_for_prev(min(bounds))
+    if cursor.valid() and cursor.key() == min(bounds):
+        cursor.prev()
+
+
+def _taken(cursor: RdictIter, prefix: bytes, limit: int, step: Callable[[], None]) -> list[Row]:
+    rows: list[Row] = []
+    while len(rows) < limit and cursor.valid():
+        key = cursor.key()
+        if not key.startswith(prefix) or key < FIRST_KEY:
+            return rows
+        rows.append((key, unseal(key, cursor.value())))
+        step()
+    cursor.status()  # the end of the rows, or an error that looks like it
+    return rows
+
+
+class _Snapshot:
+    """All rows as they are now, in pieces for `write_archive`."""
+
+    def __init__(self, db: Rdict) -> None:
+        self._snapshot = db.snapshot()
+        self._cursor: RdictIter | None = self._snapshot.iter()
+        self._cursor.seek(FIRST_KEY)
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        while rows := self._chunk():
+            yield rows
+
+    def release(self) -> None:
+        self._cursor = None
+        self.__dict__.pop("_snapshot", None)
+
+    def _chunk(self) -> list[Row]:
+        cursor = self._cursor
+        if cursor is None:
+            raise KvError("the metadata store was closed or opened anew: back up again")
+        rows: list[Row] = []
+        taken_bytes = 0
+        while cursor.valid() and len(rows) < CHUNK_ROWS and taken_bytes < CHUNK_BYTES:
+            key = cursor.key()
+            rows.append((key, unseal(key, cursor.value())))
+            taken_bytes += len(key) + len(rows[-1][1])
+            cursor.next()
+        try:
+            cursor.status()
+        except Exception as error:
+            raise engine.translated(error, "backing up") from error
+        return rows

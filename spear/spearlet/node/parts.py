@@ -1,0 +1,49 @@
+"""What the parts of a node share; built once, by services.open_node, and handed to each.
+
+The rule: plain references, no behaviour.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from spear.clock import Clock, Ids
+    from spear.config import Config
+    from spear.kv.interface import LocalKv
+    from spear.records.execution import Execution
+    from spear.runtime.interface import Runtime
+    from spear.spearlet.admission import Admission
+    from spear.spearlet.logs.store import Sink
+    from spear.spearlet.node.blobs import Blobs
+    from spear.spearlet.node.events import Events
+    from spear.spearlet.node.journal import Journal
+    from spear.spearlet.node.pools import Pools
+    from spear.spearlet.node.programs import Programs
+    from spear.spearlet.node.work import Work
+    from spear.telemetry.jsonlog import Log
+
+
+class Parts:
+    """`environ` is what tasks may refer to; `webhook_rows` gives the rows of the notices that an
+    end owes; `input_bytes_max` bounds the inputs held in memory."""
+
+    __slots__ = (
+        "admission", "blobs", "clock", "config", "environ", "events", "ids", "input_bytes_max",
+        "journal", "kv", "log", "node_name", "pools", "programs", "runtime", "sink_of",
+        "webhook_rows",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, admission: Admission[Work], blobs: Blobs, clock: Clock, config: Config,
+        environ: Mapping[str, str], events: Events, ids: Ids, input_bytes_max: int,
+        journal: Journal, kv: LocalKv, log: Log, pools: Pools, programs: Programs,
+        runtime: Runtime, sink_of: Callable[[Work], Sink],
+        webhook_rows: Callable[[Execution, str], list[tuple[bytes, bytes]]],
+    ) -> None:  # fmt: skip
+        self.admission, self.blobs, self.clock, self.config = admission, blobs, clock, config
+        self.environ, self.events, self.ids, self.journal = environ, events, ids, journal
+        self.kv, self.log, self.pools, self.programs = kv, log, pools, programs
+        self.runtime, self.sink_of, self.webhook_rows = runtime, sink_of, webhook_rows
+        self.input_bytes_max, self.node_name = input_bytes_max, config.node_name
