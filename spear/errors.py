@@ -120,6 +120,13 @@ class ModuleLimit(SpearError):
         self.key = key
 
 
+class LogUnavailable(SpearError):
+    """The log of a task cannot be read or changed where it lies; the sentence says why."""
+
+    status = "UNAVAILABLE"
+    retryable = True
+
+
 class GuestTrap(SpearError):
     """A call into a warm instance did not return; `outcome` says how it ended and where."""
 

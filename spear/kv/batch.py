@@ -27,12 +27,8 @@ class Batch:
 
     def put(self, key: bytes, value: bytes) -> None:
         """Raises InvalidArgument beyond a limit, TypeError where it is not bytes."""
-        if type(value) is not bytes:
-            raise TypeError(f"a value is bytes, not {type(value).__name__}")
-        if len(value) > VALUE_BYTES_MAX:
-            raise InvalidArgument(
-                f"the value of {shown(key)} has {len(value)} bytes, the limit is {VALUE_BYTES_MAX}"
-            )
+        if type(value) is not bytes or len(value) > VALUE_BYTES_MAX:
+            raise _refused_value(key, value)
         self._change(key, value, len(value))
 
     def delete(self, key: bytes) -> None:
@@ -50,7 +46,9 @@ class Batch:
             raise InvalidArgument(f"a batch expects at most {BATCH_KEYS_MAX} keys")
 
     def _change(self, key: bytes, value: bytes | None, value_bytes: int) -> None:
-        check_key(key)
+        # As check_key, in place: this is on the path of every write.
+        if type(key) is not bytes or not 0 < len(key) <= KEY_BYTES_MAX or not key[0]:
+            check_key(key)
         self.bytes += len(key) + value_bytes
         if self.bytes > BATCH_BYTES_MAX or len(self.changes) >= BATCH_KEYS_MAX:
             raise InvalidArgument(
@@ -67,6 +65,14 @@ def check_key(key: bytes) -> None:
         raise InvalidArgument(
             f"{shown(key)} is no key: 1 to {KEY_BYTES_MAX} bytes, the first of them not 0"
         )
+
+
+def _refused_value(key: bytes, value: bytes) -> Exception:
+    if type(value) is not bytes:
+        return TypeError(f"a value is bytes, not {type(value).__name__}")
+    return InvalidArgument(
+        f"the value of {shown(key)} has {len(value)} bytes, the limit is {VALUE_BYTES_MAX}"
+    )
 
 
 def conflict(key: bytes, expected: bytes | None, found: bytes | None) -> Conflict:

@@ -93,7 +93,7 @@ class MemoryKv:
             "rows": len(self._rows),
             "bytes": self._bytes,
             "sequence": self._sequence,
-            "watches": len(self._watchers),
+            "watches": len(self._watchers.watches),
         }
 
     async def backup(self, path: str) -> None:

@@ -49,7 +49,8 @@ class RocksKv:
         self._closed = False
         self._watchers = Watchers()
         self._backups: set[_Snapshot] = set()
-        self._counts = {"writes": 0, "conflicts": 0, "damaged_rows": 0, "reopened": 0}
+        self._counts = {"conflicts": 0, "damaged_rows": 0, "reopened": 0}
+        self._writes = 0
         self._open(accept_loss)
 
     def get(self, key: bytes) -> bytes | None:
@@ -93,17 +94,17 @@ class RocksKv:
             if found != expected:
                 self._counts["conflicts"] += 1
                 raise conflict(key, expected, found)
-        if not batch.changes:
-            return self._committer.state.written
+        changes, state = batch.changes, self._committer.state
+        if not changes:
+            return state.written
         try:
-            _put(self._db, batch.changes)
+            _put(self._db, changes)
         except Exception as error:
             raise self._stop(error) from error
-        sequence = self._db.latest_sequence_number()
-        self._committer.state.written = sequence
-        self._counts["writes"] += 1
-        if self._watchers:
-            self._watchers.tell(sequence, batch.changes)
+        state.written = sequence = self._db.latest_sequence_number()
+        self._writes += 1
+        if self._watchers.watches:
+            self._watchers.tell(sequence, changes)
         return sequence
 
     async def synced(self, sequence: int) -> None:
@@ -124,10 +125,11 @@ class RocksKv:
     def stats(self) -> dict[str, int]:
         state = self._committer.state
         return self._counts | {
+            "writes": self._writes,
             "sequence": state.written,
             "synced": state.synced,
             "flushes": self._committer.flushes,
-            "watches": len(self._watchers),
+            "watches": len(self._watchers.watches),
             "writable": int(self._refusal is None),
         }
 
@@ -248,10 +250,10 @@ def open_rocks(
 def _put(db: Rdict, changes: dict[bytes, bytes | None]) -> None:
     """Writes the changes with their checksums. One put costs two thirds of a batch of one."""
     if len(changes) == 1:
-        ((key, value),) = changes.items()
-        if value is not None:
-            db.put(key, value + crc32(value, crc32(key)).to_bytes(4, "little"))
-            return
+        for key, value in changes.items():
+            if value is not None:
+                db.put(key, value + crc32(value, crc32(key)).to_bytes(4, "little"))
+                return
     batch = WriteBatch(raw_mode=True)
     for key, value in changes.items():
         if value is None:

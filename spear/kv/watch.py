@@ -86,32 +86,29 @@ class Watch:
 
 
 class Watchers:
-    """All watches of one store."""
+    """All watches of one store; `watches` has those that are open."""
 
     def __init__(self, changes_max: int = CHANGES_MAX, bytes_max: int = BYTES_MAX) -> None:
-        self._watches: dict[Watch, None] = {}  # in the order they were made
+        self.watches: dict[Watch, None] = {}  # in the order they were made
         self._limits = (changes_max, bytes_max)
-
-    def __len__(self) -> int:
-        return len(self._watches)
 
     def watch(self, prefix: bytes) -> Watch:
         made = Watch(prefix, self._drop, *self._limits)
-        self._watches[made] = None
+        self.watches[made] = None
         return made
 
     def tell(self, sequence: int, changes: Mapping[bytes, bytes | None]) -> None:
-        for watch in tuple(self._watches):
+        for watch in tuple(self.watches):
             for key, value in changes.items():
-                if key.startswith(watch.prefix) and watch in self._watches:
+                if key.startswith(watch.prefix) and watch in self.watches:
                     watch.push((sequence, key, value))
 
     def close(self) -> None:
-        for watch in tuple(self._watches):
+        for watch in tuple(self.watches):
             watch.close()
 
     def _drop(self, watch: Watch) -> None:
-        self._watches.pop(watch, None)
+        self.watches.pop(watch, None)
 
 
 def _size(change: Change) -> int:

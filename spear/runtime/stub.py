@@ -15,6 +15,7 @@ from spear.errors import InvalidArgument, ModuleInvalid, NodeBusy, NodeClosed
 from spear.runtime.waiting import Latch, running_loop
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Generator
 
     from spear.runtime.invocation import Invocation
@@ -47,7 +48,6 @@ class StubRun:
         self._outcome: SimpleNamespace | None = None
         self._changed = threading.Condition()
         self._next_change = Latch()
-        self._callbacks: set[object] = set()
 
     def write(self, data: bytes) -> None:
         with self._changed:
@@ -111,18 +111,10 @@ class StubRun:
         if loop is None:
             raise RuntimeError("no event loop runs on this thread: wait for the run instead")
         with self._changed:
-            latch, told = self._next_change, self._news if news else self.done
-        if told:
+            told = self._news if news else self.done
+            waits = not told and self._next_change.tell(_threadsafe(loop, callback, self))
+        if not waits:
             loop.call_soon(callback, self)
-            return
-
-        async def wait() -> None:
-            await latch
-            callback(self)
-
-        task = loop.create_task(wait())
-        self._callbacks.add(task)
-        task.add_done_callback(self._callbacks.discard)
 
     @property
     def value(self) -> None:
@@ -159,6 +151,16 @@ class StubRun:
             yield from latch.__await__()
             latch = self._next_change
         return self.outcome
+
+
+def _threadsafe(
+    loop: AbstractEventLoop, callback: Callable[[StubRun], object], run: StubRun
+) -> Callable[[], None]:
+    def wake() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(callback, run)
+
+    return wake
 
 
 class StubRuntime:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from typing import Any
 
+    from spear.records.task import Task
     from spear.runtime.interface import Program, Run
     from spear.runtime.invocation import Invocation as RunInvocation
     from spear.spearlet.node.parts import Parts
@@ -117,6 +118,15 @@ class Executions:
         elif work.stage in (QUEUED, RESTING):
             self._end_doomed(work)
 
+    def limit(self, task: Task) -> None:
+        """The task's limits are these from now on; begins whom they make room for."""
+        spec = task.spec
+        self._let_in(self._parts.admission.set_limits(task.id, spec.concurrency, spec.queue))
+
+    def unlimit(self, task: Task) -> None:
+        """The task is gone."""
+        self._let_in(self._parts.admission.forget(task.id))
+
     async def close(self, grace_s: float) -> None:
         """Takes no more, waits up to `grace_s` for what runs, then ends it. What waits in class
         power goes on with the node's next process."""
@@ -173,7 +183,7 @@ class Executions:
     def _let_in(self, works: Iterable[Work]) -> None:
         for work in works:
             work.admitted = True
-            if work.stage == QUEUED:
+            if work.stage == QUEUED and not self._closed:
                 self._promote(work)
 
     def _line_up(self, work: Work) -> None:
@@ -442,6 +452,7 @@ class Executions:
             self.cancel(work, _GONE)
             return
         work.stop_timer()
+        self._release(work)
         self._forget(work)
         work.fail(NodeClosed(f"execution {work.execution.id} waits for the node's next start"))
 

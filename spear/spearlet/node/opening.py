@@ -87,6 +87,7 @@ class OpenNode:
             history=self._history,
             objects=self._objects,
             logs=logs,
+            schedules=None,  # type: ignore[arg-type]
             tallies=tallies,
             on_drain=self.draining,
             facts=_facts(parts),
@@ -96,7 +97,7 @@ class OpenNode:
         """Takes up what is kept."""
         self._tasks.load()
         for task in self._tasks.list("", 1 << 30, ""):
-            self._parts.admission.set_limits(task.id, task.spec.concurrency, task.spec.queue)
+            self._executions.limit(task)
         await self._history.load()
         await self._objects.load()
         left = recover(self._parts, self._tasks, self._executions)

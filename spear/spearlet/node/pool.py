@@ -63,7 +63,8 @@ class Pool:
         cannot be initialized."""
         if len(self._all) + self._making >= self.high:
             raise NodeBusy(
-                f"task {self.task_name!r} has its {self.high} warm instances at work: raise pool.max"
+                f"task {self.task_name!r} has its {self.high} warm instances at work: "
+                "raise pool.max"
             )
         self._making += 1
         try:

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.tallies import Tallies
     from spear.spearlet.node.tasks import Tasks
-    from spear.spearlet.schedules.scheduler import Scheduler
 
 _PAGE_MAX = 10_000
 
@@ -58,12 +57,12 @@ class NodeServices:
 
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
-        history: History, objects: NodeObjects, logs: LogStore,
+        history: History, objects: NodeObjects, logs: LogStore, schedules: Scheduler,
         tallies: Tallies, facts: dict[str, str], on_drain: asyncio.Event,
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
-        self._logs, self._tallies = logs, tallies
+        self._logs, self._schedules, self._tallies = logs, schedules, tallies
         self._facts, self._on_drain = facts, on_drain
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
@@ -110,7 +109,7 @@ class NodeServices:
             if work.execution.task_id == gone.id and work.run is None:
                 self._executions.cancel(work, reason or f"task {gone.name!r} was unregistered")
         self._parts.pools.forget(gone.id)
-        self._parts.admission.forget(gone.id)
+        self._executions.unlimit(gone)
         return gone
 
     def _whole(self, spec: TaskSpec) -> TaskSpec:
@@ -118,7 +117,7 @@ class NodeServices:
         return msgspec.structs.replace(spec, artifact=self._artifacts.find(spec.artifact).digest)
 
     def _limited(self, task: Task) -> Task:
-        self._parts.admission.set_limits(task.id, task.spec.concurrency, task.spec.queue)
+        self._executions.limit(task)
         return task
 
     # ---- executions
@@ -226,7 +225,7 @@ class NodeServices:
             task_id, matches, max(0, _limit(limit) - len(live)), page_token
         )
         seen = {execution.id for execution in live}
-        return ExecutionPage(tuple([*live, *(_bare(e) for e in ended if e.id not in seen)]), token)
+        return ExecutionPage((*live, *(_bare(e) for e in ended if e.id not in seen)), token)
 
     async def wait(
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True

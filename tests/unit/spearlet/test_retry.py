@@ -32,7 +32,7 @@ def test_the_bound_doubles_up_to_its_maximum() -> None:
     assert bounds == [100, 200, 400, 800, 1000, 1000]
 
 
-@given(NS, NS, st.integers(1, 10**9), RANDOM)
+@given(NS, NS, st.integers(1, 10**18), RANDOM)
 def test_a_delay_lies_within_its_bound(backoff_ns, maximum_ns, attempt, random) -> None:
     bound_ns = min(maximum_ns, backoff_ns * 2 ** min(attempt - 1, 100))
     assert 0 <= jitter_ns(backoff_ns, maximum_ns, attempt, random) <= bound_ns
