@@ -48,13 +48,6 @@ class SeededClock(Clock):
         return hashlib.shake_128(f"{self._seed} {self._asked}".encode()).digest(count)
 
 
-def utc_text(unix_ns: int) -> str:
-    """`2026-11-27 12:31:10.250Z`: UTC, to the millisecond."""
-    seconds, rest_ns = divmod(unix_ns, 10**9)
-    whole = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{rest_ns // 10**6:03}Z"
-
-
 def unix_ns_of(text: str) -> int:
     """Of `2026-11-27T12:31`, `2026-11-27 12:31:10Z` or one with an offset; UTC where it names
     none. Raises ValueError."""

@@ -6,7 +6,7 @@ The rule: pure; what is shown is one line, whatever the value holds.
 from __future__ import annotations
 
 from spear.cli import terminal
-from spear.clock import utc_text
+from spear.telemetry.timetext import time_text
 
 END_DIGITS = 8  # of an id, as tables show it: the beginnings of ids made together are alike
 _AGES = ((86400 * 10**9, "d"), (3600 * 10**9, "h"), (60 * 10**9, "m"), (10**9, "s"))
@@ -52,4 +52,4 @@ def age(unix_ns: int, now_ns: int) -> str:
 
 
 def moment(unix_ns: int) -> str:
-    return utc_text(unix_ns) if unix_ns else ""
+    return time_text(unix_ns) if unix_ns else ""

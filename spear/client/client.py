@@ -20,6 +20,7 @@ from spear.client.tasks import TaskCalls
 from spear.clock import Clock, Ids
 from spear.config import Config
 from spear.errors import InvalidArgument, Unreachable
+from spear.protocol import sockets
 from spear.units import parse_duration_ns
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ class Client(ArtifactCalls, TaskCalls, ExecutionCalls, ObjectCalls, NodeCalls):
         self._asked = address, token, ca
         self._config = config
         if address is not None:
-            addresses.parse(address)
+            sockets.parse(address)
         self._line = Line(self._dial, _milliseconds(timeout))
 
     @classmethod

@@ -76,7 +76,8 @@ class GrpcCaller:
         return answer
 
     async def receive(self, path: str, request: bytes) -> AsyncGenerator[bytes, None]:
-        stream = self._channel.unary_stream(path)(request, metadata=self._metadata)
+        method: Any = self._channel.unary_stream(path)
+        stream = method(request, metadata=self._metadata)
         try:
             async for message in stream:
                 yield message
@@ -97,9 +98,9 @@ class GrpcCaller:
                 failed.append(error)
                 raise
 
-        call = self._channel.stream_unary(path)(watched(), metadata=self._metadata)
+        method: Any = self._channel.stream_unary(path)
         try:
-            answer: bytes = await call
+            answer: bytes = await method(watched(), metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise (failed[0] if failed else _error(error)) from None
         except asyncio.CancelledError:

@@ -8,8 +8,8 @@ from spear.cli import exits, terminal
 from spear.cli.screens import values
 from spear.cli.visits import ids
 from spear.cli.visits.visit import Visit, on_node
-from spear.clock import utc_text
 from spear.records.execution import LogLine
+from spear.telemetry.timetext import time_text
 
 
 @click.command()
@@ -43,6 +43,6 @@ async def command(visit: Visit, id: str, follow: bool, after: int) -> int:
 def text_of(line: LogLine) -> str:
     """The line as shown; a newline within it cannot fake another line."""
     mark = line.level if line.stream == "log" else line.stream
-    head = f"{utc_text(line.time_ms * 10**6)[11:-1]} [{mark}] "
+    head = f"{time_text(line.time_ms * 10**6)[11:-1]} [{mark}] "
     parts = line.message.removesuffix("\n").split("\n")
     return "".join(f"{head}{part}\n" for part in parts)
