@@ -31,7 +31,7 @@ OWNERS = {
     "random": set(),
     "uuid": set(),
     "secrets": set(),
-    "socket": set(),
+    "socket": {"spear/protocol/sockets.py", "spear/protocol/transport.py"},
     "os.environ": {"spear/config.py"},
     "os.getenv": set(),
     "os.urandom": {"spear/clock.py"},
