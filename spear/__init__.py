@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from spear.errors import KvError as KvError
     from spear.errors import KvFormat as KvFormat
     from spear.errors import KvFull as KvFull
+    from spear.errors import KvLagged as KvLagged
     from spear.errors import KvLocked as KvLocked
+    from spear.errors import LogUnavailable as LogUnavailable
     from spear.errors import ModuleInvalid as ModuleInvalid
     from spear.errors import ModuleLimit as ModuleLimit
     from spear.errors import NodeBusy as NodeBusy
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from spear.errors import SnapshotExpired as SnapshotExpired
     from spear.errors import SpearError as SpearError
     from spear.errors import StoreFull as StoreFull
+    from spear.errors import TaskInactive as TaskInactive
     from spear.errors import Unauthenticated as Unauthenticated
     from spear.errors import Unreachable as Unreachable
     from spear.errors import VersionConflict as VersionConflict
@@ -57,10 +60,11 @@ _HOMES = {
     "spear.errors": (
         "AlreadyExists", "ChannelClosed", "Conflict", "DeadlineExceeded",
         "EngineUnavailable", "FrameError", "GuestTrap", "InUse", "InvalidArgument",
-        "KvDamaged", "KvError", "KvFormat", "KvFull", "KvLocked", "ModuleInvalid",
-        "ModuleLimit", "NodeBusy", "NodeClosed", "NotFound", "ObjectError", "ObjectInUse",
-        "ObjectNotFound", "PermissionDenied", "QueueFull", "SnapshotExpired", "SpearError",
-        "StoreFull", "Unauthenticated", "Unreachable", "VersionConflict",
+        "KvDamaged", "KvError", "KvFormat", "KvFull", "KvLagged", "KvLocked",
+        "LogUnavailable", "ModuleInvalid", "ModuleLimit", "NodeBusy", "NodeClosed",
+        "NotFound", "ObjectError", "ObjectInUse", "ObjectNotFound", "PermissionDenied",
+        "QueueFull", "SnapshotExpired", "SpearError", "StoreFull", "TaskInactive",
+        "Unauthenticated", "Unreachable", "VersionConflict",
     ),
     "spear.spearlet.execution.execution": ("Execution",),
     "spear.spearlet.library": ("Spearlet", "SyncSpearlet"),

@@ -18,11 +18,12 @@ from manual_clock import ManualClock
 from spear import config as configuration
 from spear.errors import KvFull
 from spear.kv.memory import MemoryKv
-from spear.records.execution import LogLine
 from spear.records.task import TaskSpec
 from spear.runtime.stub import StubRun, StubRuntime
+from spear.spearlet.logs.store import LogLimits, LogStore
 from spear.spearlet.node.opening import OpenNode, open_node
 from spear.spearlet.node.services import NodeServices
+from spear.telemetry.redact import Redactor
 
 CODE = b"stub: a guest that the test plays"
 DIGEST = hashlib.sha256(CODE).hexdigest()
@@ -76,51 +77,26 @@ class Died(BaseException):
     """Nothing after it happens, as after a SIGKILL."""
 
 
-class Lines:
-    """The log of a node, in memory."""
+class Said:
+    """The system log: what was said, in memory."""
 
     def __init__(self) -> None:
-        self.lines: dict[str, list[str]] = {}
-        self.finished: set[str] = set()
-        self.said: list[str] = []
+        self.events: list[str] = []
 
-    def sink(self, id: str, task: str, instance: str) -> _Sink:
-        return _Sink(self, id)
-
-    def remove(self, id: str) -> None:
-        self.lines.pop(id, None)
-
-    async def read(self, id: str, after_seq: int) -> AsyncIterator[list[LogLine]]:
-        lines = self.lines.get(id, [])
-        yield [
-            LogLine(execution_id=id, seq=n + 1, time_ms=0, message=m) for n, m in enumerate(lines)
-        ]
-
-    follow = read
-
-    # the system log
     def info(self, event: str, **fields: object) -> None:
-        self.said.append(event)
+        self.events.append(event)
 
-    warn = error = info
+    debug = warn = error = info
 
-
-class _Sink:
-    def __init__(self, lines: Lines, id: str) -> None:
-        self._lines, self._id = lines, id
-
-    def append(self, lines: list[Any]) -> None:
-        self._lines.lines.setdefault(self._id, []).extend(line.message for line in lines)
-
-    def finish(self) -> None:
-        self._lines.finished.add(self._id)
+    def failure(self, event: str, error: BaseException, **fields: object) -> None:
+        raise error
 
 
 class Bench:
     """One node after the other over the same rows and files."""
 
     def __init__(self, folder: Path, guest: Any = None, **settings: object) -> None:
-        self.folder, self.rows, self.lines = folder, Store(), Lines()
+        self.folder, self.rows, self.said = folder, Store(), Said()
         self.store = Life(self.rows)
         self.clock = ManualClock()
         self.settings, self.guest = settings, guest
@@ -135,6 +111,7 @@ class Bench:
 
     async def start(self) -> NodeServices:
         self.store = Life(self.rows)
+        redactor = Redactor()
         guests_max = int(str(self.settings.get("executor.max_parked", 1000)))
         self.runtime = StubRuntime(self.guest, guests_max=guests_max)
         self.node = await open_node(
@@ -146,12 +123,20 @@ class Bench:
             kv=self.store,  # type: ignore[arg-type]
             data_dir=str(self.folder),
             clock=self.clock,
-            log=self.lines,  # type: ignore[arg-type]
-            logs=self.lines,  # type: ignore[arg-type]
+            log=self.said,  # type: ignore[arg-type]
+            logs=self._logs(redactor),
+            redactor=redactor,
             environ=self.environ,
             runtime=self.runtime,
         )
         return self.node.services
+
+    def _logs(self, redactor: Redactor) -> LogStore:
+        folder = str(self.folder / "logs")
+        return LogStore(folder, "bench", LogLimits(), self.clock, redactor, self.said)  # type: ignore[arg-type]
+
+    async def logged(self, id: str) -> list[str]:
+        return [line.message async for lines in self.services.logs(id) for line in lines]
 
     async def ready(self, **spec: Any) -> NodeServices:
         """Started, with its artifact and a task called `work`."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+import msgspec
+
 from spear.errors import NodeBusy, NodeClosed, QueueFull, SpearError
 from spear.records.execution import (
     COMPLETED,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from spear.records.task import Task
     from spear.runtime.interface import Program, Run
     from spear.runtime.invocation import Invocation as RunInvocation
+    from spear.spearlet.logs.sink import Sink
     from spear.spearlet.node.parts import Parts
 
 _PUMP_S = 0.02  # between two looks at the log of a guest that writes
@@ -117,6 +120,16 @@ class Executions:
             work.run.cancel(reason)
         elif work.stage in (QUEUED, RESTING):
             self._end_doomed(work)
+
+    def open_log(self, work: Work) -> Sink:
+        """The log of an execution that has not ended; it has none before its first line or its
+        first follower."""
+        if work.sink is None:
+            execution = work.execution
+            work.sink = self._parts.logs.sink(
+                execution.id, execution.task_name, execution.instance_id, resumed=work.recovered
+            )
+        return work.sink
 
     def limit(self, task: Task) -> None:
         """The task's limits are these from now on; begins whom they make room for."""
@@ -347,6 +360,9 @@ class Executions:
 
     def _runs(self, work: Work, run: Run) -> None:
         work.run, work.stage = run, RUNS
+        if work.sink is not None:  # of an earlier attempt: this one's lines name its instance
+            work.sink = None
+            self.open_log(work)
         if work.doom:
             run.cancel(work.doom)
         self._listen(work, run)
@@ -364,9 +380,7 @@ class Executions:
     def _pump(self, work: Work, run: Run) -> None:
         lines = run.read_logs()
         if lines:
-            if work.sink is None:
-                work.sink = self._parts.sink_of(work)
-            work.sink.append(lines)
+            self.open_log(work).append(lines)
 
     def _give_back(self, work: Work, *, spent: bool) -> None:
         if work.lease is not None:
@@ -406,6 +420,7 @@ class Executions:
         if wait_ns is None or (self._closed and not work.powered):
             return False
         execution.status, execution.attempt = PENDING, execution.attempt + 1
+        execution.instance_id = ""
         execution.next_attempt_ns = clock.now_ns() + wait_ns
         work.stage = RESTING
         self._release(work)
@@ -428,12 +443,19 @@ class Executions:
             raise RuntimeError(f"{execution.id} cannot go from {execution.status} to {status}")
         work.stop_timer()
         work.stage = ENDING
-        execution.status, execution.cause, execution.error = status, cause, error
+        execution.status, execution.cause = status, cause
+        execution.error = self._redacted(error)
         execution.output, execution.output_bytes = output, len(output)
         execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
         self._release(work)
         more = self._parts.webhook_rows(execution, work.webhook)
         self._ends.keep(execution, more, partial(self._kept, work))
+
+    def _redacted(self, error: ExecutionError | None) -> ExecutionError | None:
+        redactor = self._parts.redactor
+        if error is None or not redactor:
+            return error
+        return msgspec.structs.replace(error, message=redactor.text(error.message))
 
     def _kept(self, work: Work) -> None:
         self._forget(work)

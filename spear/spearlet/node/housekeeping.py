@@ -1,4 +1,4 @@
-"""What the node does by itself now and then: forget old executions, close idle instances.
+"""What the node does by itself: run its schedules, and now and then forget what is too old.
 
 The rule: small steps, seconds apart; what fails is logged and tried again at the next turn.
 """
@@ -13,30 +13,42 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear.spearlet.node.history import History
     from spear.spearlet.node.parts import Parts
+    from spear.spearlet.schedules.scheduler import Scheduler
 
 _EVERY_S = 5.0
 
 
 class Housekeeping:
-    """A task of the node's loop, from `start` to `close`."""
+    """Tasks of the node's loop, from `start` to `close`."""
 
-    def __init__(self, parts: Parts, history: History) -> None:
-        self._parts, self._history = parts, history
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, parts: Parts, history: History, scheduler: Scheduler) -> None:
+        self._parts, self._history, self._scheduler = parts, history, scheduler
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._run()), loop.create_task(self._schedule())]
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _schedule(self) -> None:
+        """Schedules run again after an error that nobody foresaw, and it is said."""
+        while True:
+            try:
+                await self._scheduler.run()
+            except Exception as error:
+                self._parts.log.failure("schedules stopped", error)
+            await asyncio.sleep(_EVERY_S)
 
     async def turn(self) -> None:
         """One round."""
         config = self._parts.config
         self._parts.pools.trim()
         await self._history.trim(config.history_count_max, config.history_ns_max)
+        await self._parts.logs.sweep()
 
     async def _run(self) -> None:
         while True:

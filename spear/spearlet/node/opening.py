@@ -12,7 +12,7 @@ import os
 from spear import __version__
 from spear._core.objstore import EPOCH_MAX, ObjectStore
 from spear.clock import Ids
-from spear.errors import KvFormat
+from spear.errors import KvFormat, NotFound, SpearError
 from spear.kv.batch import Batch
 from spear.runtime.wasm.runtime import WasmRuntime
 from spear.spearlet.admission import UNLIMITED, Admission
@@ -32,6 +32,7 @@ from spear.spearlet.node.recovery import recover
 from spear.spearlet.node.services import NodeServices
 from spear.spearlet.node.tallies import Tallies
 from spear.spearlet.node.tasks import Tasks
+from spear.spearlet.schedules.scheduler import Scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ if TYPE_CHECKING:
     from spear.clock import Clock
     from spear.config import Config
     from spear.kv.interface import LocalKv
-    from spear.records.execution import Execution
+    from spear.records.execution import Execution, Invocation
+    from spear.records.schedule import Schedule
     from spear.runtime.interface import Runtime
-    from spear.spearlet.logs.store import LogStore, Sink
-    from spear.spearlet.node.work import Work
+    from spear.spearlet.logs.store import LogStore
     from spear.telemetry.jsonlog import Log
+    from spear.telemetry.redact import Redactor
 
 _EPOCH = b"meta/object_epoch"
 _INPUT_BYTES_MAX = 256 << 20  # of executions in memory
@@ -52,14 +54,14 @@ _INPUT_BYTES_MAX = 256 << 20  # of executions in memory
 
 async def open_node(
     config: Config, *, kv: LocalKv, data_dir: str, clock: Clock, log: Log, logs: LogStore,
-    environ: Mapping[str, str], runtime: Runtime | None = None,
+    redactor: Redactor, environ: Mapping[str, str], runtime: Runtime | None = None,
 ) -> OpenNode:  # fmt: skip
     """A node that takes calls. `environ` is what tasks may refer to by `env:NAME`; files lie under
     `data_dir`. Raises KvError, InvalidArgument."""
     store = ObjectStore(config.object_bytes_max, epoch=_next_epoch(kv))
     runtime = runtime or _runtime_of(config, store)
-    parts = _parts_of(config, kv, data_dir, clock, log, logs, environ, runtime)
-    node = OpenNode(parts, store, logs)
+    parts = _parts_of(config, kv, data_dir, clock, log, logs, redactor, environ, runtime)
+    node = OpenNode(parts, store)
     await node.load()
     return node
 
@@ -67,10 +69,13 @@ async def open_node(
 class OpenNode:
     """A node with its doors still shut. `draining` is set once it takes no more work."""
 
-    def __init__(self, parts: Parts, store: ObjectStore, logs: LogStore) -> None:
-        self._parts, self._logs = parts, logs
+    def __init__(self, parts: Parts, store: ObjectStore) -> None:
+        self._parts = parts
         self.draining = asyncio.Event()
         tallies = Tallies()
+        self._scheduler = Scheduler(
+            parts.kv, parts.clock, parts.ids, self._submit, self._has_ended, self._report
+        )
         self._tasks = Tasks(parts.kv, parts.journal, parts.clock, parts.ids, parts.config)
         self._executions = Executions(parts, self._told)
         self._tallies = tallies
@@ -78,7 +83,7 @@ class OpenNode:
         self._history = History(parts, self._forget)
         max_bytes = parts.config.one_object_bytes_max
         self._objects = NodeObjects(store, parts.journal, parts.blobs, parts.kv, max_bytes)
-        self._housekeeping = Housekeeping(parts, self._history)
+        self._housekeeping = Housekeeping(parts, self._history, self._scheduler)
         self.services = NodeServices(
             parts=parts,
             tasks=self._tasks,
@@ -86,8 +91,8 @@ class OpenNode:
             executions=self._executions,
             history=self._history,
             objects=self._objects,
-            logs=logs,
-            schedules=None,  # type: ignore[arg-type]
+            logs=parts.logs,
+            schedules=self._scheduler,
             tallies=tallies,
             on_drain=self.draining,
             facts=_facts(parts),
@@ -98,8 +103,10 @@ class OpenNode:
         self._tasks.load()
         for task in self._tasks.list("", 1 << 30, ""):
             self._executions.limit(task)
+            self.services.learn(task.spec)
         await self._history.load()
         await self._objects.load()
+        self._scheduler.load()
         left = recover(self._parts, self._tasks, self._executions)
         if left:
             self._parts.log.info("took up executions of an earlier process", count=left)
@@ -108,8 +115,8 @@ class OpenNode:
     async def close(self, grace_s: float = 0.0) -> None:
         """Takes no more work, waits up to `grace_s` for what runs, ends it, keeps it all."""
         self.draining.set()
-        await self._executions.close(grace_s)
         await self._housekeeping.close()
+        await self._executions.close(grace_s)
         await self._parts.journal.close()
         self._parts.pools.close()
         loop = asyncio.get_running_loop()
@@ -118,6 +125,24 @@ class OpenNode:
     def _told(self, execution: Execution) -> None:
         self._tallies.add(execution)
         self._history.count += 1
+        self._scheduler.execution_ended(execution.id)
+
+    async def _submit(self, task: str, input: bytes, invocation: Invocation) -> Execution:
+        return await self.services.submit(task, input, invocation)
+
+    async def _has_ended(self, id: str) -> bool:
+        try:
+            return (await self.services.execution(id)).ended
+        except NotFound:
+            return True
+
+    def _report(self, schedule: Schedule, error: SpearError) -> None:
+        self._parts.log.warn(
+            "scheduled run not submitted",
+            schedule=schedule.id,
+            task=schedule.spec.task,
+            reason=str(error),
+        )
 
     def _users(self, digest: str) -> Iterator[str]:
         """Names of what needs an artifact."""
@@ -129,7 +154,7 @@ class OpenNode:
 
     async def _forget(self, execution: Execution) -> None:
         """What belongs to an execution's record and lies elsewhere."""
-        self._logs.remove(execution.id)
+        self._parts.logs.remove(execution.id, execution.task_name)
         digest = execution.output_digest
         if digest and not self._objects.needs(digest) and not self._is_artifact(digest):
             self._parts.blobs.delete(digest)
@@ -163,15 +188,10 @@ def _runtime_of(config: Config, store: ObjectStore) -> Runtime:
 
 def _parts_of(
     config: Config, kv: LocalKv, data_dir: str, clock: Clock, log: Log, logs: LogStore,
-    environ: Mapping[str, str], runtime: Runtime,
+    redactor: Redactor, environ: Mapping[str, str], runtime: Runtime,
 ) -> Parts:  # fmt: skip
     blobs = Blobs(os.path.join(data_dir, "blobs"))
     ids = Ids(clock)
-
-    def sink_of(work: Work) -> Sink:
-        execution = work.execution
-        return logs.sink(execution.id, execution.task_name, execution.instance_id)
-
     return Parts(
         admission=Admission(
             concurrency=config.guests_max,
@@ -191,10 +211,11 @@ def _parts_of(
         journal=Journal(kv),
         kv=kv,
         log=log,
+        logs=logs,
         pools=Pools(runtime, clock, ids, config.node_name, environ),
         programs=Programs(runtime, blobs, config.artifact_bytes_max),
+        redactor=redactor,
         runtime=runtime,
-        sink_of=sink_of,
         webhook_rows=lambda execution, url: [],
     )
 

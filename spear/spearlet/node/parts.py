@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spear.records.execution import Execution
     from spear.runtime.interface import Runtime
     from spear.spearlet.admission import Admission
-    from spear.spearlet.logs.store import Sink
+    from spear.spearlet.logs.store import LogStore
     from spear.spearlet.node.blobs import Blobs
     from spear.spearlet.node.events import Events
     from spear.spearlet.node.journal import Journal
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spear.spearlet.node.programs import Programs
     from spear.spearlet.node.work import Work
     from spear.telemetry.jsonlog import Log
+    from spear.telemetry.redact import Redactor
 
 
 class Parts:
@@ -31,19 +32,20 @@ class Parts:
 
     __slots__ = (
         "admission", "blobs", "clock", "config", "environ", "events", "ids", "input_bytes_max",
-        "journal", "kv", "log", "node_name", "pools", "programs", "runtime", "sink_of",
+        "journal", "kv", "log", "logs", "node_name", "pools", "programs", "redactor", "runtime",
         "webhook_rows",
     )  # fmt: skip
 
     def __init__(
         self, *, admission: Admission[Work], blobs: Blobs, clock: Clock, config: Config,
         environ: Mapping[str, str], events: Events, ids: Ids, input_bytes_max: int,
-        journal: Journal, kv: LocalKv, log: Log, pools: Pools, programs: Programs,
-        runtime: Runtime, sink_of: Callable[[Work], Sink],
+        journal: Journal, kv: LocalKv, log: Log, logs: LogStore, pools: Pools, programs: Programs,
+        redactor: Redactor, runtime: Runtime,
         webhook_rows: Callable[[Execution, str], list[tuple[bytes, bytes]]],
     ) -> None:  # fmt: skip
         self.admission, self.blobs, self.clock, self.config = admission, blobs, clock, config
         self.environ, self.events, self.ids, self.journal = environ, events, ids, journal
-        self.kv, self.log, self.pools, self.programs = kv, log, pools, programs
-        self.runtime, self.sink_of, self.webhook_rows = runtime, sink_of, webhook_rows
+        self.kv, self.log, self.logs, self.redactor = kv, log, logs, redactor
+        self.pools, self.programs, self.runtime = pools, programs, runtime
+        self.webhook_rows = webhook_rows
         self.input_bytes_max, self.node_name = input_bytes_max, config.node_name

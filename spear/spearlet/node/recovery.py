@@ -34,7 +34,7 @@ def recover(parts: Parts, tasks: Tasks, executions: Executions) -> int:
             _end(parts, executions, row, str(error))
             continue
         work = Work(execution, row.invocation, plan, row.input)
-        work.input_digest = row.input_digest
+        work.input_digest, work.recovered = row.input_digest, True
         if execution.status != PENDING:
             executions.settle_unknown(work)
         elif work.powered:

@@ -7,7 +7,8 @@ and a call becomes an execution; what happens then is decided by the parts. On t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -34,7 +35,7 @@ from spear.spearlet.node import rows
 from spear.spearlet.node.calls import NOTHING, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.objects import key_of
-from spear.spearlet.node.plan import Plan
+from spear.spearlet.node.plan import Plan, secrets_of
 from spear.spearlet.node.work import Work
 
 TYPE_CHECKING = False
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.tallies import Tallies
     from spear.spearlet.node.tasks import Tasks
+    from spear.spearlet.schedules.scheduler import Scheduler
 
 _PAGE_MAX = 10_000
 
@@ -64,6 +66,7 @@ class NodeServices:
         self._executions, self._history, self._objects = executions, history, objects
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
         self._facts, self._on_drain = facts, on_drain
+        self._secrets: set[tuple[str, str]] = set()
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
     # ---- artifacts
@@ -116,7 +119,15 @@ class NodeServices:
         """The spec with its artifact's whole digest."""
         return msgspec.structs.replace(spec, artifact=self._artifacts.find(spec.artifact).digest)
 
+    def learn(self, spec: TaskSpec) -> None:
+        """What the spec takes from the node's environment is shown nowhere from now on."""
+        for name, value in secrets_of(spec, self._parts.environ).items():
+            if (name, value) not in self._secrets:
+                self._secrets.add((name, value))
+                self._parts.redactor.learn(name, value)
+
     def _limited(self, task: Task) -> Task:
+        self.learn(task.spec)
         self._executions.limit(task)
         return task
 
@@ -171,11 +182,18 @@ class NodeServices:
         self._executions.accept(work, idempotency=key)
         if key is not None:
             self._arriving[key] = execution.id
+            self._parts.journal.then(partial(self._arrived, key))
         return work
+
+    def _arrived(self, key: bytes, _: Exception | None) -> None:
+        """It is a row now, or was not accepted."""
+        del self._arriving[key]
 
     def _named(self, task: str | TaskSpec) -> tuple[Task | None, Plan]:
         if isinstance(task, TaskSpec):
-            return None, Plan(self._tasks.checked(self._whole(task)), self._parts.config)
+            plan = Plan(self._tasks.checked(self._whole(task)), self._parts.config)
+            self.learn(plan.spec)
+            return None, plan
         registered = self._tasks.find(task)
         if registered.task.status == "inactive":
             raise TaskInactive(f"task {registered.task.name!r} is inactive: activate it first")
@@ -278,10 +296,13 @@ class NodeServices:
         self, id: str, *, after_seq: int = 0, follow: bool = False
     ) -> AsyncIterator[list[LogLine]]:
         found = self._find(id)
-        id = found.execution.id if isinstance(found, Work) else found.id
-        if follow and isinstance(found, Work):
-            return self._logs.follow(id, after_seq)
-        return self._logs.read(id, after_seq)
+        if not isinstance(found, Work):
+            return _later(self._logs.read(found.id, found.task_name, after_seq))
+        execution = found.execution
+        if not follow:
+            return _later(self._logs.read(execution.id, execution.task_name, after_seq))
+        self._executions.open_log(found)
+        return self._logs.follow(execution.id, execution.task_name, after_seq)
 
     def _live(self, matches: object) -> list[Execution]:
         works = [w for w in self._executions.works() if matches(w.execution)]  # type: ignore[operator]
@@ -376,7 +397,7 @@ class NodeServices:
         return self._schedules.get(id)
 
     async def schedules(self) -> list[Schedule]:
-        return self._schedules.list()
+        return self._schedules.schedules()
 
     async def remove_schedule(self, id: str) -> Schedule:
         return await self._schedules.remove(id)
@@ -407,6 +428,13 @@ def _limit(limit: int) -> int:
     if not 1 <= limit <= _PAGE_MAX:
         raise InvalidArgument(f"a limit of 1 to {_PAGE_MAX} is accepted, found {limit}")
     return limit
+
+
+async def _later(batches: Iterator[list[LogLine]]) -> AsyncIterator[list[LogLine]]:
+    """What is read from files, with turns for others between."""
+    for batch in batches:
+        yield batch
+        await asyncio.sleep(0)
 
 
 async def _end_within(work: Work, timeout_ns: int | None) -> Execution:

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear.records.execution import Execution, Invocation
     from spear.runtime.interface import Run
-    from spear.spearlet.logs.store import Sink
+    from spear.spearlet.logs.sink import Sink
     from spear.spearlet.node.plan import Plan
     from spear.spearlet.node.pool import Lease
 
@@ -30,8 +30,8 @@ class Work:
 
     __slots__ = (
         "accepted", "admitted", "arrived_ns", "doom", "execution", "input", "input_digest",
-        "invocation", "lease", "offered", "plan", "powered", "run", "sink", "stage", "timer",
-        "waiters", "webhook",
+        "invocation", "lease", "offered", "plan", "powered", "recovered", "run", "sink", "stage",
+        "timer", "waiters", "webhook",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +42,7 @@ class Work:
         self.powered = execution.mode == "async"
         self.webhook = invocation.webhook or plan.spec.webhook
         self.stage, self.doom = WRITING, ""
+        self.recovered = False  # accepted by an earlier process
         self.offered = self.admitted = False  # to admission; by it
         self.arrived_ns = 0
         self.accepted: asyncio.Future[None] | None = None

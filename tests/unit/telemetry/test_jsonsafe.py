@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from spear.telemetry.jsonsafe import escape_json
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])) | st.text("a\x7f\x80\x9b\x85\u2028\u202e漢"))
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])) | st.text("a\x7f\x80\x9b\x85\u2028\u202e漢")
+)
 def test_nothing_that_steers_is_left_and_nothing_is_lost(text: str) -> None:
     escaped = escape_json(json.dumps(text, ensure_ascii=False).encode())
     assert json.loads(escaped) == text

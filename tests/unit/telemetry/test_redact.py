@@ -34,7 +34,9 @@ def disguises(value: str) -> dict[str, str]:
         "hex": data.hex(),
         "HEX": data.hex().upper(),
         "percent": quote(value, safe=""),
-        "percent in lower case": re.sub("%..", lambda found: found[0].lower(), quote(value, safe="")),
+        "percent in lower case": re.sub(
+            "%..", lambda found: found[0].lower(), quote(value, safe="")
+        ),
         "percent but slashes": quote(value),
         "form": quote_plus(value),
         "json": json.dumps(value)[1:-1],

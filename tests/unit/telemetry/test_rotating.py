@@ -86,9 +86,7 @@ def test_a_number_is_never_used_again_by_one_owner(make: Make) -> None:
 
 @pytest.mark.parametrize("torn", [b"half", b"half" * 50_000, b""])
 @pytest.mark.parametrize("whole", [b"", b"one\ntwo\n"])
-def test_a_torn_last_line_is_cut_off(
-    make: Make, tmp_path: Path, whole: bytes, torn: bytes
-) -> None:
+def test_a_torn_last_line_is_cut_off(make: Make, tmp_path: Path, whole: bytes, torn: bytes) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "spear.log").write_bytes(whole + torn)
     file = make(size=1 << 20)
