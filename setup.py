@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Command, Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -60,7 +61,7 @@ class Proto(Command):
     """
 
     description = "generate the protobuf modules"
-    user_options = ()
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = []  # setuptools wants a list
 
     def initialize_options(self) -> None:
         pass
