@@ -25,6 +25,8 @@ async def show_call(visit: Visit, execution: Execution) -> int:
         return exits.of_execution(execution)
     async for part in parts(visit.node, execution):
         terminal.write(terminal.STDOUT, part)
+    if execution.value:  # of a function
+        terminal.write(terminal.STDOUT, f"{' '.join(map(str, execution.value))}\n".encode())
     TextScreen().close(execution, None, None)
     if not execution.completed and execution.log_lines:
         terminal.say(f"hint: spear logs {execution.id} shows what it logged\n")

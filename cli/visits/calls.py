@@ -21,8 +21,8 @@ _OPTIONS = (
     click.option("--env", "env", metavar="NAME=VALUE", multiple=True,
                  help="A variable of the guest's environment, over the task's."),
     click.option("--timeout", metavar="DURATION", help="Wall time, such as 250ms, 5s, 2m."),
-    click.option("--priority", type=click.Choice(PRIORITIES), default="", show_default="the task's",
-                 help="Which of those that wait goes first."),
+    click.option("--priority", type=click.Choice(PRIORITIES),
+                 help="Which of those that wait goes first (default: as the task says)."),
     click.option("--key", metavar="TEXT", default="",
                  help="Idempotency key: the same key twice is the same execution."),
     click.option("--function", metavar="NAME", default="",
@@ -37,8 +37,8 @@ def call_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def invocation_of(
-    args: tuple[str, ...], *, env: tuple[str, ...], timeout: str | None, priority: str, key: str,
-    function: str, execution_id: str = "", webhook: str = "",
+    args: tuple[str, ...], *, env: tuple[str, ...], timeout: str | None, priority: str | None,
+    key: str, function: str, execution_id: str = "", webhook: str = "",
 ) -> Invocation:  # fmt: skip
     """Raises UsageError, InvalidArgument."""
     return Invocation(
@@ -47,7 +47,7 @@ def invocation_of(
         args=args if args and not function else None,
         env=inputs.environment(env),
         timeout_ns=parse_duration_ns(timeout) if timeout else 0,
-        priority=priority,
+        priority=priority or "",
         idempotency_key=key,
         execution_id=execution_id,
         webhook=webhook,

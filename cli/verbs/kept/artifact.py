@@ -67,16 +67,16 @@ async def show(visit: Visit, digest: str) -> int:
 
 @command.command()
 @_DIGEST
-@click.option("-o", "path", metavar="FILE", help="Write it there; all of it, or nothing.")
+@click.option("-o", "target", metavar="FILE", help="Write it there; all of it, or nothing.")
 @on_node
-async def get(visit: Visit, digest: str, path: str | None) -> int:
+async def get(visit: Visit, digest: str, target: str | None) -> int:
     """Write the bytes of an artifact to stdout, or to FILE.
 
     \b
     spear artifact get 3f9a12bc -o greet.wasm
     """
     found = await visit.node.artifact(digest)
-    await files.save(visit, found, visit.node.read_artifact(found.digest), path)
+    await files.save(visit, found, visit.node.read_artifact(found.digest), target)
     return exits.OK
 
 

@@ -55,16 +55,16 @@ async def put(
 
 @command.command()
 @_KEY
-@click.option("-o", "path", metavar="FILE", help="Write it there; all of it, or nothing.")
+@click.option("-o", "target", metavar="FILE", help="Write it there; all of it, or nothing.")
 @on_node
-async def get(visit: Visit, key: str, path: str | None) -> int:
+async def get(visit: Visit, key: str, target: str | None) -> int:
     """Write the value under KEY to stdout, or to FILE.
 
     \b
     spear object get shared/settings
     """
     info, value = await visit.node.get_object(key)
-    await files.save(visit, info, _once(value), path)
+    await files.save(visit, info, _once(value), target)
     return exits.OK
 
 

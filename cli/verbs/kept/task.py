@@ -93,12 +93,12 @@ async def _spec(visit: Visit, file: str, name: str, said: dict[str, Any]) -> Tas
 
 
 @command.command("ls")
-@click.option("--status", type=click.Choice(TASK_STATUSES), default="", help="Only in this state.")
+@click.option("--status", type=click.Choice(TASK_STATUSES), help="Only in this state.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
 @on_node
-async def ls(visit: Visit, status: str, limit: int) -> int:
+async def ls(visit: Visit, status: str | None, limit: int) -> int:
     """List the tasks by name."""
-    visit.show_all(tables.TASKS, await paging.tasks(visit.node, limit, status=status))
+    visit.show_all(tables.TASKS, await paging.tasks(visit.node, limit, status=status or ""))
     return exits.OK
 
 

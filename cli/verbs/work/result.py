@@ -14,9 +14,9 @@ from spear.errors import InUse
 
 @click.command()
 @click.argument("id", metavar="ID")
-@click.option("-o", "path", metavar="FILE", help="Write it there; all of it, or nothing.")
+@click.option("-o", "target", metavar="FILE", help="Write it there; all of it, or nothing.")
 @on_node
-async def command(visit: Visit, id: str, path: str | None) -> int:
+async def command(visit: Visit, id: str, target: str | None) -> int:
     """Write the output of an ended execution to stdout, byte for byte.
 
     The exit code is 0 if it completed, else 1: what it wrote until then is given all the same.
@@ -30,12 +30,12 @@ async def command(visit: Visit, id: str, path: str | None) -> int:
     execution = await visit.node.execution(found, include_output=True)
     if not execution.ended:
         raise InUse(f"execution {found} is {execution.status}: spear wait {found} waits for it")
-    if visit.as_json and not path:
+    if visit.as_json and not target:
         execution = await outcome.with_output(visit.node, execution)
         lines = await outcome.logs(visit.node, found)
         JsonScreen(lines).close(execution, None, None)
     else:
-        await files.save(visit, execution, outcome.parts(visit.node, execution), path)
+        await files.save(visit, execution, outcome.parts(visit.node, execution), target)
     if execution.error and not visit.as_json:
         say_end(execution.error)
     return exits.OK if execution.completed else exits.FAILED

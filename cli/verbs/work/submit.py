@@ -42,11 +42,13 @@ async def command(
 
     With --wait, the exit code is that of `spear run`.
     """
-    if bool(what) == bool(task_file):
-        raise UsageError("one thing to submit: FILE.wasm, -f FILE.toml, or the name of a task")
+    if task_file:  # then all words are arguments
+        args, what = ((what, *args) if what else args), task_file
+    if not what:
+        raise UsageError("nothing to submit: FILE.wasm, FILE.toml, or the name of a task")
     invocation = invocation_of(args, **call)  # type: ignore[arg-type]
     payload = inputs.payload(source)
-    task = await _task(visit, task_file or what)
+    task = await _task(visit, what)
     accepted = await visit.node.submit(task, payload, invocation)
     if wait:
         return await _to_the_end(visit, accepted)
