@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from spear.errors import StoreFull as StoreFull
     from spear.errors import TaskInactive as TaskInactive
     from spear.errors import Unauthenticated as Unauthenticated
+    from spear.errors import Unimplemented as Unimplemented
     from spear.errors import Unreachable as Unreachable
     from spear.errors import VersionConflict as VersionConflict
     from spear.spearlet.execution.execution import Execution as Execution
@@ -64,7 +65,7 @@ _HOMES = {
         "LogUnavailable", "ModuleInvalid", "ModuleLimit", "NodeBusy", "NodeClosed",
         "NotFound", "ObjectError", "ObjectInUse", "ObjectNotFound", "PermissionDenied",
         "QueueFull", "SnapshotExpired", "SpearError", "StoreFull", "TaskInactive",
-        "Unauthenticated", "Unreachable", "VersionConflict",
+        "Unauthenticated", "Unimplemented", "Unreachable", "VersionConflict",
     ),
     "spear.spearlet.execution.execution": ("Execution",),
     "spear.spearlet.library": ("Spearlet", "SyncSpearlet"),

@@ -297,6 +297,11 @@ def _settle_paths(config: Config) -> None:
             setattr(config, setting.attribute, os.path.normpath(os.path.join(base, path)))
 
 
+def environment() -> Mapping[str, str]:
+    """The process's own: what tasks refer to as `env:NAME`, and what a supervisor says."""
+    return os.environ
+
+
 def _take(
     config: Config, key: str, value: object, source: str, refusals: list[Refusal] | None
 ) -> None:

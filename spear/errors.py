@@ -197,6 +197,12 @@ class PermissionDenied(SpearError):
     status = "PERMISSION_DENIED"
 
 
+class Unimplemented(SpearError):
+    """This build has nothing of the name that was asked for."""
+
+    status = "UNIMPLEMENTED"
+
+
 class Unreachable(SpearError):
     """The node does not answer: it is not there, or the connection broke."""
 

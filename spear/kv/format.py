@@ -25,31 +25,41 @@ PROGRESS = b"\0migrated"  # the last key that a step has done
 STEP_ROWS = 1000
 
 
-def settle(db: Rdict, path: str, marked: bool, steps: dict[int, Callable[[Rdict], None]]) -> None:
-    """Brings the store to CURRENT. `marked`: it has a watermark, so it was whole once. Raises
-    KvFormat, KvDamaged; whatever rocksdict raises passes."""
-    found = _found(db, path, marked)
-    if found > CURRENT:
+def settle(db: Rdict, path: str, marked: bool, accept_loss: bool = False) -> None:
+    """Brings the store to CURRENT. `marked`: it has a watermark, so the row was there once;
+    without it the version is taken to be CURRENT where loss is accepted. Raises KvFormat,
+    KvDamaged; whatever rocksdict raises passes."""
+    found = _found(db, path)
+    if found is None and marked and not accept_loss:
+        raise KvDamaged(
+            f"the metadata store {path!r} has lost its format row: restore a backup, or open what "
+            "is left with accept_loss"
+        )
+    if found is None and marked:
+        _put_format(db)
+        found = CURRENT
+    if found is not None and found > CURRENT:
         raise KvFormat(
             f"the metadata store {path!r} has format {found}, this SPEAR knows up to {CURRENT}: "
             "use the newer SPEAR, or restore a backup"
         )
-    for version in range(found, CURRENT):
-        steps[version](db)
-    if found < CURRENT:
-        db.flush_wal(True)
+    for version in range(found or 0, CURRENT):
+        STEPS[version](db)
+    db.flush_wal(True)
 
 
-def _found(db: Rdict, path: str, marked: bool) -> int:
+def _found(db: Rdict, path: str) -> int | None:
     stored = db.get(FORMAT)
-    if stored is not None:
-        text = unseal(FORMAT, stored)
-        if not text.isdigit() or len(text) > 9:
-            raise KvDamaged(f"the format of {path!r} reads {text[:20]!r}: restore a backup")
-        return int(text)
-    if marked:
-        raise KvDamaged(f"the metadata store {path!r} has lost its format row: restore a backup")
-    return 0
+    if stored is None:
+        return None
+    text = unseal(FORMAT, stored)
+    if not text.isdigit() or len(text) > 9:
+        raise KvDamaged(f"the format of {path!r} reads {text[:20]!r}: restore a backup")
+    return int(text)
+
+
+def _put_format(db: Rdict) -> None:
+    db.put(FORMAT, seal(FORMAT, b"%d" % CURRENT))
 
 
 def from_bare_values(db: Rdict) -> None:

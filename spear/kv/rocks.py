@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from threading import get_ident
 from zlib import crc32
@@ -24,7 +25,8 @@ from spear.kv.committer import Committer
 from spear.kv.interface import SCAN_LIMIT
 from spear.kv.rows import RESIDUE, prefix_end, unseal
 from spear.kv.watch import Watch, Watchers
-from spear.kv.watermark import Watermark, read_watermark
+from spear.kv.watermark import NAME as MARK
+from spear.kv.watermark import Mark, Watermark, read_mark
 
 WRITE_BUFFER_BYTES = 16 << 20
 CACHE_BYTES = 32 << 20
@@ -160,12 +162,17 @@ class RocksKv:
 
     def _open(self, accept_loss: bool, least: int = 0) -> None:
         """`least`: the last write that must be found, beside what the watermark says."""
+        mark = None if accept_loss else read_mark(self._path)
         db = self._opener(self._path, self._settings)
         try:
-            found, mark = db.latest_sequence_number(), read_watermark(self._path)
-            if not accept_loss:
-                _check_sequence(self._path, found, mark, least)
-            format.settle(db, self._path, mark is not None, format.STEPS)
+            found = db.latest_sequence_number()
+            _check_sequence(self._path, found, mark, least)
+            format.settle(
+                db,
+                self._path,
+                marked=os.path.exists(os.path.join(self._path, MARK)),
+                accept_loss=accept_loss,
+            )
             found = db.latest_sequence_number()
             self._mark = Watermark(self._path, found)
         except Exception as error:
@@ -263,17 +270,12 @@ def _put(db: Rdict, changes: dict[bytes, bytes | None]) -> None:
     db.write(batch)
 
 
-def _check_sequence(path: str, found: int, mark: int | None, least: int) -> None:
-    if mark == -1:
+def _check_sequence(path: str, found: int, mark: Mark | None, least: int) -> None:
+    wanted = max(mark.sequence if mark else 0, least)
+    if found < wanted:
         raise KvDamaged(
-            f"the metadata store {path!r} cannot read how far its writes were safe: restore a "
-            "backup, or open it with accept_loss"
-        )
-    if found < max(mark or 0, least):
-        raise KvDamaged(
-            f"the metadata store {path!r} had safe writes up to {max(mark or 0, least)}, and was "
-            f"found with those up to {found}: restore a backup, or open what is left with "
-            "accept_loss"
+            f"the metadata store {path!r} had safe writes up to number {wanted}, and those up to "
+            f"{found} are found: restore a backup, or open what is left with accept_loss"
         )
 
 

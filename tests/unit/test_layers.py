@@ -31,7 +31,11 @@ OWNERS = {
     "random": set(),
     "uuid": set(),
     "secrets": set(),
-    "socket": {"spear/protocol/sockets.py", "spear/protocol/transport.py"},
+    "socket": {
+        "spear/protocol/sockets.py",
+        "spear/protocol/transport.py",
+        "spear/spearlet/readiness.py",
+    },
     "os.environ": {"spear/config.py"},
     "os.getenv": set(),
     "os.urandom": {"spear/clock.py"},

@@ -75,9 +75,7 @@ class Ends:
         journal = self._parts.journal
         journal.delete(rows.live_key(kept.id))
         journal.put(rows.execution_key(kept.id), rows.encode(kept))
-        journal.put(rows.time_key(kept), kept.task_id.encode())
-        if kept.task_id:
-            journal.put(rows.task_time_key(kept), b"")
+        journal.put(rows.time_key(kept), rows.time_value(kept))
         for key, value in more:
             journal.put(key, value)
 

@@ -27,10 +27,11 @@ from spear.records.execution import (
     ExecutionError,
 )
 from spear.spearlet.node import pool, rows
-from spear.spearlet.node.ends import Ends
+from spear.spearlet.node.ends import Ends, Rows
 from spear.spearlet.node.outcomes import cancelled, error_of, fill, unstarted
 from spear.spearlet.node.work import ENDING, LOADING, QUEUED, RESTING, RUNS, WRITING, Work
 from spear.spearlet.retry import RANDOM_BITS, next_delay_ns
+from spear.spearlet.webhooks.delivery import rows_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -448,8 +449,8 @@ class Executions:
         execution.output, execution.output_bytes = output, len(output)
         execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
         self._release(work)
-        more = self._parts.webhook_rows(execution, work.webhook)
-        self._ends.keep(execution, more, partial(self._kept, work))
+        notices = rows_for(execution, *work.webhooks) if any(work.webhooks) else []
+        self._ends.keep(execution, notices, partial(self._kept, work, notices))
 
     def _redacted(self, error: ExecutionError | None) -> ExecutionError | None:
         redactor = self._parts.redactor
@@ -457,8 +458,10 @@ class Executions:
             return error
         return msgspec.structs.replace(error, message=redactor.text(error.message))
 
-    def _kept(self, work: Work) -> None:
+    def _kept(self, work: Work, notices: Rows) -> None:
         self._forget(work)
+        if notices:
+            self._parts.webhooks.added(notices)
         if work.sink is not None:
             work.sink.finish()
         work.told_accepted()

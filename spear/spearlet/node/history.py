@@ -31,7 +31,7 @@ class History:
 
     async def load(self) -> None:
         """Counts what is kept; once, at start."""
-        async for _ in self._stamps(rows.EXECUTIONS_BY_TIME, b"", reverse=False):
+        async for _ in self._stamps(b"", reverse=False):
             self.count += 1
 
     def find(self, id: str) -> Execution | None:
@@ -43,14 +43,15 @@ class History:
     ) -> tuple[list[Execution], str]:
         """The newest first, behind the token of the page before; and the next token, "" at the
         end. Raises InvalidArgument for a token of other making."""
-        prefix = rows.task_time_prefix(task_id) if task_id else rows.EXECUTIONS_BY_TIME
         found: list[Execution] = []
-        last, looked_at = b"", 0
-        async for stamp in self._stamps(prefix, _stamp_of(token), reverse=True):
+        last, looked_at, wanted = b"", 0, task_id.encode()
+        async for stamp, value in self._stamps(_stamp_of(token), reverse=True):
             if len(found) == limit or looked_at == _LOOKED_AT_MAX:
                 return found, last.hex()
             last = stamp
             looked_at += 1
+            if wanted and rows.task_id_of(value) != wanted:
+                continue
             execution = self.find(rows.id_of_stamp(stamp))
             if execution is not None and matches(execution):
                 found.append(execution)
@@ -60,17 +61,12 @@ class History:
         """Forgets what is too much and too old; how many."""
         until_ns = self._parts.clock.now_ns() - age_ns_max
         gone = 0
-        async for stamp in self._stamps(rows.EXECUTIONS_BY_TIME, b"", reverse=False):
-            created_ns = int.from_bytes(stamp[:8], "big")
-            if self.count <= count_max and created_ns >= until_ns:
+        async for stamp, value in self._stamps(b"", reverse=False):
+            if self.count <= count_max and int.from_bytes(stamp[:8], "big") >= until_ns:
                 break
-            execution = self.find(rows.id_of_stamp(stamp))
-            if execution is None:
-                self._parts.journal.delete(rows.EXECUTIONS_BY_TIME + stamp)
+            if self.count <= count_max and rows.finished_ns_of(value) >= until_ns:
                 continue
-            if self.count <= count_max and execution.finished_ns >= until_ns:
-                continue
-            await self.remove(execution)
+            await self._forget_row(stamp, value)
             gone += 1
         if gone:
             await self._parts.journal.kept(power=False)
@@ -78,23 +74,33 @@ class History:
 
     async def remove(self, execution: Execution) -> None:
         """Forgets one; kept with the next write of the journal."""
-        journal = self._parts.journal
-        journal.delete(rows.execution_key(execution.id))
-        journal.delete(rows.time_key(execution))
-        if execution.task_id:
-            journal.delete(rows.task_time_key(execution))
-        if execution.idempotency_key:
-            journal.delete(rows.idempotency_key(execution.task_id, execution.idempotency_key))
+        await self._forget_row(rows.stamp_of(execution), rows.time_value(execution))
+
+    async def _forget_row(self, stamp: bytes, value: bytes) -> None:
+        journal, id = self._parts.journal, rows.id_of_stamp(stamp)
+        if not rows.stands_alone(value):
+            await self._forget_more(id)
+        journal.delete(rows.EXECUTIONS_BY_TIME + stamp)
+        journal.delete(rows.execution_key(id))
         self.count -= 1
+
+    async def _forget_more(self, id: str) -> None:
+        execution = self.find(id)
+        if execution is None:
+            return
+        if execution.idempotency_key:
+            key = rows.idempotency_key(execution.task_id, execution.idempotency_key)
+            self._parts.journal.delete(key)
         await self._forget(execution)
 
-    async def _stamps(self, prefix: bytes, after: bytes, *, reverse: bool) -> AsyncIterator[bytes]:
-        """What follows the prefix in its keys, in slices."""
+    async def _stamps(self, after: bytes, *, reverse: bool) -> AsyncIterator[tuple[bytes, bytes]]:
+        """What follows the prefix in the keys by time, and the values, in slices."""
+        prefix = rows.EXECUTIONS_BY_TIME
         last = prefix + after if after else b""
         while True:
             found = self._parts.kv.scan(prefix, after=last, limit=_SLICE, reverse=reverse)
-            for key, _ in found:
-                yield key[len(prefix) :]
+            for key, value in found:
+                yield key[len(prefix) :], value
             if len(found) < _SLICE:
                 return
             last = found[-1][0]

@@ -1,4 +1,4 @@
-"""What the node does by itself: run its schedules, and now and then forget what is too old.
+"""What the node does by itself: runs schedules, delivers webhooks, forgets what is too old.
 
 The rule: small steps, seconds apart; what fails is logged and tried again at the next turn.
 """
@@ -11,6 +11,8 @@ from spear.errors import SpearError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from spear.spearlet.node.history import History
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.schedules.scheduler import Scheduler
@@ -27,20 +29,24 @@ class Housekeeping:
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._run()), loop.create_task(self._schedule())]
+        self._tasks = [
+            loop.create_task(self._run()),
+            loop.create_task(self._keep_up("schedules", self._scheduler.run)),
+            loop.create_task(self._keep_up("webhooks", self._parts.webhooks.run)),
+        ]
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _schedule(self) -> None:
-        """Schedules run again after an error that nobody foresaw, and it is said."""
+    async def _keep_up(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Runs again after an error that nobody foresaw, which is said."""
         while True:
             try:
-                await self._scheduler.run()
+                await run()
             except Exception as error:
-                self._parts.log.failure("schedules stopped", error)
+                self._parts.log.failure(f"{name} stopped", error)
             await asyncio.sleep(_EVERY_S)
 
     async def turn(self) -> None:

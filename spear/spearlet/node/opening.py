@@ -15,6 +15,7 @@ from spear.clock import Ids
 from spear.errors import KvFormat, NotFound, SpearError
 from spear.kv.batch import Batch
 from spear.runtime.wasm.runtime import WasmRuntime
+from spear.security.tokens import open_token
 from spear.spearlet.admission import UNLIMITED, Admission
 from spear.spearlet.node import rows
 from spear.spearlet.node.artifacts import Artifacts
@@ -33,6 +34,7 @@ from spear.spearlet.node.services import NodeServices
 from spear.spearlet.node.tallies import Tallies
 from spear.spearlet.node.tasks import Tasks
 from spear.spearlet.schedules.scheduler import Scheduler
+from spear.spearlet.webhooks.sender import WebhookSender
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,6 +109,7 @@ class OpenNode:
         await self._history.load()
         await self._objects.load()
         self._scheduler.load()
+        self._parts.webhooks.load()
         left = recover(self._parts, self._tasks, self._executions)
         if left:
             self._parts.log.info("took up executions of an earlier process", count=left)
@@ -192,6 +195,10 @@ def _parts_of(
 ) -> Parts:  # fmt: skip
     blobs = Blobs(os.path.join(data_dir, "blobs"))
     ids = Ids(clock)
+
+    def told(id: str, reason: str) -> None:
+        log.warn("webhook not delivered", delivery=id, reason=reason)
+
     return Parts(
         admission=Admission(
             concurrency=config.guests_max,
@@ -216,8 +223,13 @@ def _parts_of(
         programs=Programs(runtime, blobs, config.artifact_bytes_max),
         redactor=redactor,
         runtime=runtime,
-        webhook_rows=lambda execution, url: [],
+        webhooks=WebhookSender(kv, clock, _webhook_key(data_dir, clock), told),
     )
+
+
+def _webhook_key(data_dir: str, clock: Clock) -> bytes:
+    """What webhooks are signed with; it lies beside the node's token, for who checks them."""
+    return open_token(os.path.join(data_dir, "webhook_key"), clock).encode()
 
 
 def _facts(parts: Parts) -> dict[str, str]:

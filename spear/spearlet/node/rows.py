@@ -8,8 +8,8 @@ endian, so that the order of keys is the order of time.
     artifact/<digest>                 Artifact
     live/<id>                         LiveRow: an execution that has not ended, and its input
     exec/<id>                         Execution that has ended
-    exec_time/<created><id>           the task's id: executions by time
-    exec_task/<task id>/<created><id> the same, of one task
+    exec_time/<created><id>           executions by time: when it ended, whether anything but its
+                                      record belongs to it, the task's id
     idem/<task id>/<key>              the execution's id
     object/<key>                      ObjectRow: an object put durably
 """
@@ -34,7 +34,6 @@ class LiveRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     spec: TaskSpec | None = None
     input: bytes = b""
     input_digest: str = ""
-    webhook: str = ""
 
 
 class ObjectRow(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -65,24 +64,35 @@ def execution_key(id: str) -> bytes:
 
 
 def time_key(execution: Execution) -> bytes:
-    return b"exec_time/" + _stamp(execution)
+    return EXECUTIONS_BY_TIME + stamp_of(execution)
 
 
-def task_time_key(execution: Execution) -> bytes:
-    return task_time_prefix(execution.task_id) + _stamp(execution)
+def time_value(execution: Execution) -> bytes:
+    """Enough to list by task and to forget the record without reading it."""
+    more = execution.output_digest or execution.idempotency_key or execution.log_lines
+    return (
+        execution.finished_ns.to_bytes(8, "big")
+        + (b"+" if more else b"-")
+        + (execution.task_id.encode())
+    )
 
 
-def task_time_prefix(task_id: str) -> bytes:
-    return b"exec_task/" + task_id.encode() + b"/"
+def finished_ns_of(value: bytes) -> int:
+    return int.from_bytes(value[:8], "big")
 
 
-def _stamp(execution: Execution) -> bytes:
+def stands_alone(value: bytes) -> bool:
+    """Whether nothing but the record has to be forgotten."""
+    return value[8:9] == b"-"
+
+
+def task_id_of(value: bytes) -> bytes:
+    return value[9:]
+
+
+def stamp_of(execution: Execution) -> bytes:
+    """What follows the prefix; also the token of a page, in hex."""
     return execution.created_ns.to_bytes(8, "big") + execution.id.encode()
-
-
-def stamp_of(created_ns: int, id: str) -> bytes:
-    """What follows the prefix of both indexes; also the token of a page, in hex."""
-    return created_ns.to_bytes(8, "big") + id.encode()
 
 
 def id_of_stamp(stamp: bytes) -> str:

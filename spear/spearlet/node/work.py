@@ -31,7 +31,7 @@ class Work:
     __slots__ = (
         "accepted", "admitted", "arrived_ns", "doom", "execution", "input", "input_digest",
         "invocation", "lease", "offered", "plan", "powered", "recovered", "run", "sink", "stage",
-        "timer", "waiters", "webhook",
+        "timer", "waiters", "webhooks",
     )  # fmt: skip
 
     def __init__(
@@ -40,7 +40,7 @@ class Work:
         self.execution, self.invocation, self.plan = execution, invocation, plan
         self.input, self.input_digest = input, ""
         self.powered = execution.mode == "async"
-        self.webhook = invocation.webhook or plan.spec.webhook
+        self.webhooks = (plan.spec.webhook, invocation.webhook)
         self.stage, self.doom = WRITING, ""
         self.recovered = False  # accepted by an earlier process
         self.offered = self.admitted = False  # to admission; by it

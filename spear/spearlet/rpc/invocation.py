@@ -11,7 +11,7 @@ from spear.protocol.convert.frozen import invocation_of, invoke_response
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.records.execution import Execution
 from spear.records.node import Node
-from spear.spearlet.rpc.method import service, unary
+from spear.spearlet.rpc.method import closing, service, unary
 
 # A larger result is left where it is, and named by `output_digest`.
 OUTPUT_BYTES_MAX = 32 << 20
@@ -36,7 +36,8 @@ async def whole_output(node: Node, execution: Execution) -> bytes:
     """The output of a caller that knows of no other way to read it."""
     if execution.output or not 0 < execution.output_bytes <= OUTPUT_BYTES_MAX:
         return execution.output
-    return b"".join([chunk async for chunk in node.read_result(execution.id)])
+    async with closing(node.read_result(execution.id)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
 
 
 METHODS = service(

@@ -6,13 +6,16 @@ fails with an error of spear.errors.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, NamedTuple, TypeVar, cast
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
+from spear.errors import InvalidArgument
 from spear.records.node import Node
 
+T = TypeVar("T")
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
 
@@ -52,3 +55,18 @@ def client_stream(
 def service(name: str, methods: Mapping[str, Method]) -> dict[str, Method]:
     """The methods by their full gRPC paths."""
     return {f"/{name}/{method}": made for method, made in methods.items()}
+
+
+def parse(method: Method, data: bytes) -> Message:
+    """The request in these bytes. Raises InvalidArgument."""
+    try:
+        return method.request.FromString(data)
+    except DecodeError as error:
+        name = method.request.DESCRIPTOR.full_name
+        raise InvalidArgument(f"the request is no {name}: {error}") from error
+
+
+def closing(stream: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
+    """Ends the stream's generator with the block, also where its reader gives up between two
+    values: what it holds is let go then, and not at some later time."""
+    return aclosing(cast("AsyncGenerator[T, None]", stream))

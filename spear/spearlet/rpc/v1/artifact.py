@@ -9,7 +9,7 @@ from spear.protocol.pb.spear.v1 import artifact_pb2 as pb
 from spear.protocol.pb.spear.v1.value_pb2 import Chunk
 from spear.records.node import Node
 from spear.spearlet.rpc.chunks import cut, head_of, rest_of
-from spear.spearlet.rpc.method import client_stream, server_stream, service, unary
+from spear.spearlet.rpc.method import client_stream, closing, server_stream, service, unary
 
 _LIMIT = 100
 
@@ -29,9 +29,10 @@ async def put(node: Node, requests: AsyncIterator[pb.PutArtifactRequest]) -> pb.
 
 
 async def get(node: Node, request: pb.GetArtifactRequest) -> AsyncIterator[Chunk]:
-    async for data in node.read_artifact(request.digest):
-        for part in cut(data):
-            yield Chunk(data=part)
+    async with closing(node.read_artifact(request.digest)) as found:
+        async for data in found:
+            for part in cut(data):
+                yield Chunk(data=part)
 
 
 async def stat(node: Node, request: pb.GetArtifactRequest) -> pb.Artifact:

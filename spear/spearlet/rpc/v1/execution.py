@@ -14,7 +14,7 @@ from spear.records.execution import LogLine
 from spear.records.node import Node
 from spear.records.task import TaskSpec
 from spear.spearlet.rpc.chunks import CHUNK_BYTES, cut
-from spear.spearlet.rpc.method import server_stream, service, unary
+from spear.spearlet.rpc.method import closing, server_stream, service, unary
 
 _LIMIT = 100
 
@@ -66,8 +66,9 @@ async def wait(node: Node, request: pb.WaitExecutionRequest) -> pb.Execution:
 
 
 async def watch(node: Node, request: pb.WatchExecutionsRequest) -> AsyncIterator[pb.Execution]:
-    async for execution in node.watch(id=request.id, task=request.task):
-        yield EXECUTION.message(execution)
+    async with closing(node.watch(id=request.id, task=request.task)) as found:
+        async for execution in found:
+            yield EXECUTION.message(execution)
 
 
 async def cancel(node: Node, request: pb.CancelExecutionRequest) -> pb.Execution:
@@ -79,15 +80,19 @@ async def remove(node: Node, request: pb.RemoveExecutionRequest) -> pb.Execution
 
 
 async def read_result(node: Node, request: pb.ReadResultRequest) -> AsyncIterator[Chunk]:
-    async for data in node.read_result(request.id):
-        for part in cut(data):
-            yield Chunk(data=part)
+    async with closing(node.read_result(request.id)) as found:
+        async for data in found:
+            for part in cut(data):
+                yield Chunk(data=part)
 
 
 async def logs(node: Node, request: pb.LogsRequest) -> AsyncIterator[pb.LogBatch]:
-    async for lines in node.logs(request.id, after_seq=request.after_seq, follow=request.follow):
-        for batch in _batches(lines):
-            yield pb.LogBatch(lines=LOG_LINE.messages(batch))
+    async with closing(
+        node.logs(request.id, after_seq=request.after_seq, follow=request.follow)
+    ) as found:
+        async for lines in found:
+            for batch in _batches(lines):
+                yield pb.LogBatch(lines=LOG_LINE.messages(batch))
 
 
 def _batches(lines: Sequence[LogLine]) -> Iterator[list[LogLine]]:

@@ -13,6 +13,7 @@ from spear.kv.batch import Batch
 from spear.kv.memory import MemoryKv
 from spear.records.execution import Execution, Invocation
 from spear.records.schedule import Schedule, ScheduleSpec
+from spear.spearlet.schedules import scheduler as scheduler_module
 from spear.spearlet.schedules.scheduler import CHECK_NS, Scheduler
 
 S = 10**9
@@ -171,6 +172,35 @@ async def test_a_schedule_removed_while_its_run_is_submitted_is_gone(setting: Se
     assert setting.scheduler.schedules() == []
 
 
+async def test_a_schedule_removed_while_its_choice_is_stored_is_gone(setting: Setting) -> None:
+    schedule = await setting.scheduler.add(EACH_MINUTE)
+    synced = setting.kv.synced
+
+    async def removing(sequence: int) -> None:
+        setting.kv.synced = synced  # type: ignore[method-assign]
+        await setting.scheduler.remove(schedule.id)
+
+    setting.kv.synced = removing  # type: ignore[method-assign]
+    await setting.minute()
+    assert setting.scheduler.schedules() == []
+    assert setting.submitted == []
+
+
+async def test_a_schedule_that_is_being_removed_is_not_stored_again(setting: Setting) -> None:
+    schedule = await setting.scheduler.add(EACH_MINUTE)
+    synced = setting.kv.synced
+
+    async def serving(sequence: int) -> None:
+        setting.kv.synced = synced  # type: ignore[method-assign]
+        await setting.minute()
+
+    setting.kv.synced = serving  # type: ignore[method-assign]
+    await setting.scheduler.remove(schedule.id)
+    assert setting.submitted == []
+    setting.again()
+    assert setting.scheduler.schedules() == []
+
+
 async def test_a_store_that_fails_is_tried_again_without_losing_a_run(setting: Setting) -> None:
     await setting.scheduler.add(EACH_MINUTE)
     synced, failures = setting.kv.synced, [KvError("disk"), KvError("disk")]
@@ -203,7 +233,10 @@ async def test_runs_of_one_schedule_give_way_to_others(setting: Setting) -> None
     assert len(setting.submitted) == 61
 
 
-async def test_the_loop_submits_when_a_schedule_is_added(setting: Setting) -> None:
+async def test_the_loop_submits_when_a_schedule_is_added(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler_module, "CHECK_NS", 10**15)  # so that it is told, or never knows
     done = asyncio.Event()
     setting.during = done.set
     async with asyncio.TaskGroup() as group:
