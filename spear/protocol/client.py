@@ -246,7 +246,7 @@ class FrameChannel(Connection):
     def _node_ended(self, event: Ended) -> None:
         error: SpearError = Unreachable("the node closed the connection")
         if event.refusal is not None:
-            error = error_of_refusal(event.code, event.refusal.message)
+            error = error_of_refusal(event.code, event.refusal.reason, event.refusal.message)
         self.finish(error)
 
     def ended(self, error: SpearError | None) -> None:

@@ -80,7 +80,7 @@ class SocketTransport:
         self._descriptors: deque[int] = deque()
         # What waits to be written, with the descriptors that go beside each part's first byte.
         self._backlog: deque[tuple[memoryview, tuple[int, ...]]] = deque()
-        self._waiting_bytes = self._stall_mark = 0
+        self._waiting_bytes = self._taken_bytes = self._stall_mark = 0
         self._paused = self._reading = self._closing = self._ended = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -198,7 +198,7 @@ class SocketTransport:
             return
         if self._timer is None:
             self._loop.add_writer(self._fd, self._write_backlog)
-            self._stall_mark = self._waiting_bytes
+            self._stall_mark = self._taken_bytes
             self._timer = self._loop.call_later(self._stall_s, self._stalled)
         if self._waiting_bytes > HIGH_BYTES and not self._paused:
             self._paused = True
@@ -237,6 +237,7 @@ class SocketTransport:
 
     def _advance(self, sent: int) -> None:
         self._waiting_bytes -= sent
+        self._taken_bytes += sent
         while sent:
             part, descriptors = self._backlog[0]
             if sent < len(part):
@@ -257,10 +258,10 @@ class SocketTransport:
     def _stalled(self) -> None:
         """Another `stall_s` has passed with something to write."""
         assert self._timer is not None
-        if self._waiting_bytes >= self._stall_mark:
+        if self._taken_bytes == self._stall_mark:
             self._end(Unreachable(f"the peer has read nothing for {self._stall_s:g} s"))
         else:
-            self._stall_mark = self._waiting_bytes
+            self._stall_mark = self._taken_bytes
             self._timer = self._loop.call_later(self._stall_s, self._stalled)
 
     # End
