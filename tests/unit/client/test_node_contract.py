@@ -4,44 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
-from fake_node import FakeNode
+from doors import client_by_frames, client_by_grpc, fake_node
 from node_contract import *  # noqa: F403 (the tests)
-from table_caller import TableCaller
 
-from spear.client.caller import Caller
-from spear.client.client import Client
 from spear.records.node import Node
 
 
 @asynccontextmanager
-async def fake() -> AsyncIterator[FakeNode]:
-    node = FakeNode()
-    try:
+async def fake(folder: Path) -> AsyncIterator[Node]:
+    async with fake_node() as node:
         yield node
-    finally:
-        await node.close()
 
 
-class TableClient(Client):
-    """A client whose calls go straight to the table of methods."""
-
-    def __init__(self, node: Node) -> None:
-        super().__init__()
-        self._node = node
-
-    async def _dial(self) -> Caller:
-        return TableCaller(self._node)
-
-
-@asynccontextmanager
-async def client_of_a_table() -> AsyncIterator[Client]:
-    async with fake() as node, TableClient(node) as client:
-        yield client
-
-
-@pytest.fixture(params=[fake, client_of_a_table], ids=lambda make: make.__name__)
-async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
-    async with request.param() as found:
+@pytest.fixture(params=[fake, client_by_frames, client_by_grpc], ids=lambda make: make.__name__)
+async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
+    async with request.param(tmp_path) as found:
         yield found
