@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spear._core.executor import Executor
     from spear._core.trace import Step
     from spear.cli.arguments import Parsed
-    from spear.cli.run import JsonScreen, TextScreen
+    from spear.cli.running.screen import JsonScreen, TextScreen
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.handle import SyncHandle
     from spear.spearlet.library import SyncSpearlet

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 
 from spear.cli import document, exits
+from spear.cli.screens.words import length
 from spear.config import show_size
 
 TYPE_CHECKING = False
@@ -97,8 +98,10 @@ class Tally:
 def as_text(tally: Tally) -> str:
     """A table: a name, a number, what belongs to it."""
     causes = ", ".join(f"{cause} {count}" for cause, count in sorted(tally.causes.items()))
-    times = "  ".join(f"{name} {_time(ns)}" for name, ns in tally.latencies_ns.items())
-    pace = f"{tally.parallel} at a time, {_time(tally.elapsed_ns)}, {tally.runs_per_s:.0f} a second"
+    times = "  ".join(f"{name} {length(ns)}" for name, ns in tally.latencies_ns.items())
+    pace = (
+        f"{tally.parallel} at a time, {length(tally.elapsed_ns)}, {tally.runs_per_s:.0f} a second"
+    )
     missing = tally.count - tally.ended
     rows = [("runs", str(tally.ended), pace)]
     rows += [(status, str(count), "") for status, count in tally.statuses.items() if count]
@@ -110,13 +113,6 @@ def as_text(tally: Tally) -> str:
     width = max(len(number) for _, number, _ in rows)
     lines = (f"{name:10} {number:>{width}}  {rest}".rstrip() for name, number, rest in rows)
     return "".join(f"{line}\n" for line in lines)
-
-
-def _time(ns: int) -> str:
-    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}" if ns < 100 * size else f"{ns / size:.0f} {unit}"
-    return f"{ns} ns"
 
 
 def as_document(tally: Tally, program: Program, warnings: Sequence[str]) -> dict[str, Any]:

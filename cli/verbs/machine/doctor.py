@@ -7,11 +7,27 @@ finding, never an error. Findings are wrapped here, so a probe may say as much a
 
 from __future__ import annotations
 
+import click
+
 from spear.cli import exits, terminal
-from spear.cli.finding import Finding
+from spear.cli.verbs.machine.finding import Finding
+from spear.cli.visits.options import CONFIG, OUTPUT
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "missing": "MISSING", "refused": "REFUSED"}
 _COLUMNS = 100
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path())
+@CONFIG
+@OUTPUT
+@click.pass_context
+def command(context: click.Context, file: str | None, path: str | None, output: str) -> None:
+    """Show what this machine offers, what is missing and how to get it, and whether a node runs.
+
+    With FILE.wasm: what that module is, what it needs, and whether it can run here.
+    """
+    context.exit(main(file, path, as_json=output == "json"))
 
 
 def main(file: str | None, config_path: str | None, *, as_json: bool) -> int:
@@ -28,10 +44,10 @@ def main(file: str | None, config_path: str | None, *, as_json: bool) -> int:
 
 def _findings(file: str | None, config_path: str | None) -> list[Finding]:
     if file is None:
-        from spear.cli.doctor_machine import machine_findings
+        from spear.cli.verbs.machine.doctor_machine import machine_findings
 
         return machine_findings(config_path)
-    from spear.cli.doctor_module import module_findings
+    from spear.cli.verbs.machine.doctor_module import module_findings
 
     return module_findings(file, config_path)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from spear._core import wasmfile
 from spear._core.wasmfile import WasmFile
-from spear.cli.doctor_machine import load_config
-from spear.cli.finding import Finding
+from spear.cli.verbs.machine.doctor_machine import load_config
+from spear.cli.verbs.machine.finding import Finding
 from spear.config import Config, format_size, show_size
 from spear.errors import InvalidArgument, ModuleInvalid, NotFound, SpearError
 

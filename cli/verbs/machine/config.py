@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import click
+
 from spear import config as configuration
 from spear.cli import exits, terminal
+from spear.cli.visits.options import CONFIG, OUTPUT
 from spear.clock import Clock
 
 TYPE_CHECKING = False
@@ -14,6 +17,20 @@ if TYPE_CHECKING:
     from spear.config import Refusal
 
     Row = tuple[str, str, str, str]
+
+
+@click.group()
+def command() -> None:
+    """Look at the configuration."""
+
+
+@command.command("show")
+@CONFIG
+@OUTPUT
+@click.pass_context
+def config_show(context: click.Context, path: str | None, output: str) -> None:
+    """Show every setting, its effective value and where that came from."""
+    context.exit(show(path, as_json=output == "json"))
 
 
 def show(path: str | None, *, as_json: bool) -> int:

@@ -12,8 +12,9 @@ import asyncio
 import os
 from contextlib import AbstractContextManager, nullcontext
 
-from spear.cli import document, summary, terminal
+from spear.cli import document, terminal
 from spear.cli.arguments import UsageError, number
+from spear.cli.running import summary
 from spear.clock import Clock
 from spear.spearlet.library import Spearlet
 
@@ -135,7 +136,7 @@ def _bar(tally: summary.Tally) -> AbstractContextManager[Callable[[], None] | No
     """What draws the progress, on a terminal; gone at the end."""
     if not terminal.is_terminal(terminal.STDERR):
         return nullcontext()
-    from spear.cli.progress import ProgressBar
+    from spear.cli.running.progress import ProgressBar
 
     return ProgressBar(tally)
 
@@ -169,7 +170,7 @@ def _told(number: int, execution: Execution, logs: Sequence[LogLine]) -> str:
     message = execution.error.message if execution.error else ""
     how = message or f"exit code {execution.exit_code}"
     lines = [
-        f"    {'' if line.stream == 'stderr' else f'[{document.LEVELS[line.level]}] '}{part}\n"
+        f"    {'' if line.stream == 'stderr' else f'[{document.level_of(line)}] '}{part}\n"
         for line in logs
         for part in line.message.removesuffix("\n").split("\n")
     ]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from spear import config as configuration
-from spear.cli.finding import Finding
+from spear.cli.verbs.machine.finding import Finding
 from spear.clock import Clock
 from spear.config import Config, Refusal
 from spear.errors import SpearError

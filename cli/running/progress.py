@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spear.cli.summary import Tally
+    from spear.cli.running.summary import Tally
 
 
 class ProgressBar:
