@@ -15,7 +15,7 @@ import msgspec
 from spear.cli.running import inputs
 from spear.cli.screens import bars
 from spear.cli.visits import files
-from spear.errors import NotFound
+from spear.errors import InvalidArgument, NotFound
 from spear.records.node import Node
 from spear.records.task import Artifact, Directory, TaskSpec
 from spear.units import parse_duration_ns, parse_size
@@ -44,17 +44,23 @@ async def spec_of(node: Node, path: str, name: str = "") -> TaskSpec:
         from spear.spearlet import taskfile
 
         found = taskfile.read(path)
-        artifact = await upload(node, found.artifact_path)
-        spec = msgspec.structs.replace(found.spec, artifact=artifact.digest)
+        spec = found.spec
+        if found.path:
+            artifact = await upload(node, found.path, digest=spec.artifact)
+            spec = msgspec.structs.replace(spec, artifact=artifact.digest)
         return msgspec.structs.replace(spec, name=name) if name else spec
     artifact = await upload(node, path)
     return TaskSpec(name=name or files.stem(path), artifact=artifact.digest)
 
 
-async def upload(node: Node, path: str) -> Artifact:
-    """Puts the file's bytes where the node has not got them."""
+async def upload(node: Node, path: str, *, digest: str = "") -> Artifact:
+    """Puts the file's bytes where the node has not got them. Raises InvalidArgument where they have
+    another sha256 than the one given."""
     with files.opened(path) as file:
-        digest = _digest(file)
+        found = _digest(file)
+        if digest not in ("", found):
+            raise InvalidArgument(f"{path!r} has the sha256 {found}, not {digest}")
+        digest = found
         try:
             return await node.artifact(digest)
         except NotFound:
