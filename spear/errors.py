@@ -120,6 +120,13 @@ class ModuleLimit(SpearError):
         self.key = key
 
 
+class LogUnavailable(SpearError):
+    """The log of a task cannot be read or changed where it lies; the sentence says why."""
+
+    status = "UNAVAILABLE"
+    retryable = True
+
+
 class GuestTrap(SpearError):
     """A call into a warm instance did not return; `outcome` says how it ended and where."""
 
@@ -190,6 +197,12 @@ class PermissionDenied(SpearError):
     status = "PERMISSION_DENIED"
 
 
+class Unimplemented(SpearError):
+    """This build has nothing of the name that was asked for."""
+
+    status = "UNIMPLEMENTED"
+
+
 class Unreachable(SpearError):
     """The node does not answer: it is not there, or the connection broke."""
 
@@ -225,6 +238,12 @@ class KvFull(KvError):
 
 class KvFormat(KvError):
     """The data was written by a newer version of SPEAR than this one."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class TaskInactive(SpearError):
+    """The task takes no new invocations until somebody activates it."""
 
     status = "FAILED_PRECONDITION"
 
