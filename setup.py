@@ -224,6 +224,7 @@ setup(
         "spear.spearlet.rpc.v1",
         "spear.spearlet.schedules",
         "spear.cli",
+        "spear.cli.daemon",
         "spear.cli.running",
         "spear.cli.screens",
         "spear.cli.verbs",
