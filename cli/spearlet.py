@@ -21,7 +21,9 @@ from spear.errors import SpearError
 @CONFIG
 @daemon_flags
 @click.pass_context
-def command(context: click.Context, path: str | None, ports_file: str, **said: str | None) -> None:
+def command(
+    context: click.Context, /, path: str | None, ports_file: str, **said: str | None
+) -> None:
     """Serve a node until SIGTERM or SIGINT: the first lets what runs end, the second does not.
 
     Prints `spearlet ready: DOOR ADDRESS` for each door that answers.

@@ -35,7 +35,7 @@ def log_path_of(config: Config) -> str:
 
 def start(config: Config, words: Sequence[str]) -> Started | int:
     """Runs `spear up WORDS`; gives its pid and where it answers, or its exit code where it could
-    not start, which was said then. Raises InvalidArgument where the data directory cannot be made."""
+    not start, which was said then. Raises InvalidArgument where there can be no data directory."""
     if config.log_path is None:
         words = [*words, "--log-file", log_path_of(config)]
     errors_path = os.path.join(config.data_dir, ERRORS_NAME)
