@@ -223,6 +223,7 @@ setup(
         "spear.spearlet.rpc",
         "spear.spearlet.rpc.v1",
         "spear.spearlet.schedules",
+        "spear.spearlet.webhooks",
         "spear.cli",
         "spear.cli.daemon",
         "spear.cli.running",

@@ -101,6 +101,7 @@ class Bench:
         self.clock = ManualClock()
         self.settings, self.guest = settings, guest
         self.runtime = StubRuntime()
+        self.real = False  # guests are real ones
         self.node: OpenNode | None = None
         self.environ: Mapping[str, str] = {}
 
@@ -127,7 +128,7 @@ class Bench:
             logs=self._logs(redactor),
             redactor=redactor,
             environ=self.environ,
-            runtime=self.runtime,
+            runtime=None if self.real else self.runtime,
         )
         return self.node.services
 

@@ -125,7 +125,7 @@ class FrameChannel(Connection):
         if self.gone:
             raise self._cause
         request_id = session.call(path.encode("ascii"), deadline_ms, request)
-        self.flush_soon()
+        self.flush_soon(alone=session.asked == 1)
         answer: asyncio.Future[bytes] = self.loop.create_future()
         self._answers[request_id] = answer
         timer = None

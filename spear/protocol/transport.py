@@ -16,13 +16,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from spear._core.framing import FRAME_BYTES_MAX, FrameDecoder, encode_parts
+from spear._core.framing import FRAME_BYTES_MAX, FrameDecoder, encode, encode_parts
 from spear.errors import FrameError, SpearError, Unreachable
 
 HIGH_BYTES: Final = 1 << 20
 LOW_BYTES: Final = 256 << 10
 BUFFER_BYTES_MAX: Final = 2 * FRAME_BYTES_MAX
 STALL_S: Final = 30.0
+SMALL_BYTES: Final = 4096  # most messages; the limits of sessions are above it
 # After the last word the peer has this long to read it; closing at once could take it away.
 LINGER_S: Final = 1.0
 DESCRIPTORS_MAX: Final = 64
@@ -159,7 +160,11 @@ class SocketTransport:
         """Frames of these bodies; the descriptors stay the caller's and go beside the first."""
         if self._closing or self._ended:
             return
-        parts = encode_parts(bodies, self._frame_bytes_max)
+        parts: list[bytes | memoryview]
+        if len(bodies) == 1 and len(bodies[0]) <= SMALL_BYTES:
+            parts = [encode(bodies[0])]
+        else:
+            parts = encode_parts(bodies, self._frame_bytes_max)
         if self._backlog or descriptors:
             idle = not self._backlog
             self._wait(parts, tuple(map(os.dup, descriptors)))

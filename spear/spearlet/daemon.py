@@ -26,6 +26,7 @@ from spear.security.tls import TlsFiles, read_tls
 from spear.security.tokens import Token, open_token
 from spear.spearlet.datadir import open_data_dir
 from spear.spearlet.readiness import Readiness
+from spear.spearlet.systemlog import open_system_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,19 +60,33 @@ class Start(NamedTuple):
 Opener = Callable[[Config, Start], Awaitable[Served]]
 
 
-def run(config: Config, start: Start, opener: Opener) -> int:
+def run(
+    config: Config, clock: Clock, environ: Mapping[str, str], *, ports_file: str = "",
+    opener: Opener | None = None,
+) -> int:  # fmt: skip
     """Serves until asked to end; CLEAN, or CUT_SHORT where a second signal ended what ran. Raises
-    SpearError for what is refused at start."""
+    SpearError for what is refused at start. `opener` gives another node than that of `config`."""
     check_listener("grpc.addr", split_address(config.grpc_address)[0], tls=config.grpc_tls)
     if config.frames_address:
         check_listener("frames.addr", split_address(config.frames_address)[0], tls=False)
     tls = read_tls(config)
     data_dir = open_data_dir(config.data_dir)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Daemon(config, start, tls).serve(opener))
+        log = open_system_log(config, clock)
+        try:
+            start = Start(environ, clock, log, ports_file)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(Daemon(config, start, tls).serve(opener or _open_served))
+        finally:
+            log.close()
     finally:
         data_dir.close()
+
+
+async def _open_served(config: Config, start: Start) -> Served:
+    from spear.spearlet.node.serving import open_served
+
+    return await open_served(config, start)
 
 
 class Daemon:

@@ -366,7 +366,10 @@ class Executions:
             self.open_log(work)
         if work.doom:
             run.cancel(work.doom)
-        self._listen(work, run)
+        if run.done:  # in its first slice, on this thread
+            self._ended(work, run)
+        else:
+            self._listen(work, run)
 
     def _listen(self, work: Work, run: Run) -> None:
         run.call_back(partial(self._heard, work), news=True)
@@ -396,6 +399,7 @@ class Executions:
         work.run = None
         self._give_back(work, spent=outcome.status != COMPLETED)
         fill(work.execution, outcome, run)
+        work.plan.pace.ran(outcome.cpu_ns)
         error = error_of(outcome)
         if error is not None and not work.doom and self._rest(work, error.code):
             return
