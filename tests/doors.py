@@ -1,79 +1,90 @@
-"""What tests of the doors share: a node behind an open door, and ways to call it."""
+"""A node behind its doors, and clients of it: the way from a caller to a node and back, whole.
+
+The rule: the doors and the client are the real ones; the node is whatever a test wants there.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
-import grpc
-import grpc.aio
-from door_node import DoorNode
-from google.protobuf.message import Message
+from conftest import make_config
+from fake_node import FakeNode
 
+from spear.client.client import Client
+from spear.config import Config
+from spear.records.node import Node
 from spear.security.access import Access
 from spear.security.tokens import Token
+from spear.spearlet.rpc.frame_door import FrameDoor
 from spear.spearlet.rpc.grpc_door import GrpcDoor
-from spear.spearlet.rpc.method import CLIENT_STREAM, SERVER_STREAM, Method
 from spear.spearlet.rpc.table import method_table
 
 TOKEN = "0123456789abcdef" * 4
-SHOWN = (("authorization", f"Bearer {TOKEN}"),)
-OBJECT_BYTES_MAX = 1 << 20
-A = TypeVar("A", bound=Message)
 
 
-def access(*, loopback_open: bool = False, uid: int = 0) -> Access:
-    return Access(uid=uid, token=Token(TOKEN), loopback_open=loopback_open)
+@asynccontextmanager
+async def fake_node() -> AsyncIterator[FakeNode]:
+    node = FakeNode()
+    try:
+        yield node
+    finally:
+        await node.close()
 
 
-class Faults(list[tuple[str, BaseException]]):
-    """What a door told of: errors that nobody expected."""
-
-    def hear(self, what: str, error: BaseException) -> None:
-        self.append((what, error))
-
-
-def table_of(node: DoorNode) -> dict[str, Method]:
-    return method_table(object_bytes_max=OBJECT_BYTES_MAX, drain=node.drain)
+def config_of(folder: Path, grpc_port: int = 1) -> Config:
+    """Of a node in `folder`; port 1 is where nobody listens."""
+    return make_config(
+        folder, storage__data_dir=str(folder / "data"), grpc__addr=f"127.0.0.1:{grpc_port}"
+    )
 
 
-class GrpcNode:
-    """A node behind a gRPC door on a port of the system's choice, and a channel to it."""
+def _fault(path: str, error: BaseException) -> None:
+    raise AssertionError(f"{path} raised {error!r}") from error
 
-    def __init__(self, *, loopback_open: bool = False) -> None:
-        self.node, self.faults = DoorNode(), Faults()
-        self.table = table_of(self.node)
-        rules = access(loopback_open=loopback_open)
-        self.door = GrpcDoor(self.node, self.table, rules, self.faults.hear)
-        self.port = 0
-        self.channel: grpc.aio.Channel
 
-    async def __aenter__(self) -> GrpcNode:
-        self.port = await self.door.open("127.0.0.1:0")
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
-        return self
+@asynccontextmanager
+async def frame_door(node: Node, folder: Path) -> AsyncIterator[FrameDoor]:
+    """At the socket of `config_of(folder)`."""
+    socket_path = config_of(folder).socket_path
+    os.makedirs(os.path.dirname(socket_path), exist_ok=True)
+    door = FrameDoor(node, _table(node), _access(), _fault)
+    door.listen(f"unix:{socket_path}")
+    try:
+        yield door
+    finally:
+        await door.close(0)
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.channel.close()
-        await self.door.close(0)
 
-    def callable(self, path: str, response: type[A]) -> Any:
-        """gRPC's own callable for a method of the table; what it is given are messages."""
-        method = self.table[path]
-        assert method.response is response
-        kind = {CLIENT_STREAM: "stream_unary", SERVER_STREAM: "unary_stream"}
-        return getattr(self.channel, kind.get(method.kind, "unary_unary"))(
-            path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=response.FromString,
-        )
+@asynccontextmanager
+async def grpc_door(node: Node) -> AsyncIterator[int]:
+    """Gives its port."""
+    door = GrpcDoor(node, _table(node), _access(), _fault)
+    try:
+        yield await door.open("127.0.0.1:0")
+    finally:
+        await door.close(0)
 
-    async def call(self, path: str, request: Any, response: type[A], **options: Any) -> A:
-        """One call that shows the token; a list of requests is a stream of them."""
-        given = iter(request) if isinstance(request, list) else request
-        found = await self.callable(path, response)(given, metadata=SHOWN, timeout=20, **options)
-        assert isinstance(found, response)
-        return found
 
-    async def stream(self, path: str, request: Message, response: type[A]) -> list[A]:
-        call = self.callable(path, response)(request, metadata=SHOWN, timeout=20)
-        return [answer async for answer in call]
+def _table(node: Node) -> dict[str, object]:
+    return method_table(object_bytes_max=64 << 20, drain=node.drain)  # type: ignore[return-value]
+
+
+def _access() -> Access:
+    return Access(uid=os.geteuid(), token=Token(TOKEN), loopback_open=False)
+
+
+@asynccontextmanager
+async def client_by_frames(folder: Path) -> AsyncIterator[Client]:
+    async with fake_node() as node, frame_door(node, folder):
+        async with Client(config=config_of(folder)) as client:
+            yield client
+
+
+@asynccontextmanager
+async def client_by_grpc(folder: Path) -> AsyncIterator[Client]:
+    async with fake_node() as node, grpc_door(node) as port:
+        async with Client(f"127.0.0.1:{port}", token=TOKEN, config=config_of(folder)) as client:
+            yield client

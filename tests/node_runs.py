@@ -57,6 +57,7 @@ class Life:
         self.full = self.dead = False
         self.writes, self.dies_after = 0, 1 << 60
         self.get, self.scan, self.stats = store.get, store.scan, store.stats
+        self.backup = store.backup
 
     def write(self, batch: Any) -> int:
         if self.full:
@@ -101,6 +102,7 @@ class Bench:
         self.clock = ManualClock()
         self.settings, self.guest = settings, guest
         self.runtime = StubRuntime()
+        self.real = False  # guests are real ones
         self.node: OpenNode | None = None
         self.environ: Mapping[str, str] = {}
 
@@ -127,7 +129,7 @@ class Bench:
             logs=self._logs(redactor),
             redactor=redactor,
             environ=self.environ,
-            runtime=self.runtime,
+            runtime=None if self.real else self.runtime,
         )
         return self.node.services
 

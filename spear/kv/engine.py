@@ -1,4 +1,5 @@
-"""RocksDB as this store wants it, and its bare exceptions turned into errors of ours.
+"""RocksDB as this store wants it: options, opening, cursors, and its bare exceptions turned into
+errors of ours.
 
 The rule: only this file, `format` and `rocks` know rocksdict; whatever it raises passes
 `translated`, which reads the text, since there is nothing else to tell one failure from another.
@@ -7,18 +8,31 @@ The rule: only this file, `format` and `rocks` know rocksdict; whatever it raise
 from __future__ import annotations
 
 import os
-import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-from rocksdict import AccessType, BlockBasedOptions, Cache, DBRecoveryMode, Options, Rdict
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    DbClosedError,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    RdictIter,
+)
 
 from spear.errors import KvDamaged, KvError, KvFull, KvLocked
+from spear.kv.archive import Row, sync_folder
+from spear.kv.rows import prefix_end, unseal
 
 BLOOM_BITS = 10  # a key; a miss is then answered without reading a block
+FIRST_KEY = b"\1"  # those below are the store's own
+CHUNK_ROWS, CHUNK_BYTES = 256, 256 << 10
 NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large")
 DAMAGE = ("Corruption", "orrupted", "checksum", "No such file", "does not exist", "NotFound")
 # What RocksDB leaves behind where it was ended while it made a database.
-UNBORN = ("LOCK", "LOG", "IDENTITY", "MANIFEST-", "OPTIONS-", "rocksdict-config.json", "00000")
+UNBORN = ("LOCK", "LOG", "IDENTITY", "MANIFEST-", "OPTIONS-", "rocksdict-config.json")
 
 
 def options(write_buffer_bytes: int, cache_bytes: int) -> Options:
@@ -69,7 +83,9 @@ def open_to_read(path: str, settings: Options) -> Rdict:
 
 
 def translated(error: Exception, asked: str) -> KvError:
-    """`asked` says what was to be done."""
+    """`asked` says what was to be done. What is neither rocksdict's nor the system's passes."""
+    if type(error) not in (Exception, DbClosedError) and not isinstance(error, OSError):
+        raise error
     text = str(error)
     if any(words in text for words in NO_ROOM):
         return KvFull(f"{asked} found no room: {text}; make room on the disk")
@@ -89,8 +105,7 @@ def _unborn(path: str) -> bool:
     names = os.listdir(path)
     if "CURRENT" in names:
         return False
-    stored = [n for n in names if not n.startswith(UNBORN) or os.path.splitext(n)[1] == ".sst"]
-    return not stored
+    return all(name.startswith(UNBORN) or name.endswith(".dbtmp") for name in names)
 
 
 def _locked(path: str, ours: bool) -> KvLocked:
@@ -114,12 +129,86 @@ def _holder(path: str) -> str:
 
 
 def private_folder(path: str) -> str:
-    """The folder without links in its path, made for the owner alone if it is missing."""
+    """The folder without links in its path, made for the owner alone if it is missing; what was
+    made survives a power cut."""
     whole = os.path.realpath(path)
     try:
+        made = [whole] if not os.path.exists(whole) else []
+        while made and not os.path.exists(above := os.path.dirname(made[-1])):
+            made.append(above)
         os.makedirs(whole, mode=0o700, exist_ok=True)
-        if not stat.S_ISDIR(os.stat(whole).st_mode):
-            raise NotADirectoryError(20, "not a folder")
+        for folder in made:
+            sync_folder(os.path.dirname(folder))
     except OSError as error:
         raise KvError(f"cannot make the folder {path!r}: {error.strerror}") from error
     return whole
+
+
+def stored_rows(
+    cursor: RdictIter, prefix: bytes, after: bytes, limit: int, reverse: bool
+) -> list[Row]:
+    """The rows as they are stored."""
+    (_before if reverse else _behind)(cursor, prefix, after)
+    step = cursor.prev if reverse else cursor.next
+    rows: list[Row] = []
+    while len(rows) < limit and cursor.valid():
+        key = cursor.key()
+        if not key.startswith(prefix) or key < FIRST_KEY:
+            return rows
+        rows.append((key, cursor.value()))
+        step()
+    cursor.status()  # the end of the rows, or an error that looks like it
+    return rows
+
+
+def _behind(cursor: RdictIter, prefix: bytes, after: bytes) -> None:
+    cursor.seek(max(prefix or FIRST_KEY, after + b"\0" if after else b""))
+
+
+def _before(cursor: RdictIter, prefix: bytes, after: bytes) -> None:
+    bounds = [bound for bound in (prefix_end(prefix), after) if bound]
+    if not bounds:
+        cursor.seek_to_last()
+        return
+    cursor.seek_for_prev(min(bounds))
+    if cursor.valid() and cursor.key() == min(bounds):
+        cursor.prev()
+
+
+class SnapshotRows:
+    """All rows as they are now, in pieces for `write_archive`."""
+
+    def __init__(self, db: Rdict) -> None:
+        self._snapshot = db.snapshot()
+        self._cursor: RdictIter | None = self._snapshot.iter()
+        self._cursor.seek(FIRST_KEY)
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        while rows := self._chunk():
+            yield rows
+
+    def release(self) -> None:
+        self._cursor = None
+        self.__dict__.pop("_snapshot", None)
+
+    def _chunk(self) -> list[Row]:
+        try:
+            stored = self._stored()
+        except KvError:
+            raise
+        except Exception as error:
+            raise translated(error, "backing up") from error.with_traceback(None)
+        return [(key, unseal(key, value)) for key, value in stored]
+
+    def _stored(self) -> list[Row]:
+        cursor = self._cursor
+        if cursor is None:
+            raise KvError("the metadata store was closed or opened anew: back up again")
+        rows: list[Row] = []
+        taken_bytes = 0
+        while cursor.valid() and len(rows) < CHUNK_ROWS and taken_bytes < CHUNK_BYTES:
+            rows.append((cursor.key(), cursor.value()))
+            taken_bytes += len(rows[-1][0]) + len(rows[-1][1])
+            cursor.next()
+        cursor.status()
+        return rows

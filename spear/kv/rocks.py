@@ -11,27 +11,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import get_ident
 from zlib import crc32
 
-from rocksdict import Options, Rdict, RdictIter, WriteBatch
+from rocksdict import Options, Rdict, WriteBatch
 
 from spear.errors import InvalidArgument, KvDamaged, KvError, KvFull
-from spear.kv import engine, format
+from spear.kv import engine
 from spear.kv.archive import Row, write_archive
 from spear.kv.batch import Batch, conflict, shown
 from spear.kv.committer import Committer
+from spear.kv.format import settle
 from spear.kv.interface import SCAN_LIMIT
-from spear.kv.rows import RESIDUE, prefix_end, unseal
+from spear.kv.rows import RESIDUE, unseal
 from spear.kv.watch import Watch, Watchers
 from spear.kv.watermark import NAME as MARK
 from spear.kv.watermark import Mark, Watermark, read_mark
 
 WRITE_BUFFER_BYTES = 16 << 20
 CACHE_BYTES = 32 << 20
-CHUNK_ROWS, CHUNK_BYTES = 256, 256 << 10
-FIRST_KEY = b"\1"  # those below are the store's own
 
 Opener = Callable[[str, Options], Rdict]
 
@@ -50,7 +49,7 @@ class RocksKv:
         self._refusal: KvError | None = None  # why nothing is written
         self._closed = False
         self._watchers = Watchers()
-        self._backups: set[_Snapshot] = set()
+        self._backups: set[engine.SnapshotRows] = set()
         self._counts = {"conflicts": 0, "damaged_rows": 0, "reopened": 0}
         self._writes = 0
         self._open(accept_loss)
@@ -73,18 +72,19 @@ class RocksKv:
         if limit < 0:
             raise InvalidArgument(f"a scan's limit is 0 or more, not {limit}")
         try:
-            cursor = self._db.iter()
-            try:
-                place = _before if reverse else _behind
-                place(cursor, prefix, after)
-                return _taken(cursor, prefix, limit, cursor.prev if reverse else cursor.next)
-            finally:
-                del cursor, place  # else an error's traceback keeps it, and it the lock
+            stored = engine.stored_rows(self._db.iter(), prefix, after, limit, reverse)
+        except Exception as error:
+            # Without its frames: they keep the cursor, and an open cursor keeps the lock.
+            asked = f"scanning {prefix!r}"
+            raise self._unreadable(asked, error) from error.with_traceback(None)
+        return self._unsealed(stored)
+
+    def _unsealed(self, stored: list[Row]) -> list[Row]:
+        try:
+            return [(key, unseal(key, value)) for key, value in stored]
         except KvDamaged:
             self._counts["damaged_rows"] += 1
             raise
-        except Exception as error:
-            raise self._unreadable(f"scanning {prefix!r}", error) from error
 
     def write(self, batch: Batch) -> int:
         if get_ident() != self._thread:
@@ -138,7 +138,7 @@ class RocksKv:
     async def backup(self, path: str) -> None:
         if self._closed:
             raise self._refused()
-        snapshot = _Snapshot(self._db)
+        snapshot = engine.SnapshotRows(self._db)
         self._backups.add(snapshot)
         try:
             await write_archive(path, self._committer.state.written, snapshot)
@@ -157,6 +157,7 @@ class RocksKv:
         finally:
             self._watchers.close()
             self._release()
+            self._committer.fail(self._refused())
             await asyncio.to_thread(self._committer.stop, self._refused())
             await asyncio.to_thread(self._shut)
 
@@ -167,7 +168,7 @@ class RocksKv:
         try:
             found = db.latest_sequence_number()
             _check_sequence(self._path, found, mark, least)
-            format.settle(
+            settle(
                 db,
                 self._path,
                 marked=os.path.exists(os.path.join(self._path, MARK)),
@@ -246,8 +247,10 @@ def open_rocks(
 ) -> RocksKv:
     """Opens the store in this folder, or makes it. It may take seconds after a crash.
 
-    `accept_loss` opens what is left where safe writes are known to be lost; damaged rows still
-    raise when they are read. Raises KvLocked, KvDamaged, KvFormat, KvFull, KvError.
+    `accept_loss` opens what is left where safe writes are known to be lost, and gives up what is
+    not found then; damaged rows still raise when they are read.
+
+    Raises KvLocked, KvDamaged, KvFormat, KvFull, KvError.
     """
     whole = engine.private_folder(path)
     settings = engine.options(write_buffer_bytes, cache_bytes)
@@ -277,63 +280,3 @@ def _check_sequence(path: str, found: int, mark: Mark | None, least: int) -> Non
             f"the metadata store {path!r} had safe writes up to number {wanted}, and those up to "
             f"{found} are found: restore a backup, or open what is left with accept_loss"
         )
-
-
-def _behind(cursor: RdictIter, prefix: bytes, after: bytes) -> None:
-    cursor.seek(max(prefix or FIRST_KEY, after + b"\0" if after else b""))
-
-
-def _before(cursor: RdictIter, prefix: bytes, after: bytes) -> None:
-    bounds = [bound for bound in (prefix_end(prefix), after) if bound]
-    if not bounds:
-        cursor.seek_to_last()
-        return
-    cursor.seek_for_prev(min(bounds))
-    if cursor.valid() and cursor.key() == min(bounds):
-        cursor.prev()
-
-
-def _taken(cursor: RdictIter, prefix: bytes, limit: int, step: Callable[[], None]) -> list[Row]:
-    rows: list[Row] = []
-    while len(rows) < limit and cursor.valid():
-        key = cursor.key()
-        if not key.startswith(prefix) or key < FIRST_KEY:
-            return rows
-        rows.append((key, unseal(key, cursor.value())))
-        step()
-    cursor.status()  # the end of the rows, or an error that looks like it
-    return rows
-
-
-class _Snapshot:
-    """All rows as they are now, in pieces for `write_archive`."""
-
-    def __init__(self, db: Rdict) -> None:
-        self._snapshot = db.snapshot()
-        self._cursor: RdictIter | None = self._snapshot.iter()
-        self._cursor.seek(FIRST_KEY)
-
-    def __iter__(self) -> Iterator[list[Row]]:
-        while rows := self._chunk():
-            yield rows
-
-    def release(self) -> None:
-        self._cursor = None
-        self.__dict__.pop("_snapshot", None)
-
-    def _chunk(self) -> list[Row]:
-        cursor = self._cursor
-        if cursor is None:
-            raise KvError("the metadata store was closed or opened anew: back up again")
-        rows: list[Row] = []
-        taken_bytes = 0
-        while cursor.valid() and len(rows) < CHUNK_ROWS and taken_bytes < CHUNK_BYTES:
-            key = cursor.key()
-            rows.append((key, unseal(key, cursor.value())))
-            taken_bytes += len(key) + len(rows[-1][1])
-            cursor.next()
-        try:
-            cursor.status()
-        except Exception as error:
-            raise engine.translated(error, "backing up") from error
-        return rows

@@ -51,13 +51,18 @@ class Watermark:
         self._manifest = manifest_name(folder)
         self._manifest_bytes = -1
         self._slot = 0
-        self._tables = os.open(os.path.join(folder, self._manifest), os.O_RDONLY | os.O_CLOEXEC)
         path = os.path.join(folder, NAME)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        for _ in range(2):
-            self.advance(sequence)
-        os.fsync(self._file)
-        sync_folder(folder)
+        self._tables = os.open(os.path.join(folder, self._manifest), os.O_RDONLY | os.O_CLOEXEC)
+        self._file = -1
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            for _ in range(2):
+                self.advance(sequence)
+            os.fsync(self._file)
+            sync_folder(folder)
+        except BaseException:
+            self._release()
+            raise
 
     def advance(self, sequence: int) -> None:
         """About 3 us: it reaches the operating system, so it survives the process."""
@@ -70,12 +75,19 @@ class Watermark:
         self._slot = 1 - self._slot
 
     def close(self) -> None:
-        """Synced, so that after a clean end it is exact."""
+        """Synced, so that after a clean end it is exact. Closing again does nothing."""
+        if self._tables < 0:
+            return
         try:
             os.fsync(self._file)
         finally:
-            os.close(self._file)
-            os.close(self._tables)
+            self._release()
+
+    def _release(self) -> None:
+        for descriptor in (self._file, self._tables):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._tables = -1
 
 
 def read_mark(folder: str) -> Mark | None:

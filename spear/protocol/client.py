@@ -125,7 +125,7 @@ class FrameChannel(Connection):
         if self.gone:
             raise self._cause
         request_id = session.call(path.encode("ascii"), deadline_ms, request)
-        self.flush_soon()
+        self.flush_soon(alone=session.asked == 1)
         answer: asyncio.Future[bytes] = self.loop.create_future()
         self._answers[request_id] = answer
         timer = None
@@ -246,7 +246,7 @@ class FrameChannel(Connection):
     def _node_ended(self, event: Ended) -> None:
         error: SpearError = Unreachable("the node closed the connection")
         if event.refusal is not None:
-            error = error_of_refusal(event.code, event.refusal.message)
+            error = error_of_refusal(event.code, event.refusal.reason, event.refusal.message)
         self.finish(error)
 
     def ended(self, error: SpearError | None) -> None:

@@ -84,11 +84,15 @@ class Connection:
 
     # Of the ends
 
-    def flush_soon(self) -> None:
-        """Sends what the session has to say when this turn of the loop is over."""
+    def flush_soon(self, *, alone: bool = False) -> None:
+        """Sends what the session has to say when this turn of the loop is over; at once if it is
+        `alone`, when nothing else is under way that could speak in this turn."""
         if not self._flush_due:
+            if alone:
+                return self._flush()
             self._flush_due = True
             self.loop.call_soon(self._flush)
+        return None
 
     def _flush(self) -> None:
         self._flush_due = False

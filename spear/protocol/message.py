@@ -68,10 +68,12 @@ class Welcome(msgspec.Struct, omit_defaults=True, kw_only=True):
     resume: str | None = None
 
 
-class Refusal(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Why a connection ends; `version` is the highest that is understood."""
+class Refusal(msgspec.Struct, kw_only=True):
+    """Why a connection ends: the sentence and the reason of an error, as status.py has them;
+    `version` is the highest that is understood."""
 
     message: str = ""
+    reason: str = ""
     version: int = VERSION
 
 

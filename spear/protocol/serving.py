@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from spear.errors import (
@@ -18,6 +18,7 @@ from spear.errors import (
     NodeClosed,
     SpearError,
     Unauthenticated,
+    Unimplemented,
     Unreachable,
 )
 from spear.protocol.connection import Connection
@@ -35,7 +36,6 @@ from spear.protocol.session import (
     Session,
 )
 from spear.protocol.sockets import Credentials
-from spear.protocol.status import plain_status
 from spear.protocol.transport import Transport
 
 INFLIGHT_BYTES_MAX: Final = 64 << 20
@@ -80,13 +80,15 @@ class Serving(NamedTuple):
 class ServedCall:
     """A call or stream under way."""
 
-    __slots__ = ("_connection", "_expired", "_messages", "_timer", "request", "task")
+    __slots__ = (
+        "_begun", "_connection", "_doomed", "_expired", "_messages", "_timer", "request", "task",
+    )  # fmt: skip
 
     def __init__(self, connection: ServedConnection, request: Call) -> None:
         self._connection, self.request = connection, request
-        self.task: asyncio.Future[Any] | None = None
+        self.task: asyncio.Future[Any]
         self._timer: asyncio.TimerHandle | None = None
-        self._expired = False
+        self._begun = self._doomed = self._expired = False
         self._messages: MessageStream | None = None
         if request.stream is not None:
             self._messages = MessageStream(connection, request.stream)
@@ -104,35 +106,55 @@ class ServedCall:
         return self._messages
 
     def cancel(self) -> None:
-        if self.task is not None:
+        if self._begun:
             self.task.cancel()
+        else:
+            self._doomed = True  # a task cancelled before its first step would never answer
 
     # Of the connection
 
-    def run(self, answer: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> asyncio.Future[Any]:
-        self.task = asyncio.ensure_future(answer, loop=loop)
+    def begin(self, answer: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
         if self.request.deadline_ms:
             self._timer = loop.call_later(self.request.deadline_ms / 1000, self._expire)
-        self.task.add_done_callback(self._done)
-        return self.task
+        if isinstance(answer, asyncio.Future):
+            self.task, self._begun = answer, True
+            answer.add_done_callback(self._done)
+        else:
+            self.task = loop.create_task(self._run(answer))
+
+    async def _run(self, answer: Awaitable[Any]) -> None:
+        """Awaits the handler and answers in the same step: a callback would cost another turn."""
+        self._begun = True
+        result, error = None, None
+        try:
+            if self._doomed:
+                if isinstance(answer, Coroutine):
+                    answer.close()
+                raise asyncio.CancelledError
+            result = await answer
+        except (Exception, asyncio.CancelledError) as raised:
+            error = raised
+        self._end(result, error)
+
+    def _done(self, answer: asyncio.Future[Any]) -> None:
+        if answer.cancelled():
+            self._end(None, asyncio.CancelledError())
+        else:
+            error = answer.exception()
+            self._end(None if error is not None else answer.result(), error)
 
     def _expire(self) -> None:
         self._expired = True
         self.cancel()
 
-    def _done(self, task: asyncio.Future[Any]) -> None:
+    def _end(self, result: bytes | None, error: BaseException | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        error: BaseException | None
-        if not task.cancelled():
-            error = task.exception()
-        elif self._expired:
+        if self._expired and isinstance(error, asyncio.CancelledError):
             error = DeadlineExceeded(
                 f"{self.request.path} took more than the {self.request.deadline_ms} ms it was given"
             )
-        else:
-            error = asyncio.CancelledError()
-        self._connection.answer(self, error, None if error is not None else task.result())
+        self._connection.answer(self, result, error)
 
 
 class ServedConnection(Connection):
@@ -248,10 +270,11 @@ class ServedConnection(Connection):
         self._calls[request.request_id] = call
         self._bytes += len(request.payload)
         self._weigh()
-        self._serving.tasks.add(call.run(answer, self.loop))
+        call.begin(answer, self.loop)
+        self._serving.tasks.add(call.task)
         return None
 
-    def answer(self, call: ServedCall, error: BaseException | None, result: bytes | None) -> None:
+    def answer(self, call: ServedCall, result: bytes | None, error: BaseException | None) -> None:
         """The end of a call."""
         request = call.request
         self._serving.tasks.discard(call.task)
@@ -265,8 +288,9 @@ class ServedConnection(Connection):
             self._answer_error(request, error)
         if self.gone:
             return
-        self.flush_soon()
-        self._weigh()
+        self.flush_soon(alone=not self._calls)
+        if self._full:
+            self._weigh()
         if self._draining and not self._calls:
             self.finish(None)
 
@@ -293,9 +317,8 @@ class ServedConnection(Connection):
         self._weigh()
 
     def _asked(self, request: Request) -> None:
-        sentence = f"operation {request.operation} is not for clients"
-        status = plain_status("UNIMPLEMENTED", sentence)
-        self.session.respond(request.request_id, status.SerializeToString(), status.code)
+        error = Unimplemented(f"operation {request.operation} is not for clients")
+        self.session.respond_error(request.request_id, error)
 
     # What comes while a call is under way
 

@@ -17,7 +17,7 @@ from spear._core.framing import FRAME_BYTES_MAX
 from spear.errors import FrameError, InvalidArgument, SpearError
 from spear.protocol import message as wire
 from spear.protocol.message import HEADER, HEADER_BYTES, VERSION, Hello, Refusal, Welcome, pack
-from spear.protocol.status import CODES, status_of
+from spear.protocol.status import CODES, readable, reason_of, status_of
 from spear.protocol.streams import Stream
 
 HOST, PEER = "host", "peer"
@@ -47,6 +47,7 @@ STEPS: Final[dict[tuple[str, str], dict[int, str]]] = {
     (PEER, CLOSED): {},
 }
 WINDOW: Final = 64
+FRAME_BYTES_MIN: Final = 64 << 10
 # So many intervals without a word, and the other side is dead.
 SILENT_INTERVALS_MAX: Final = 3
 
@@ -136,6 +137,9 @@ class Session:
     def __init__(
         self, role: str, *, window: int = WINDOW, frame_bytes_max: int = FRAME_BYTES_MAX
     ) -> None:
+        if frame_bytes_max < FRAME_BYTES_MIN:
+            raise InvalidArgument(f"frames of up to {frame_bytes_max} bytes: greetings and errors "
+                                  f"need {FRAME_BYTES_MIN}")  # fmt: skip
         self._payload_bytes_max = frame_bytes_max - HEADER_BYTES
         self.role, self.window, self.peer_window = role, window, WINDOW
         self.state = NEW
@@ -302,7 +306,7 @@ class Session:
     def refuse(self, error: SpearError) -> None:
         """Ends the connection and tells the other side why."""
         if self.state != CLOSED:
-            refusal = Refusal(message=str(error)[: wire.GREETING_BYTES_MAX // 8])
+            refusal = Refusal(message=readable(str(error)), reason=reason_of(type(error)))
             self.outgoing.append(wire.pack_map(wire.ERROR, refusal, CODES[error.status]))
             self.close()
 
@@ -355,7 +359,7 @@ class Session:
     def respond(self, request_id: int, payload: bytes, status: int = 0) -> None:
         """Answers a request, unless it has ended otherwise."""
         if request_id in self._answering and self.state == OPEN:
-            if len(payload) > self._payload_bytes_max:
+            if len(payload) > self._payload_bytes_max and status == 0:
                 too_large = InvalidArgument(
                     f"the answer has {len(payload)} bytes, the limit of one message is "
                     f"{self._payload_bytes_max}: ask for it as a stream"

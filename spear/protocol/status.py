@@ -49,6 +49,7 @@ BY_CODE: Final[dict[str, type[SpearError]]] = {
     "PERMISSION_DENIED": errors.PermissionDenied,
     "RESOURCE_EXHAUSTED": errors.QueueFull,
     "ABORTED": errors.Conflict,
+    "UNIMPLEMENTED": errors.Unimplemented,
     "UNAVAILABLE": errors.Unreachable,
     "UNAUTHENTICATED": errors.Unauthenticated,
 }
@@ -56,7 +57,7 @@ BY_CODE: Final[dict[str, type[SpearError]]] = {
 
 def plain_status(code: str, sentence: str) -> Status:
     """A status that is no error of the tree, as UNIMPLEMENTED."""
-    return Status(code=CODES[code], message=_readable(sentence))
+    return Status(code=CODES[code], message=readable(sentence))
 
 
 def status_of(error: BaseException) -> Status:
@@ -99,12 +100,15 @@ def error_of_code(code: int, payload: bytes) -> SpearError:
     return error_of(status)
 
 
-def error_of_refusal(code: int, sentence: str) -> SpearError:
+def error_of_refusal(code: int, reason: str, sentence: str) -> SpearError:
     """The error of an error frame that ended a connection."""
-    return error_of(Status(code=code & 0x7FFFFFFF, message=sentence))
+    status = Status(code=code & 0x7FFFFFFF, message=sentence)
+    status.details.add().Pack(ErrorInfo(reason=reason, domain=DOMAIN))
+    return error_of(status)
 
 
-def _readable(sentence: str) -> str:
+def readable(sentence: str) -> str:
+    """Text that every encoding takes, of bounded length."""
     clean = sentence.encode("utf-8", "backslashreplace").decode()
     return clean if len(clean) <= MESSAGE_CHARS_MAX else clean[: MESSAGE_CHARS_MAX - 3] + "..."
 

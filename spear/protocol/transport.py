@@ -16,13 +16,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from spear._core.framing import FRAME_BYTES_MAX, FrameDecoder, encode_parts
+from spear._core.framing import FRAME_BYTES_MAX, FrameDecoder, encode, encode_parts
 from spear.errors import FrameError, SpearError, Unreachable
 
 HIGH_BYTES: Final = 1 << 20
 LOW_BYTES: Final = 256 << 10
 BUFFER_BYTES_MAX: Final = 2 * FRAME_BYTES_MAX
 STALL_S: Final = 30.0
+SMALL_BYTES: Final = 4096  # most messages; the limits of sessions are above it
 # After the last word the peer has this long to read it; closing at once could take it away.
 LINGER_S: Final = 1.0
 DESCRIPTORS_MAX: Final = 64
@@ -80,7 +81,7 @@ class SocketTransport:
         self._descriptors: deque[int] = deque()
         # What waits to be written, with the descriptors that go beside each part's first byte.
         self._backlog: deque[tuple[memoryview, tuple[int, ...]]] = deque()
-        self._waiting_bytes = self._stall_mark = 0
+        self._waiting_bytes = self._taken_bytes = self._stall_mark = 0
         self._paused = self._reading = self._closing = self._ended = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -159,7 +160,11 @@ class SocketTransport:
         """Frames of these bodies; the descriptors stay the caller's and go beside the first."""
         if self._closing or self._ended:
             return
-        parts = encode_parts(bodies, self._frame_bytes_max)
+        parts: list[bytes | memoryview]
+        if len(bodies) == 1 and len(bodies[0]) <= SMALL_BYTES:
+            parts = [encode(bodies[0])]
+        else:
+            parts = encode_parts(bodies, self._frame_bytes_max)
         if self._backlog or descriptors:
             idle = not self._backlog
             self._wait(parts, tuple(map(os.dup, descriptors)))
@@ -198,7 +203,7 @@ class SocketTransport:
             return
         if self._timer is None:
             self._loop.add_writer(self._fd, self._write_backlog)
-            self._stall_mark = self._waiting_bytes
+            self._stall_mark = self._taken_bytes
             self._timer = self._loop.call_later(self._stall_s, self._stalled)
         if self._waiting_bytes > HIGH_BYTES and not self._paused:
             self._paused = True
@@ -237,6 +242,7 @@ class SocketTransport:
 
     def _advance(self, sent: int) -> None:
         self._waiting_bytes -= sent
+        self._taken_bytes += sent
         while sent:
             part, descriptors = self._backlog[0]
             if sent < len(part):
@@ -257,10 +263,10 @@ class SocketTransport:
     def _stalled(self) -> None:
         """Another `stall_s` has passed with something to write."""
         assert self._timer is not None
-        if self._waiting_bytes >= self._stall_mark:
+        if self._taken_bytes == self._stall_mark:
             self._end(Unreachable(f"the peer has read nothing for {self._stall_s:g} s"))
         else:
-            self._stall_mark = self._waiting_bytes
+            self._stall_mark = self._taken_bytes
             self._timer = self._loop.call_later(self._stall_s, self._stalled)
 
     # End

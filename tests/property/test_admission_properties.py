@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -114,6 +114,7 @@ def test_nobody_starves_under_a_flood_of_urgent_small_ones(seed: int) -> None:
             running += admission.release(running.pop(numbers.randrange(len(running))))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TASKS, PRIORITIES), max_size=60), st.integers(1, 3))
 def test_all_that_was_offered_starts_once(offers, concurrency) -> None:
     admission: Admission[int] = Admission(

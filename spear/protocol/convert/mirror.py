@@ -39,8 +39,8 @@ class Mirror(Generic[R, M]):
         plain = [name for name in record.__struct_fields__ if name not in (parts or {})]
         descriptor = message.DESCRIPTOR.fields_by_name
         # With presence: what they are where absent is the record's own default.
-        self._optional = [name for name in plain if descriptor[name].has_presence]
-        self._always = [name for name in plain if name not in self._optional]
+        self.optional = [name for name in plain if descriptor[name].has_presence]
+        self._always = [name for name in plain if name not in self.optional]
         self._required = {f.name for f in msgspec.structs.fields(record) if f.required}
         self._values: Callable[[Any], Sequence[Any]] = several(self._always)
 
@@ -52,7 +52,7 @@ class Mirror(Generic[R, M]):
             for name in self._always:
                 if value := getattr(record, name):
                     setattr(made, name, value)
-            for name in self._optional:
+            for name in self.optional:
                 if (value := getattr(record, name)) is not None:
                     setattr(made, name, value)
             for name, part in self._parts:
@@ -66,7 +66,7 @@ class Mirror(Generic[R, M]):
     def record(self, message: M) -> R:
         """Raises InvalidArgument where a record in it, that this one must have, is absent."""
         fields = dict(zip(self._always, self._values(message), strict=True))
-        for name in self._optional:
+        for name in self.optional:
             if message.HasField(name):
                 fields[name] = getattr(message, name)
         for name, part in self._parts:
@@ -138,7 +138,8 @@ class _Map:
             getattr(message, name).update(value)
 
     def take(self, message: Any, name: str) -> Any:
-        return dict(getattr(message, name))
+        found = getattr(message, name)
+        return dict(found) if found else None
 
 
 class _Texts:

@@ -71,6 +71,7 @@ class WasmRuntime:
         return self._executor_ready().start(
             program,
             entry=invocation.entry,
+            call_args=invocation.call_args,
             args=invocation.args,
             env=invocation.env,
             stdin=invocation.stdin,

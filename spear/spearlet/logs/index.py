@@ -17,7 +17,7 @@ from spear.spearlet.logs.lines import is_tombstone, split
 ENDING = ".index"
 LINES, TOMBSTONE = 0, 1
 _ENTRY = struct.Struct("<IIII")  # hash, kind, begin, end
-_HEAD = struct.Struct("<4sIQI")  # magic, version, bytes of the file that it covers, crc of the rest
+_HEAD = struct.Struct("<4sIII")  # magic, version, bytes of the file that it covers, crc of all
 _MAGIC, _VERSION = b"SPLI", 1
 
 
@@ -68,7 +68,8 @@ class FileIndex:
         """Unless it is there as it is now. Raises OSError."""
         if self._saved == self.covered:
             return
-        head = _HEAD.pack(_MAGIC, _VERSION, self.covered, zlib.crc32(self._entries))
+        crc = zlib.crc32(self._entries, self.covered)
+        head = _HEAD.pack(_MAGIC, _VERSION, self.covered, crc)
         fresh = path + ".new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         with open(os.open(fresh, flags, 0o600), "wb") as file:
@@ -87,7 +88,7 @@ class FileIndex:
         except (OSError, struct.error):
             return index
         entries = data[_HEAD.size :]
-        whole = len(entries) % _ENTRY.size == 0 and zlib.crc32(entries) == crc
+        whole = len(entries) % _ENTRY.size == 0 and zlib.crc32(entries, covered) == crc
         if (magic, version) == (_MAGIC, _VERSION) and whole and covered <= file_bytes:
             index._entries += entries
             index.covered = index._saved = covered

@@ -91,7 +91,7 @@ class OpenLog:
         if self.resumed and not self._could_resume():
             self._lose(len(lines))
             return
-        if self._untold and not self._tell_lost(instance_id):
+        if self._untold and not self._tell_lost(instance_id, len(lines)):
             self._lose(len(lines))
             return
         data = encode(self._stored(lines, instance_id))
@@ -110,7 +110,7 @@ class OpenLog:
 
     def finish(self, instance_id: str) -> None:
         if self._untold and not self.resumed:
-            self._tell_lost(instance_id)
+            self._tell_lost(instance_id, 0)
         self.finished = True
         self._wake()
 
@@ -153,10 +153,11 @@ class OpenLog:
             for seq, (line, message) in enumerate(zip(lines, messages, strict=True), self.seq + 1)
         ]  # fmt: skip
 
-    def _tell_lost(self, instance_id: str) -> bool:
-        """Whether a line with the number of those that were lost could be written."""
+    def _tell_lost(self, instance_id: str, behind: int) -> bool:
+        """Whether a line with the number of those that were lost could be written; if not, the
+        `behind` ones that wait for it are lost too."""
         line = self.own_line(f"{_lost(self._untold)}: the log could not be written", "warn")
-        if not self._append(encode(self._stored([line], instance_id)), 1, 0):
+        if not self._append(encode(self._stored([line], instance_id)), 1, behind):
             return False
         self._untold = 0
         return True

@@ -28,19 +28,22 @@ from spear.telemetry.redact import Redactor
 from spear.telemetry.rotating import Limits
 
 OPEN_MAX = 128  # tasks whose files are held open
+_FILE_BYTES_MIN = 1 << 12
 _EXECUTION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class LogLimits(NamedTuple):
-    """Of a node's logs: bytes of one task and of all, and the age of lines (0: no limit)."""
+    """Of a node's logs: bytes of one task and of all, the age of lines (0: no limit), and how many
+    files a task's log is at most: it loses one of them at a time."""
 
     task_bytes_max: int = 64 << 20
     bytes_max: int = 4 << 30
     age_ns_max: int = 7 * 86_400 * 10**9
+    files: int = 8
 
     def of_task(self) -> Limits:
-        """Eight files, so that an eighth of a log goes at a time."""
-        return Limits(max(self.task_bytes_max // 8, 1 << 12), 7, self.age_ns_max)
+        file_bytes = max(self.task_bytes_max // self.files, _FILE_BYTES_MIN)
+        return Limits(file_bytes, self.files - 1, self.age_ns_max)
 
 
 class LogStore:
@@ -66,7 +69,8 @@ class LogStore:
         self, execution_id: str, task_name: str, instance_id: str = "", *, resumed: bool = False
     ) -> Sink:
         """The way into an execution's log, from now until `finish`. Another one, of its next
-        attempt, goes on with the sequence. `resumed`: it may have lines from an earlier process.
+        attempt, goes on with the sequence. `resumed`: it may have lines already, from an earlier
+        process or from before a `finish`; without it such lines hide the new ones.
         Made when the execution is accepted, it lets followers wait for the first line."""
         log = self._open.get(execution_id)
         if log is None:

@@ -1,7 +1,7 @@
 """How the executions of one spec are run: everything that can be settled before a call comes.
 
-The rule: what is wrong with a spec is found here, once, and not at its ten thousandth call. A plan
-is immutable; secrets are looked up at each start and are never part of it.
+The rule: what is wrong with a spec is found here, once, and not at its ten thousandth call. But for
+its pace a plan is immutable; secrets are looked up at each start and are never part of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from spear.errors import InvalidArgument
 from spear.records.execution import Invocation
 from spear.runtime.invocation import Invocation as RunInvocation
 from spear.spearlet.arguments import arguments_of, entry_of, environment_of, grants_of
+from spear.spearlet.node.pace import Pace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Plan:
     """Raises InvalidArgument where the spec cannot be run."""
 
     __slots__ = (
-        "_config", "_dirs", "_env", "_grants", "argv", "metered", "spec", "timeout_ns",
+        "_config", "_dirs", "_env", "_grants", "argv", "metered", "pace", "spec",
+        "timeout_ns",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, config: Config) -> None:
@@ -41,6 +43,7 @@ class Plan:
         self._grants = grants_of(spec.object_grants)
         self._dirs: tuple[Directory, ...] | None = None if spec.dirs else ()
         self.metered = spec.limits.fuel > 0
+        self.pace = Pace()
         self.timeout_ns = spec.limits.timeout_ns
         _check_limits(spec)
 
@@ -69,6 +72,7 @@ class Plan:
             )
         return RunInvocation(
             entry=self.entry(invocation),
+            call_args=invocation.call_args,
             args=argv,
             env=env,
             stdin=input,
@@ -84,6 +88,7 @@ class Plan:
             task=spec.name,
             object_grants=self._grants,
             execution_id=id,
+            inline=self.pace.quick,
         )
 
     def warm_of(self, environ: Mapping[str, str]) -> RunInvocation:

@@ -176,10 +176,8 @@ class WebhookSender:
             ) as response:
                 after_ns = rules.retry_after_ns(response.headers.get("Retry-After"))
                 return rules.verdict(response.status), after_ns, f"answer {response.status}"
-        except TimeoutError:
-            return AGAIN, 0, "no answer in time"
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return AGAIN, 0, f"{type(error).__name__}: {error}"
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
+            return AGAIN, 0, f"{type(error).__name__} {error}".rstrip()
 
     async def _open(self) -> aiohttp.ClientSession:
         """Not before there is a webhook; what takes long of it is the import, done in a thread."""

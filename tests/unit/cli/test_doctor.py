@@ -9,8 +9,8 @@ import pytest
 from conftest import make_config
 from wasm_bytes import HEADER, command
 
-from spear.cli import doctor, doctor_machine, doctor_module
-from spear.cli.finding import Finding
+from spear.cli.verbs.machine import doctor, doctor_machine, doctor_module
+from spear.cli.verbs.machine.finding import Finding
 from spear.errors import InvalidArgument, NotFound
 
 

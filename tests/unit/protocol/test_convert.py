@@ -149,6 +149,19 @@ def test_a_number_of_an_unknown_kind_is_refused() -> None:
         EXECUTION.record(message)
 
 
+@pytest.mark.parametrize("name", ["execution", "invocation"])
+def test_what_is_read_by_hand_is_read_as_by_its_mirror(name: str) -> None:
+    record, message, mirror = PAIRS[name]
+
+    @settings(max_examples=30, deadline=None)
+    @given(records(record, message.DESCRIPTOR))
+    def same(made: Any) -> None:
+        sent = mirror.message(made)
+        assert mirror.record(sent) == Mirror.record(mirror, sent)
+
+    same()
+
+
 def test_a_mirror_of_one_field_works_too() -> None:
     class Reading(msgspec.Struct):
         id: str = ""

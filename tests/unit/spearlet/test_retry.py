@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spear.records.task import Retry
@@ -32,6 +32,7 @@ def test_the_bound_doubles_up_to_its_maximum() -> None:
     assert bounds == [100, 200, 400, 800, 1000, 1000]
 
 
+@settings(deadline=None)
 @given(NS, NS, st.integers(1, 10**18), RANDOM)
 def test_a_delay_lies_within_its_bound(backoff_ns, maximum_ns, attempt, random) -> None:
     bound_ns = min(maximum_ns, backoff_ns * 2 ** min(attempt - 1, 100))
@@ -40,6 +41,7 @@ def test_a_delay_lies_within_its_bound(backoff_ns, maximum_ns, attempt, random) 
     assert jitter_ns(backoff_ns, maximum_ns, attempt, 0) == 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 20))
 def test_the_random_number_spreads_evenly(bound_ns, attempt) -> None:
     """The middle of the random numbers gives the middle of the bound, a quarter a quarter."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from spear.telemetry.histogram import Histogram
 
 VALUES = st.lists(st.integers(0, 10**13) | st.integers(0, 40), min_size=1, max_size=200)
-BOUNDS = tuple(1 << bits for bits in range(0, 48))
+BOUNDS = tuple(1 << bits for bits in range(48))
 
 
 def filled(values: list[int]) -> Histogram:

@@ -24,6 +24,10 @@ def knowing(**secrets: str) -> Redactor:
     return redactor
 
 
+def lower(found: re.Match[str]) -> str:
+    return found[0].lower()
+
+
 def disguises(value: str) -> dict[str, str]:
     data = value.encode()
     return {

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spear.errors import InvalidArgument
@@ -86,6 +86,7 @@ def test_the_receiver_may_ask_for_a_longer_wait_but_not_for_any() -> None:
     assert retry_after_ns("999999999") == BACKOFF_MAX_NS
 
 
+@settings(deadline=None)
 @given(st.none() | st.text(max_size=20) | st.integers().map(str))
 def test_any_retry_after_is_a_wait_within_bounds(header: str | None) -> None:
     assert 0 <= retry_after_ns(header) <= BACKOFF_MAX_NS
@@ -118,6 +119,7 @@ def test_urls_that_are_refused(url: str) -> None:
         check_url(url)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80) | st.text("htp:/[]@.%a0 ", max_size=30).map("http:".__add__))
 def test_any_text_is_a_url_or_invalid_argument(url: str) -> None:
     with suppress(InvalidArgument):
