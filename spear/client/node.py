@@ -63,16 +63,15 @@ class NodeCalls:
         return {name: dict(group.values) for name, group in found.groups.items()}
 
     async def collect_garbage(self) -> dict[str, int]:
-        request = node_pb2.CollectGarbageRequest()
-        path = f"{_NODE}/CollectGarbage"
-        return dict(
-            (await self._line.ask(path, request, node_pb2.StatsGroup, deadline_ms=0)).values
-        )
+        path, request = f"{_NODE}/CollectGarbage", node_pb2.CollectGarbageRequest()
+        found = await self._line.ask(path, request, node_pb2.StatsGroup, deadline_ms=0)
+        return dict(found.values)
 
     async def backup(self, folder: str) -> dict[str, int]:
-        request = node_pb2.BackupRequest(folder=folder)
-        path, answer = f"{_NODE}/Backup", node_pb2.StatsGroup
-        found = await self._line.ask(path, request, answer, again=False, deadline_ms=0)
+        path, request = f"{_NODE}/Backup", node_pb2.BackupRequest(folder=folder)
+        found = await self._line.ask(
+            path, request, node_pb2.StatsGroup, again=False, deadline_ms=0
+        )
         return dict(found.values)
 
     async def drain(self, grace_ns: int = 0) -> None:
