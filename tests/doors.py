@@ -10,15 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-<<<<<<< HEAD
 from conftest import make_config
 from fake_node import FakeNode
-=======
-import grpc
-import grpc.aio
-from door_node import DoorNode
-from google.protobuf.message import Message
->>>>>>> doors
 
 from spear.client.client import Client
 from spear.config import Config

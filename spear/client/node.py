@@ -69,9 +69,7 @@ class NodeCalls:
 
     async def backup(self, folder: str) -> dict[str, int]:
         path, request = f"{_NODE}/Backup", node_pb2.BackupRequest(folder=folder)
-        found = await self._line.ask(
-            path, request, node_pb2.StatsGroup, again=False, deadline_ms=0
-        )
+        found = await self._line.ask(path, request, node_pb2.StatsGroup, again=False, deadline_ms=0)
         return dict(found.values)
 
     async def drain(self, grace_ns: int = 0) -> None:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from door_callers import OBJECT_BYTES_MAX, TOKEN, Faults, access, table_of
 from door_node import DoorNode
-from doors import OBJECT_BYTES_MAX, TOKEN, Faults, access, table_of
 
 from spear.errors import (
     DeadlineExceeded,

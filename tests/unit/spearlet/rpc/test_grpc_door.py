@@ -10,8 +10,8 @@ import grpc
 import grpc.aio
 import pytest
 import trustme
+from door_callers import SHOWN, TOKEN, Faults, GrpcNode, access, table_of
 from door_node import DoorNode
-from doors import SHOWN, TOKEN, Faults, GrpcNode, access, table_of
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 

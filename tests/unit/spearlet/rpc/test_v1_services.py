@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import grpc
 import grpc.aio
 import pytest
-from doors import OBJECT_BYTES_MAX, GrpcNode
+from door_callers import OBJECT_BYTES_MAX, GrpcNode
 
 from spear.errors import InvalidArgument
 from spear.protocol.convert.execution import EXECUTION, INVOCATION
