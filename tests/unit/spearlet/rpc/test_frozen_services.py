@@ -133,7 +133,7 @@ async def test_a_fault_tells_the_log_and_nothing_to_the_caller(served: GrpcNode)
 
 
 async def test_bytes_that_are_no_request_are_an_invalid_argument(served: GrpcNode) -> None:
-    from doors import SHOWN
+    from door_callers import SHOWN
 
     for path in (INVOKE, "/spear.v1.ExecutionService/Watch"):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
