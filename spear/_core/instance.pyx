@@ -118,7 +118,7 @@ cdef class Instance:
 
     cdef int fail(self) except -1:
         """Settles how a call in place ended and raises that."""
-        execution_end(self.guest)
+        execution_end(self.guest, monotonic_ns())
         outcome = outcome_of(self.guest, "", self.limits)
         self.spent = outcome.message or "it has exited"
         raise GuestTrap(outcome)
