@@ -5,7 +5,7 @@ that a future refers to lies in the guest record, which outlives it. The epoch c
 running guest notices its deadline, its doom and the end of its slice.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy
 
@@ -78,6 +78,21 @@ cdef void _borrow_store(guest_t *guest) noexcept nogil:
     wasmtime_context_set_data(guest.context, guest)
 
 
+cdef bint _instantiate(guest_t *guest) noexcept nogil:
+    """In place where it runs no code and nothing in it may wait; a world's store may always."""
+    cdef const wasmtime_instance_pre_t *pre = guest.pre if guest.shim == NULL else guest.own_pre
+    if guest.fiber_first or guest.world != NULL:
+        guest.future = wasmtime_instance_pre_instantiate_async(
+            pre, guest.context, &guest.instance, &guest.trap, &guest.error)
+        return True
+    cdef int64_t until_ns = guest.slice_until_ns
+    guest.slice_until_ns = INT64_MAX           # nothing yields off a fiber
+    guest.error = wasmtime_instance_pre_instantiate(
+        pre, guest.context, &guest.instance, &guest.trap)
+    guest.slice_until_ns = until_ns
+    return guest.error == NULL and guest.trap == NULL and _call_next(guest)
+
+
 cdef bint _begin(guest_t *guest) noexcept nogil:
     """False if there is nothing to poll: see _call_next."""
     if guest.warm != NULL:
@@ -89,10 +104,7 @@ cdef bint _begin(guest_t *guest) noexcept nogil:
     guest.stage = STAGE_INSTANTIATE
     if guest.shim != NULL and not shim_begin(guest):
         return False
-    guest.future = wasmtime_instance_pre_instantiate_async(
-        guest.own_pre if guest.shim != NULL else guest.pre, guest.context, &guest.instance,
-        &guest.trap, &guest.error)
-    return True
+    return _instantiate(guest)
 
 
 cdef void _drop_future(guest_t *guest) noexcept nogil:

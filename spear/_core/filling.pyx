@@ -81,6 +81,7 @@ cdef tuple fill_input(guest_t *guest, Module module, str entry, args, env, bytes
         [f"{key}={value}" for key, value in env.items()] if env else (), "variable")
     guest.engine, guest.pre = module.native_engine, module.pre
     guest.module, guest.shim = module.native, module.shim
+    guest.fiber_first = module.fiber_first
     guest.entry, guest.entry_size = name, len(name)
     guest.args, guest.args_size, guest.argc = <bytes>argv, len(argv), argc
     guest.env, guest.env_size, guest.envc = <bytes>environ, len(environ), envc

@@ -108,6 +108,7 @@ cdef struct guest_t:
     wasmtime_memory_t memory
     bint has_memory
     int32_t stage              # Stage
+    bint fiber_first           # is instantiated on a fiber, not in place
     bint initializes           # has an `_initialize` to be called before the entry
     const char *entry          # NUL-terminated, kept alive by the run; NULL: none is called
     uint32_t entry_size
@@ -152,7 +153,7 @@ cdef struct guest_t:
     int32_t shelf              # which list of live guests it stands in
     guest_t *previous          # in that list, under its lock
     guest_t *following
-    bint due                   # had an entry in the due queue at some time
+    int64_t due_ns             # when its last entry in the due queue was due; 0: it had none
     void *batch                # what it is one of, or NULL
     int64_t batch_number
     bint counted               # takes room and holds what it needs itself, not by its lane

@@ -16,6 +16,9 @@ from spear._core.streams cimport streams_release
 from spear._core.sync cimport *
 from spear._core.world cimport *
 
+cdef extern from "entropy.h" nogil:
+    void entropy_fill(void *out, size_t size, int generation)
+
 wasmtime_bind(engineapi.functions())
 
 cdef const char *_TRUNCATED = "the log limit is reached: what follows is not kept"
@@ -68,6 +71,7 @@ cdef void _copy(guest_t *guest, const guest_t *model) noexcept nogil:
     guest.env, guest.env_size, guest.envc = model.env, model.env_size, model.envc
     guest.stdin_data, guest.stdin_size = model.stdin_data, model.stdin_size
     guest.priority, guest.initializes = model.priority, model.initializes
+    guest.fiber_first = model.fiber_first
     guest.metered, guest.fuel_max = model.metered, model.fuel_max
     guest.objects = model.objects
     guest.descriptors_max = model.descriptors_max
@@ -206,17 +210,16 @@ cdef int64_t guest_wall_ns(guest_t *guest) noexcept nogil:
 cdef void guest_random(guest_t *guest, void *out, size_t size) noexcept nogil:
     cdef char *at = <char *>out
     cdef uint64_t word
-    cdef ssize_t got
+    cdef size_t part
     guest_charge(guest, size)
+    if guest.world == NULL:
+        entropy_fill(out, size, engineapi.generation())
+        return
     while size > 0:
-        if guest.world != NULL:
-            word = world_random(&guest.random_state)
-            got = <ssize_t>(size if size < 8 else 8)
-            memcpy(at, &word, got)
-        else:
-            got = getrandom(at, size, 0)
-        if got > 0:
-            at, size = at + got, size - <size_t>got
+        word = world_random(&guest.random_state)
+        part = size if size < 8 else 8
+        memcpy(at, &word, part)
+        at, size = at + part, size - part
 
 
 cdef uint64_t guest_trace(guest_t *guest, uint64_t detail) noexcept nogil:

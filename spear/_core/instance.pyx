@@ -283,7 +283,7 @@ cdef class Function:
         if instance.guest == NULL or instance.module.waiting:
             return self._call_and_wait(args)
         types.check(self.name, args)
-        memset(values, 0, sizeof(values))
+        memset(values, 0, types.param_count * sizeof(wasmtime_val_raw_t))
         for at in range(types.param_count):
             store_raw(&values[at], types.params[at], args[at])
         instance.hold()

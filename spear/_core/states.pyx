@@ -215,9 +215,11 @@ cdef void _set_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcep
     """Has the timekeeper look at the guest at `due_ns`, instead of what was set before."""
     cdef uint64_t handle = <uint64_t>guest
     cdef size_t fault
-    if not guest.due or not due_queue_cancel(executor.due, handle):
+    if due_ns == guest.due_ns and due_ns == guest.deadline_ns:
+        return                     # it stands there, or it was taken and the guest is doomed
+    if guest.due_ns == 0 or not due_queue_cancel(executor.due, handle):
         guest_retain(guest)
-    guest.due = True
+    guest.due_ns = due_ns
     if due_queue_push(executor.due, &handle, &due_ns, 1, &fault) != PUSHED:
         guest_doom(guest, CAUSE_MEMORY)
         guest_release(guest)
@@ -227,7 +229,7 @@ cdef void _set_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcep
 
 
 cdef void _clear_due(executor_t *executor, guest_t *guest) noexcept nogil:
-    if guest.due and due_queue_cancel(executor.due, <uint64_t>guest):
+    if guest.due_ns != 0 and due_queue_cancel(executor.due, <uint64_t>guest):
         guest_release(guest)
 
 
