@@ -245,7 +245,12 @@ class FakeNode(FakeObjects):
 
     # The node
     async def info(self) -> dict[str, str]:
-        return {"name": "fake", "version": "0.1.0", "durability": "volatile", "health": "serving"}
+        return {
+            "node_name": "fake",
+            "version": "0.1.0",
+            "durability": "volatile",
+            "health": "serving",
+        }
 
     async def stats(self) -> dict[str, dict[str, int]]:
         return {"executions": {"total": len(self.runs.page("", "", "", 10**9, "").executions)}}

@@ -226,8 +226,9 @@ async def test_a_large_result_is_read_in_parts(node: Node) -> None:
     await task_of(node, "wasi/echo")
     data = bytes(range(251)) * 1000
     found = await node.invoke("echo", data)
-    assert (found.output, found.output_bytes) == (b"", len(data))
+    assert found.output_bytes == len(data)
     assert found.output_digest
+    assert found.output in (b"", data)
     assert b"".join([part async for part in node.read_result(found.id)]) == data
 
 
@@ -507,6 +508,6 @@ async def test_garbage_is_what_nothing_needs(node: Node) -> None:
 
 async def test_a_node_says_who_it_is_and_what_it_counts(node: Node) -> None:
     info = await node.info()
-    assert {"name", "version"} <= info.keys()
+    assert {"node_name", "version"} <= info.keys()
     assert all(isinstance(count, int) for group in (await node.stats()).values()
                for count in group.values())  # fmt: skip

@@ -7,9 +7,10 @@ interrupt of it cancels the call before it goes on. Any number of threads may ca
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from spear.client.client import Client
 from spear.errors import NodeClosed
@@ -52,6 +53,39 @@ async def _next(source: AsyncIterator[R]) -> R:
     return await anext(source)
 
 
+class _UnderWay(Generic[R]):
+    """A call in the loop's thread, where `start` and `give_up` run, in this order or the other:
+    an interrupt can come before the caller knows that it has begun."""
+
+    def __init__(self, call: Coroutine[Any, Any, R]) -> None:
+        self._call = call
+        self._task: asyncio.Task[R] | None = None
+        self._given_up = False
+        self.result: concurrent.futures.Future[R] = concurrent.futures.Future()
+        self.ended = threading.Event()
+
+    def start(self) -> None:
+        if not self._given_up:
+            self._task = asyncio.ensure_future(self._call)
+            self._task.add_done_callback(self._done)
+
+    def give_up(self) -> None:
+        self._given_up = True
+        if self._task is None:
+            self._call.close()
+            self.ended.set()
+        else:
+            self._task.cancel()
+
+    def _done(self, task: asyncio.Task[R]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(task.result())
+        asyncio.get_running_loop().call_soon(self.ended.set)  # after what the end has to say
+
+
 class SyncClient:
     """As Client, method for method. Close it at the end, or use it as a context manager."""
 
@@ -82,20 +116,15 @@ class SyncClient:
         if self._loop.is_closed():
             call.close()
             raise NodeClosed("the client is closed")
-        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        under_way = _UnderWay(call)
         try:
-            return future.result()
+            self._loop.call_soon_threadsafe(under_way.start)
+            return under_way.result.result()
         except BaseException:
-            if not future.done():  # an interrupt came to this thread, not to the call
-                self._cancel(future)
+            if not under_way.result.done():  # an interrupt came to this thread, not to the call
+                self._loop.call_soon_threadsafe(under_way.give_up)
+                under_way.ended.wait(_CANCEL_S)
             raise
-
-    def _cancel(self, future: Any) -> None:
-        """The node hears of it before the interrupt goes on."""
-        ended = threading.Event()
-        future.cancel()
-        self._loop.call_soon_threadsafe(self._loop.call_soon, ended.set)
-        ended.wait(_CANCEL_S)
 
     put_artifact = _call(Client.put_artifact)
     artifact = _call(Client.artifact)

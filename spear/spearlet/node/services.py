@@ -264,8 +264,8 @@ class NodeServices:
             if not isinstance(found, Work):
                 yield _bare(found)
                 return
-            changes = self._parts.events.watch(found.execution.id, "")
-            yield _bare(found.execution)
+            execution = found.execution
+            changes = self._parts.events.watch(execution.id, "", _bare(execution))
         else:
             changes = self._parts.events.watch("", task)
         async for execution in changes:

@@ -220,7 +220,7 @@ def test_an_instance_is_ended_by_the_end_of_its_id(cli: Cli) -> None:
 
 
 def test_a_node_is_looked_at_and_drained(cli: Cli) -> None:
-    assert cli("node", "status", "--output", "json").json["info"]["name"] == "fake"
+    assert cli("node", "status", "--output", "json").json["info"]["node_name"] == "fake"
     assert cli("node", "drain", "--grace", "2m").out == "the node has drained\n"
     assert cli.node.drained_ns == 120 * 10**9
     assert cli("node", "drain", "--grace", "soon").code == 2

@@ -320,7 +320,7 @@ def test_status_of_the_node_an_execution_and_a_task(cli: Cli) -> None:
     node = cli("status")
     assert node.fields["version"] == "0.1.0"
     assert node.fields["executions"] == "total 1"
-    assert cli("status", "--output", "json").json["info"]["name"] == "fake"
+    assert cli("status", "--output", "json").json["info"]["node_name"] == "fake"
     one = cli("status", execution.id[-8:])
     assert one.fields["id"] == execution.id
     assert "error: the guest trapped" in one.err

@@ -46,7 +46,7 @@ async def terminated(node: Client) -> str:
 async def test_the_socket_is_taken_where_it_is_there(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     async with fake_node() as node, frame_door(node, tmp_path), Client(config=config) as client:
-        assert (await client.info())["name"] == "fake"
+        assert (await client.info())["node_name"] == "fake"
 
 
 async def test_else_grpc_is_tried_with_the_token_of_the_node_s_file(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ async def test_else_grpc_is_tried_with_the_token_of_the_node_s_file(tmp_path: Pa
             file.write(TOKEN)
         Path(config.socket_path).touch()  # of a daemon that died: nobody listens
         async with Client(config=config) as client:
-            assert (await client.info())["name"] == "fake"
+            assert (await client.info())["node_name"] == "fake"
 
 
 async def test_where_nobody_answers_both_places_are_named(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ async def test_a_node_that_comes_back_is_found_again(tmp_path: Path) -> None:
         async with client:
             for _ in range(2):
                 async with frame_door(node, tmp_path):
-                    assert (await client.info())["name"] == "fake"
+                    assert (await client.info())["node_name"] == "fake"
 
 
 async def test_a_call_under_way_when_the_node_goes_is_unknown(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ async def test_nothing_is_connected_before_the_first_call(node: FakeNode) -> Non
 
 async def test_what_only_asks_is_asked_again(node: FakeNode) -> None:
     client = losing(node)
-    assert (await client.info())["name"] == "fake"
+    assert (await client.info())["node_name"] == "fake"
     assert client.made == ["Info", "Info"]
 
 

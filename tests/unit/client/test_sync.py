@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import signal
@@ -16,7 +17,7 @@ from elsewhere import Elsewhere
 from fake_node import FakeNode
 
 from spear.client.client import Client
-from spear.client.sync import SyncClient
+from spear.client.sync import SyncClient, _UnderWay
 from spear.errors import NodeClosed, NotFound
 from spear.records.node import Node
 from spear.records.task import TaskSpec
@@ -115,6 +116,33 @@ def test_an_interrupt_cancels_the_call_and_ends_the_guest(
     thread.join()
     (execution,) = client.executions().executions
     assert client.wait(execution.id).status == "terminated"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_call_that_is_given_up_ends_whether_it_has_begun_or_not(begun: bool) -> None:
+    seen: list[str] = []
+
+    async def call() -> None:
+        seen.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("ended")
+
+    async def run() -> None:
+        under_way = _UnderWay(call())
+        if begun:
+            under_way.start()
+            await asyncio.sleep(0)
+        under_way.give_up()
+        if not begun:
+            under_way.start()
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert under_way.ended.is_set()
+
+    asyncio.run(run())
+    assert seen == (["begun", "ended"] if begun else [])
 
 
 def test_a_closed_client_says_so(client: SyncClient) -> None:
