@@ -37,13 +37,13 @@ class Follower:
         self.pending: asyncio.Future[list[LogLine]] | None = None
         self.ended = False
 
-    async def step(self) -> bool:
-        """Takes one batch, where there is one."""
+    async def step(self, turns: int = 5) -> bool:
+        """Takes one batch, where one comes within so many turns of the loop."""
         if self.ended:
             return False
         if self.pending is None:
             self.pending = asyncio.ensure_future(anext(self.lines))  # type: ignore[arg-type]
-        for _ in range(3):
+        for _ in range(turns):
             await asyncio.sleep(0)
         if not self.pending.done():
             return False
@@ -141,11 +141,17 @@ class LogsMachine(RuleBasedStateMachine):
             follower = Follower(self.store.follow(name, task_of(name), after_seq), after_seq)
             self.followers.append((name, follower))
 
-    @rule(data=st.data())
-    def a_follower_takes_a_batch(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), turns=st.integers(0, 4))
+    def a_follower_goes_on(self, data: st.DataObject, turns: int) -> None:
         if self.followers:
             _, follower = data.draw(st.sampled_from(self.followers))
-            self.runner.run(follower.step())
+            self.runner.run(follower.step(turns))
+
+    @rule()
+    def all_followers_see_what_there_is(self) -> None:
+        for name, follower in self.followers:
+            self.runner.run(follower.all_there_is())
+            self.check(name, follower.seen, follower.after_seq)
 
     @rule(data=st.data())
     def a_follower_leaves(self, data: st.DataObject) -> None:

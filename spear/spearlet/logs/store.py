@@ -69,7 +69,8 @@ class LogStore:
         self, execution_id: str, task_name: str, instance_id: str = "", *, resumed: bool = False
     ) -> Sink:
         """The way into an execution's log, from now until `finish`. Another one, of its next
-        attempt, goes on with the sequence. `resumed`: it may have lines from an earlier process.
+        attempt, goes on with the sequence. `resumed`: it may have lines already, from an earlier
+        process or from before a `finish`; without it such lines hide the new ones.
         Made when the execution is accepted, it lets followers wait for the first line."""
         log = self._open.get(execution_id)
         if log is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -157,6 +158,7 @@ def test_old_files_go_and_a_line_stands_for_what_went_with_them(bench: Bench) ->
     for seq in range(1, 1001):
         sink.append([line(seq)])
     assert len(bench.files()) == 8
+    assert len(sink._log.extents) == 8
     found = [found for batch in store.read("e1", TASK) for found in batch]
     first = found[0].seq
     assert found[0].message == (
@@ -246,6 +248,8 @@ def test_few_files_are_open_whatever_the_number_of_tasks(
         for sink in sinks:
             sink.append([line(seq)])
     assert store.stats()["files_open"] == 3
+    held = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    assert sum(name.startswith(str(bench.folder)) for name in held) == 3
     for number in range(10):
         assert len(messages(store.read(f"e{number}", f"task{number}"))) == 3
 
@@ -254,13 +258,22 @@ async def test_a_follower_has_history_then_tail_and_ends_with_the_log(bench: Ben
     store = bench.store()
     sink = store.sink("e1", TASK)
     sink.append(lines(1, 3))
-    following = asyncio.ensure_future(collect(store.follow("e1", TASK, after_seq=1)))
+    seen: list[int] = []
+
+    async def follow() -> None:
+        async for batch in store.follow("e1", TASK, after_seq=1):
+            seen.extend(line.seq for line in batch)
+
+    following = asyncio.ensure_future(follow())
     await turns()
+    assert seen == [2, 3]
     sink.append(lines(4, 5))
     await turns()
+    assert seen == [2, 3, 4, 5]
     sink.append([line(6)])
     sink.finish()
-    assert await following == [f"message {n}" for n in range(2, 7)]
+    await following
+    assert seen == [2, 3, 4, 5, 6]
 
 
 async def test_a_follower_may_wait_for_the_first_line(bench: Bench) -> None:

@@ -207,3 +207,23 @@ def test_an_attempt_whose_history_cannot_be_read_numbers_no_line_twice(
         "message 1", "message 2", "message 3",
         "2 lines were lost: the log could not be written", "message 3",
     ]  # fmt: skip
+
+
+def test_a_file_that_could_not_be_indexed_is_before_it_is_written(
+    bench: Bench, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = bench.store().sink("e1", TASK)
+    sink.append([line(1)])
+    store = bench.store()  # as after a kill: no index was saved
+    other = store.sink("e2", TASK)
+
+    def refuse(*given: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rotating.RotatingFile, "read", refuse)
+        other.append([line(1)])
+    assert other.lost == 1
+    clock.advance(SECOND)
+    other.append([line(2)])
+    assert messages(store.read("e1", TASK)) == ["message 1"]
