@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear.errors import SpearError
+    from spear.records.execution import Execution as Record
     from spear.spearlet.execution.execution import Execution
 
 OK = 0
@@ -40,7 +41,7 @@ def of_error(error: SpearError) -> int:
     return _OF_STATUS.get(error.status, FAILED)
 
 
-def of_execution(execution: Execution) -> int:
+def of_execution(execution: Execution | Record) -> int:
     """The code with which `spear run` ends: the guest's own wherever it has one."""
     if execution.status == "timeout":
         return TIMED_OUT

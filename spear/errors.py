@@ -197,6 +197,12 @@ class PermissionDenied(SpearError):
     status = "PERMISSION_DENIED"
 
 
+class Unimplemented(SpearError):
+    """This build has nothing of the name that was asked for."""
+
+    status = "UNIMPLEMENTED"
+
+
 class Unreachable(SpearError):
     """The node does not answer: it is not there, or the connection broke."""
 
@@ -234,3 +240,16 @@ class KvFormat(KvError):
     """The data was written by a newer version of SPEAR than this one."""
 
     status = "FAILED_PRECONDITION"
+
+
+class TaskInactive(SpearError):
+    """The task takes no new invocations until somebody activates it."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class KvLagged(KvError):
+    """A watcher did not keep up, so changes were dropped for it: read again, then watch anew."""
+
+    status = "ABORTED"
+    retryable = True

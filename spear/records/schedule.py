@@ -29,12 +29,13 @@ class ScheduleSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 
 class Schedule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A schedule and where it stands."""
+    """A schedule and where it stands. `missed` counts due times that were not run."""
 
     id: str
     spec: ScheduleSpec
     created_ns: int = 0
     next_ns: int = 0  # 0: never again
+    pending_ns: int = 0  # the due time of a run that was decided on and is not accepted yet
     last_ns: int = 0
     last_execution_id: str = ""
     runs: int = 0

@@ -34,7 +34,7 @@ Encoder = Callable[[str, str, str, Mapping[str, Any]], bytes]
 class Target(Protocol):
     """Where lines go: a RotatingFile, or a Descriptor."""
 
-    def write(self, lines: bytes) -> None:
+    def write(self, lines: bytes) -> object:
         """Raises OSError."""
 
     def close(self) -> None: ...

@@ -1,0 +1,29 @@
+"""Where a daemon's own log goes: stderr, or a file that rotates."""
+
+from __future__ import annotations
+
+import os
+
+from spear.clock import Clock
+from spear.config import Config
+from spear.telemetry.jsonlog import Descriptor, Log, began_of, open_log
+from spear.telemetry.redact import Redactor
+from spear.telemetry.rotating import Limits, RotatingFile
+
+_STDERR = 2
+_FILES = Limits(file_bytes_max=16 << 20, files_max=7)
+
+
+def open_system_log(config: Config, clock: Clock) -> Log:
+    """By `logging.*`; `auto` is for people on a terminal, and JSON everywhere else."""
+    target = (
+        RotatingFile(config.log_path, _FILES, clock, began_of)
+        if config.log_path
+        else Descriptor(_STDERR)
+    )
+    form = config.log_format
+    if form == "auto":
+        form = "console" if not config.log_path and os.isatty(_STDERR) else "json"
+    return open_log(
+        target, clock, Redactor(), level=config.log_level, form=form, node=config.node_name
+    )
