@@ -225,6 +225,7 @@ setup(
         "spear.spearlet.schedules",
         "spear.spearlet.webhooks",
         "spear.cli",
+        "spear.cli.daemon",
         "spear.cli.running",
         "spear.cli.screens",
         "spear.cli.verbs",

@@ -42,6 +42,7 @@ OPTIONS = (
     Option("--seed", "N", "Seed of a deterministic run (default 0)."),
     Option("--trace", "FILE", "Record the steps of a deterministic run."),
     Option("--replay", "FILE", "Run again as recorded; stops at the first difference."),
+    Option("--node", "ADDRESS", "By the node at unix:PATH or HOST:PORT, not in this process."),
     Option("--config", "FILE", "Configuration file instead of ~/.spear/config.toml."),
     Option("--output", "text|json", "json: one document with the record, the output and the log.",
            choices=("text", "json")),
@@ -82,6 +83,10 @@ def _as_json(parsed: Parsed) -> bool:
 def _run(parsed: Parsed) -> int:
     path = _operand(parsed)
     config = config_of(parsed)
+    if "node" in parsed.values:
+        from spear.cli.running import remote
+
+        return remote.main(parsed, path, config)
     recording = _recording(parsed)
     if "repeat" in parsed.values or "parallel" in parsed.values:
         if recording is not None:

@@ -21,7 +21,7 @@ from spear.errors import SpearError, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from spear.cli.visits.visit import Dial
+    from spear.cli.visits.dial import Dial
 
 SECTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "work": ("Work", {

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spear._core.objstore import ObjectStore as ObjectStore
     from spear._core.queues import DueQueue as DueQueue
     from spear._core.queues import RunQueue as RunQueue
+    from spear.client.client import Client as Client
     from spear.errors import AlreadyExists as AlreadyExists
     from spear.errors import ChannelClosed as ChannelClosed
     from spear.errors import Conflict as Conflict
@@ -47,6 +48,13 @@ if TYPE_CHECKING:
     from spear.errors import Unimplemented as Unimplemented
     from spear.errors import Unreachable as Unreachable
     from spear.errors import VersionConflict as VersionConflict
+    from spear.records.execution import Invocation as Invocation
+    from spear.records.schedule import ScheduleSpec as ScheduleSpec
+    from spear.records.task import Limits as Limits
+    from spear.records.task import Pool as Pool
+    from spear.records.task import Resources as Resources
+    from spear.records.task import Retry as Retry
+    from spear.records.task import TaskSpec as TaskSpec
     from spear.spearlet.execution.execution import Execution as Execution
     from spear.spearlet.library import Spearlet as Spearlet
     from spear.spearlet.library import SyncSpearlet as SyncSpearlet
@@ -67,6 +75,10 @@ _HOMES = {
         "QueueFull", "SnapshotExpired", "SpearError", "StoreFull", "TaskInactive",
         "Unauthenticated", "Unimplemented", "Unreachable", "VersionConflict",
     ),
+    "spear.client.client": ("Client",),
+    "spear.records.execution": ("Invocation",),
+    "spear.records.schedule": ("ScheduleSpec",),
+    "spear.records.task": ("Limits", "Pool", "Resources", "Retry", "TaskSpec"),
     "spear.spearlet.execution.execution": ("Execution",),
     "spear.spearlet.library": ("Spearlet", "SyncSpearlet"),
 }  # fmt: skip

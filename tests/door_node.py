@@ -8,6 +8,7 @@ called, `ended` the executions whose callers went away.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -50,6 +51,7 @@ class DoorNode:
         self.closed = False
         self.started = asyncio.Event()  # an execution of `wait` runs
         self.gone = asyncio.Event()  # its caller went away
+        self._running = 0
         self._ids = itertools.count(1)
         self._artifacts: dict[str, tuple[Artifact, bytes]] = {}
         self._tasks: dict[str, Task] = {}
@@ -172,16 +174,25 @@ class DoorNode:
             raise RuntimeError("a broken invariant")
         if record.task_name == "wait":
             record.status = "running"
-            self.started.set()
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self.ended.append(record.id)
-                record.status = "terminated"
-                self.gone.set()
-                raise
+            await self._run(record)
+            return record
         await self._finish(record, input)
         return record
+
+    async def _run(self, record: Execution) -> None:
+        self.started.set()
+        self._running += 1
+        try:
+            await self.wait(record.id)
+        except asyncio.CancelledError:
+            self.ended.append(record.id)
+            record.status = "terminated"
+            self.gone.set()
+            raise
+        finally:
+            self._running -= 1
+            async with self._changed:
+                self._changed.notify_all()
 
     async def submit(
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = PLAIN
@@ -411,6 +422,9 @@ class DoorNode:
     async def drain(self, grace_ns: int = 0) -> None:
         self.calls.append(f"drain {grace_ns}")
         self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_ns / 1e9), self._changed:
+                await self._changed.wait_for(lambda: not self._running)
 
     async def close(self) -> None:
         self.closed = True

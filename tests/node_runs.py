@@ -57,6 +57,7 @@ class Life:
         self.full = self.dead = False
         self.writes, self.dies_after = 0, 1 << 60
         self.get, self.scan, self.stats = store.get, store.scan, store.stats
+        self.backup = store.backup
 
     def write(self, batch: Any) -> int:
         if self.full:

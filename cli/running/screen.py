@@ -30,12 +30,16 @@ class TextScreen:
         terminal.say(f"warning: {warning}\n")
 
     def show(self, progress: Progress) -> None:
-        for line in progress.logs:
+        self.take(progress.logs, progress.output)
+
+    def take(self, logs: Sequence[AnyLogLine], output: bytes) -> None:
+        """What a run gave since the last look."""
+        for line in logs:
             if line.stream != "stdout":  # those bytes go to stdout themselves
                 terminal.say(prefixed(line))
-        terminal.write(terminal.STDOUT, progress.output)
-        if progress.output:
-            self._line_open = not progress.output.endswith(b"\n")
+        terminal.write(terminal.STDOUT, output)
+        if output:
+            self._line_open = not output.endswith(b"\n")
 
     def close(
         self, execution: Execution | Record, program: Program | None, code: int | None
@@ -64,7 +68,10 @@ class JsonScreen:
         self._warnings.append(warning)
 
     def show(self, progress: Progress) -> None:
-        self._logs += progress.logs
+        self.take(progress.logs, progress.output)
+
+    def take(self, logs: Sequence[AnyLogLine], output: bytes) -> None:
+        self._logs += logs  # the output is in the record
 
     def close(
         self, execution: Execution | Record, program: Program | None, code: int | None

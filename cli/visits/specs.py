@@ -18,13 +18,15 @@ from spear.cli.visits import files
 from spear.errors import InvalidArgument, NotFound
 from spear.records.node import Node
 from spear.records.task import Artifact, Directory, TaskSpec
+from spear.spearlet import taskfile
 from spear.units import parse_duration_ns, parse_size
 
 _CHUNK_BYTES = 1 << 18
 
 
 def is_task_file(path: str) -> bool:
-    return path.endswith(".toml")
+    """A file by its ending, or the folder of a `spear.toml`."""
+    return path.endswith(".toml") or os.path.isfile(os.path.join(path, taskfile.FILE_NAME))
 
 
 def is_module(path: str) -> bool:
@@ -39,32 +41,35 @@ def is_module(path: str) -> bool:
 
 
 async def spec_of(node: Node, path: str, name: str = "") -> TaskSpec:
-    """Of a task file or a module; the artifact is on the node then."""
+    """Of a task file or a module; the artifact is on the node then. Raises NotFound,
+    InvalidArgument."""
     if is_task_file(path):
-        from spear.spearlet import taskfile
-
-        found = taskfile.read(path)
-        spec = found.spec
-        if found.path:
-            artifact = await upload(node, found.path, digest=spec.artifact)
-            spec = msgspec.structs.replace(spec, artifact=artifact.digest)
-        return msgspec.structs.replace(spec, name=name) if name else spec
+        return await filed(node, taskfile.read(path), name)
     artifact = await upload(node, path)
     return TaskSpec(name=name or files.stem(path), artifact=artifact.digest)
 
 
-async def upload(node: Node, path: str, *, digest: str = "") -> Artifact:
-    """Puts the file's bytes where the node has not got them. Raises InvalidArgument where they have
-    another sha256 than the one given."""
+async def filed(node: Node, found: taskfile.TaskFile, name: str = "") -> TaskSpec:
+    """The spec of a task file, its artifact put on the node."""
+    spec = found.spec
+    if found.path:
+        artifact = await upload(node, found.path, digest=spec.artifact, runtime=spec.runtime)
+        spec = msgspec.structs.replace(spec, artifact=artifact.digest)
+    return msgspec.structs.replace(spec, name=name) if name else spec
+
+
+async def upload(node: Node, path: str, *, digest: str = "", runtime: str = "wasm") -> Artifact:
+    """Puts the file's bytes where the node has not got them. Raises InvalidArgument where they
+    have not the digest."""
     with files.opened(path) as file:
         found = _digest(file)
         if digest not in ("", found):
-            raise InvalidArgument(f"{path!r} has the sha256 {found}, not {digest}")
-        digest = found
+            raise InvalidArgument(f"{path!r} has the sha256 {found}, the task file says {digest}")
         try:
-            return await node.artifact(digest)
+            return await node.artifact(found)
         except NotFound:
-            return await put(node, file, path, digest=digest, name=files.stem(path))
+            name = files.stem(path)
+            return await put(node, file, path, digest=found, name=name, runtime=runtime)
 
 
 async def put(

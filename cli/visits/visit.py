@@ -8,13 +8,13 @@ cancels the body and with it the call it waits for.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from functools import wraps
 from typing import Any
 
 import click
 
 from spear.cli import document, exits, terminal
+from spear.cli.visits.dial import dial_client
 from spear.cli.visits.options import CONFIG, NODE, OUTPUT
 from spear.clock import Clock
 from spear.errors import SpearError
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     import msgspec
 
     from spear.cli.screens.tables import Kind
+    from spear.cli.visits.dial import Dial
     from spear.records.node import Node
-
-    Dial = Callable[[str | None, str | None], AbstractAsyncContextManager[Node]]
 
 
 class Visit:
@@ -108,16 +107,6 @@ def _refused(error: SpearError) -> int:
     content = {"code": document.code_of(error), "message": str(error), "hint": hint_of(error)}
     terminal.write(terminal.STDOUT, document.dump({"error": content}))
     return exits.of_error(error)
-
-
-def dial_client(address: str | None, path: str | None) -> AbstractAsyncContextManager[Node]:
-    """The node at the address, else the one that the configuration names."""
-    from spear.client.client import Client
-
-    from spear import config as configuration
-
-    defaults = {"node_name": Clock().host_name()}
-    return Client(address, config=configuration.load(path, defaults=defaults, refusals=[]))
 
 
 def _encoded(text: str) -> bytes:

@@ -62,6 +62,16 @@ class NodeCalls:
         found = await self._line.ask(f"{_NODE}/Stats", request, node_pb2.NodeStats)
         return {name: dict(group.values) for name, group in found.groups.items()}
 
+    async def collect_garbage(self) -> dict[str, int]:
+        path, request = f"{_NODE}/CollectGarbage", node_pb2.CollectGarbageRequest()
+        found = await self._line.ask(path, request, node_pb2.StatsGroup, deadline_ms=0)
+        return dict(found.values)
+
+    async def backup(self, folder: str) -> dict[str, int]:
+        path, request = f"{_NODE}/Backup", node_pb2.BackupRequest(folder=folder)
+        found = await self._line.ask(path, request, node_pb2.StatsGroup, again=False, deadline_ms=0)
+        return dict(found.values)
+
     async def drain(self, grace_ns: int = 0) -> None:
         request = node_pb2.DrainRequest(grace_ns=grace_ns)
         answer = node_pb2.DrainResponse

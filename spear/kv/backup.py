@@ -14,6 +14,7 @@ import tempfile
 from spear.errors import AlreadyExists, KvError
 from spear.kv.archive import ArchiveInfo, read_archive, sync_folder, verify
 from spear.kv.batch import Batch
+from spear.kv.engine import private_folder
 from spear.kv.rocks import open_rocks
 
 BATCH_ROWS, BATCH_BYTES = 1000, 4 << 20
@@ -29,9 +30,9 @@ async def restore(archive: str, folder: str) -> ArchiveInfo:
     target = os.path.realpath(folder)
     if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
         raise AlreadyExists(f"{folder!r} is not an empty folder: restore into another")
-    beside, name = os.path.split(target)
+    name = os.path.basename(target)
+    beside = private_folder(os.path.dirname(target))
     try:
-        os.makedirs(beside, exist_ok=True)
         made = tempfile.mkdtemp(prefix=f"{name}.restore-", dir=beside)
     except OSError as error:
         raise KvError(f"cannot make a folder beside {folder!r}: {error.strerror}") from error

@@ -8,7 +8,6 @@ The rule: only this file, `format` and `rocks` know rocksdict; whatever it raise
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from rocksdict import (
 )
 
 from spear.errors import KvDamaged, KvError, KvFull, KvLocked
-from spear.kv.archive import Row
+from spear.kv.archive import Row, sync_folder
 from spear.kv.rows import prefix_end, unseal
 
 BLOOM_BITS = 10  # a key; a miss is then answered without reading a block
@@ -33,7 +32,7 @@ CHUNK_ROWS, CHUNK_BYTES = 256, 256 << 10
 NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large")
 DAMAGE = ("Corruption", "orrupted", "checksum", "No such file", "does not exist", "NotFound")
 # What RocksDB leaves behind where it was ended while it made a database.
-UNBORN = ("LOCK", "LOG", "IDENTITY", "MANIFEST-", "OPTIONS-", "rocksdict-config.json", "00000")
+UNBORN = ("LOCK", "LOG", "IDENTITY", "MANIFEST-", "OPTIONS-", "rocksdict-config.json")
 
 
 def options(write_buffer_bytes: int, cache_bytes: int) -> Options:
@@ -106,8 +105,7 @@ def _unborn(path: str) -> bool:
     names = os.listdir(path)
     if "CURRENT" in names:
         return False
-    stored = [n for n in names if not n.startswith(UNBORN) or os.path.splitext(n)[1] == ".sst"]
-    return not stored
+    return all(name.startswith(UNBORN) or name.endswith(".dbtmp") for name in names)
 
 
 def _locked(path: str, ours: bool) -> KvLocked:
@@ -131,12 +129,16 @@ def _holder(path: str) -> str:
 
 
 def private_folder(path: str) -> str:
-    """The folder without links in its path, made for the owner alone if it is missing."""
+    """The folder without links in its path, made for the owner alone if it is missing; what was
+    made survives a power cut."""
     whole = os.path.realpath(path)
     try:
+        made = [whole] if not os.path.exists(whole) else []
+        while made and not os.path.exists(above := os.path.dirname(made[-1])):
+            made.append(above)
         os.makedirs(whole, mode=0o700, exist_ok=True)
-        if not stat.S_ISDIR(os.stat(whole).st_mode):
-            raise NotADirectoryError(20, "not a folder")
+        for folder in made:
+            sync_folder(os.path.dirname(folder))
     except OSError as error:
         raise KvError(f"cannot make the folder {path!r}: {error.strerror}") from error
     return whole

@@ -157,6 +157,7 @@ class RocksKv:
         finally:
             self._watchers.close()
             self._release()
+            self._committer.fail(self._refused())
             await asyncio.to_thread(self._committer.stop, self._refused())
             await asyncio.to_thread(self._shut)
 
@@ -246,8 +247,10 @@ def open_rocks(
 ) -> RocksKv:
     """Opens the store in this folder, or makes it. It may take seconds after a crash.
 
-    `accept_loss` opens what is left where safe writes are known to be lost; damaged rows still
-    raise when they are read. Raises KvLocked, KvDamaged, KvFormat, KvFull, KvError.
+    `accept_loss` opens what is left where safe writes are known to be lost, and gives up what is
+    not found then; damaged rows still raise when they are read.
+
+    Raises KvLocked, KvDamaged, KvFormat, KvFull, KvError.
     """
     whole = engine.private_folder(path)
     settings = engine.options(write_buffer_bytes, cache_bytes)

@@ -40,6 +40,8 @@ class Watch:
         return self
 
     async def __anext__(self) -> Change:
+        if self._reader is not None:
+            raise RuntimeError("a watch is for one reader, and another one waits on it")
         while not self._queue:
             if self._error is not None:
                 raise self._error

@@ -18,6 +18,7 @@ from spear.errors import (
     NodeClosed,
     SpearError,
     Unauthenticated,
+    Unimplemented,
     Unreachable,
 )
 from spear.protocol.connection import Connection
@@ -35,7 +36,6 @@ from spear.protocol.session import (
     Session,
 )
 from spear.protocol.sockets import Credentials
-from spear.protocol.status import plain_status
 from spear.protocol.transport import Transport
 
 INFLIGHT_BYTES_MAX: Final = 64 << 20
@@ -317,9 +317,8 @@ class ServedConnection(Connection):
         self._weigh()
 
     def _asked(self, request: Request) -> None:
-        sentence = f"operation {request.operation} is not for clients"
-        status = plain_status("UNIMPLEMENTED", sentence)
-        self.session.respond(request.request_id, status.SerializeToString(), status.code)
+        error = Unimplemented(f"operation {request.operation} is not for clients")
+        self.session.respond_error(request.request_id, error)
 
     # What comes while a call is under way
 

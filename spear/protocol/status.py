@@ -49,6 +49,7 @@ BY_CODE: Final[dict[str, type[SpearError]]] = {
     "PERMISSION_DENIED": errors.PermissionDenied,
     "RESOURCE_EXHAUSTED": errors.QueueFull,
     "ABORTED": errors.Conflict,
+    "UNIMPLEMENTED": errors.Unimplemented,
     "UNAVAILABLE": errors.Unreachable,
     "UNAUTHENTICATED": errors.Unauthenticated,
 }

@@ -131,5 +131,12 @@ class Node(Protocol):
         """Name, version, addresses, data directory, durability, since when it runs, health."""
 
     async def stats(self) -> dict[str, dict[str, int]]: ...
+    async def collect_garbage(self) -> dict[str, int]:
+        """Forgets and removes what is beyond the limits or named by nothing; how many of each."""
+
+    async def backup(self, folder: str) -> dict[str, int]:
+        """A consistent copy of tasks, executions, artifacts, results and durable objects in a new
+        folder on the node, while it works. Raises AlreadyExists, KvFull."""
+
     async def drain(self, grace_ns: int = 0) -> None:
         """Takes no more work, waits up to `grace_ns` for what runs, then the daemon ends."""

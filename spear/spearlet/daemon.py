@@ -185,7 +185,8 @@ class Daemon:
             task.cancel()
         results = await asyncio.gather(drained, abandoned, return_exceptions=True)
         if ended and isinstance(results[0], Exception):
-            raise results[0]
+            self._log.failure("draining failed", results[0])
+            return CUT_SHORT
         return CLEAN if ended else CUT_SHORT
 
 

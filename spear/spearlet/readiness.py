@@ -30,9 +30,9 @@ class Readiness:
     def opened(self, door: str, address: str) -> None:
         """Raises InvalidArgument where the ports file cannot be written."""
         self._doors[door] = address
-        say(f"spearlet ready: {door} {address}")
         if self._ports_file:
             self._write()
+        say(f"spearlet ready: {door} {address}")
 
     def note(self, sentence: str) -> None:
         say(f"spearlet: {sentence}")

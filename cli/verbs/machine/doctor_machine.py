@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from spear import config as configuration
+from spear.cli.verbs.machine.doctor_node import node_findings
 from spear.cli.verbs.machine.finding import Finding
 from spear.clock import Clock
 from spear.config import Config, Refusal
@@ -25,7 +26,8 @@ def machine_findings(config_path: str | None = None) -> list[Finding]:
     found = [_python(), _system(), _engine(), _executor(), _cores()]
     config, refused = load_config(config_path)
     found += [_maps(config), _pagemap(), _directories()]
-    return [*found, *(refused or [_configuration(config_path)]), _cache(config)]
+    found += refused or [_configuration(config_path)]
+    return [*found, _cache(config), *node_findings(config)]
 
 
 def load_config(path: str | None) -> tuple[Config, list[Finding]]:

@@ -15,6 +15,7 @@ from spear.cli.visits.visit import Visit, on_node
 from spear.errors import AlreadyExists
 from spear.records.execution import Execution
 from spear.records.task import TaskSpec
+from spear.spearlet import taskfile
 
 
 @click.command()
@@ -46,9 +47,12 @@ async def command(
         args, what = ((what, *args) if what else args), task_file
     if not what:
         raise UsageError("nothing to submit: FILE.wasm, FILE.toml, or the name of a task")
+    file = taskfile.read(what) if specs.is_task_file(what) else None
+    if file and not call["key"]:
+        call["key"] = file.idempotency_key
     invocation = invocation_of(args, **call)  # type: ignore[arg-type]
     payload = inputs.payload(source)
-    task = await _task(visit, what)
+    task = await (_filed(visit, file) if file else _named(visit, what))
     accepted = await visit.node.submit(task, payload, invocation)
     if wait:
         return await _to_the_end(visit, accepted)
@@ -56,16 +60,19 @@ async def command(
     return exits.OK
 
 
-async def _task(visit: Visit, what: str) -> str | TaskSpec:
-    """The name of a task, or the spec of a module."""
-    if specs.is_task_file(what):
-        spec = await specs.spec_of(visit.node, what)
-        try:
-            task = await visit.node.register(spec)
-        except AlreadyExists:
-            task = await visit.node.update(spec)
-            visit.tell(f"task {words.one_line(task.name)} is at version {task.version} now")
-        return task.name
+async def _filed(visit: Visit, file: taskfile.TaskFile) -> str:
+    """The name of the file's task, which is registered as the file says now."""
+    spec = await specs.filed(visit.node, file)
+    try:
+        task = await visit.node.register(spec)
+    except AlreadyExists:
+        task = await visit.node.update(spec)
+        visit.tell(f"task {words.one_line(task.name)} is at version {task.version} now")
+    return task.name
+
+
+async def _named(visit: Visit, what: str) -> str | TaskSpec:
+    """A task by its name, or the spec of a module, which is run as it is."""
     return await specs.spec_of(visit.node, what) if specs.is_module(what) else what
 
 

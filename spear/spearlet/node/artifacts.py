@@ -40,11 +40,24 @@ class Artifacts:
         parts = self._parts
         bytes_max = parts.config.module_bytes_max
         chunks = _chunks(data) if isinstance(data, bytes) else data
-        found, size = await parts.blobs.put_stream(chunks, bytes_max=bytes_max, digest=digest)
-        known = parts.kv.get(rows.artifact_key(found))
-        if known is not None:
-            return rows.decode_artifact(known)
-        await self._check(found, runtime)
+        files = parts.files.artifacts
+        found, size = await files.put_stream(chunks, bytes_max=bytes_max, digest=digest)
+        try:
+            known = parts.kv.get(rows.artifact_key(found))
+            if known is not None:
+                return rows.decode_artifact(known)
+            await self._check(found, runtime)
+            return await self._keep(found, size, name, version, runtime, needed)
+        finally:
+            files.let_go(found)
+            if parts.kv.get(rows.artifact_key(found)) is None:
+                files.delete(found)
+
+    async def _keep(
+        self, found: str, size: int, name: str, version: str, runtime: str,
+        needed: tuple[str, ...],
+    ) -> Artifact:  # fmt: skip
+        parts = self._parts
         artifact = Artifact(
             digest=found,
             size=size,
@@ -81,7 +94,7 @@ class Artifacts:
         return [rows.decode_artifact(value) for _, value in found]
 
     def chunks(self, digest: str) -> AsyncIterator[bytes]:
-        return self._parts.blobs.chunks(self.find(digest).digest)
+        return self._parts.files.artifacts.chunks(self.find(digest).digest)
 
     async def delete(self, digest: str) -> Artifact:
         """Raises NotFound, InUse."""
@@ -92,18 +105,14 @@ class Artifacts:
             raise InUse(f"artifact {artifact.digest[:12]} is needed by {shown}: remove that first")
         self._parts.journal.delete(rows.artifact_key(artifact.digest))
         await self._parts.journal.kept()
-        self._parts.blobs.delete(artifact.digest)
+        self._parts.files.artifacts.delete(artifact.digest)
         return artifact
 
     async def _check(self, digest: str, runtime: str) -> None:
         """Compiles it. What cannot run is not kept."""
         if runtime != "wasm":
             raise InvalidArgument(f"runtime {runtime!r} is not served by this build")
-        try:
-            await self._parts.programs.load(digest, False)
-        except BaseException:
-            self._parts.blobs.delete(digest)
-            raise
+        await self._parts.programs.load(digest, False)
 
     def _depending(self, digest: str) -> Iterator[str]:
         after = b""

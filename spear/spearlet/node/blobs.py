@@ -1,13 +1,14 @@
-"""Files by the sha256 of their bytes: artifacts, and inputs and results too large for a row.
+"""Files by the sha256 of their bytes: artifacts, and what is too large for a row.
 
 The rule: a file has its name only once it is whole, so a reader finds all of it or nothing; what is
-read is checked against its name. Files that no row names are swept. The calls that touch the disk
-run on a helper thread.
+read is checked against its name. Who puts one holds it until the row that names it is kept, and
+what is held is not deleted. The calls that touch the disk run on a helper thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -23,29 +24,48 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 CHUNK_BYTES = 65536
+_SLICE = 100  # files looked at in one turn of the loop
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Blobs:
-    """The files of one folder, two levels deep; made when the first is put."""
+    """The files of one folder, two levels deep; made when the first is put. While it is `frozen`
+    nothing is deleted."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._writing = 0
+        self._written = 0
+        self._writing: set[str] = set()  # names of files without their own
+        self._held: dict[str, int] = {}
         self._made = False
+        self.frozen = False
 
     async def put(self, data: bytes, *, sync: bool) -> str:
-        """Keeps the bytes and gives their digest; `sync`: they survive a power cut. Raises
+        """Keeps the bytes and gives their digest, held; `sync`: they survive a power cut. Raises
         KvFull."""
         digest = hashlib.sha256(data).hexdigest()
-        await _offload(lambda: self._put(digest, (data,), sync))
+        self.hold(digest)
+        try:
+            await _offload(lambda: self._put(digest, (data,), sync))
+        except BaseException:
+            self.let_go(digest)
+            raise
         return digest
+
+    def hold(self, digest: str) -> None:
+        """It is not deleted until it was let go as often as it was held."""
+        self._held[digest] = self._held.get(digest, 0) + 1
+
+    def let_go(self, digest: str) -> None:
+        left = self._held.pop(digest) - 1
+        if left:
+            self._held[digest] = left
 
     async def put_stream(
         self, chunks: AsyncIterator[bytes], *, bytes_max: int, digest: str = ""
     ) -> tuple[str, int]:
-        """Keeps what comes, and gives its digest and size. Raises InvalidArgument where it is
-        longer than `bytes_max` or has another digest than the one given; KvFull."""
+        """Keeps what comes, and gives its digest, held, and its size. Raises InvalidArgument where
+        it is longer than `bytes_max` or has another digest than the one given; KvFull."""
         path = self._temporary()
         found, size = hashlib.sha256(), 0
         file = await _offload(lambda: _opened(path))
@@ -59,12 +79,14 @@ class Blobs:
             name = found.hexdigest()
             if digest and digest != name:
                 raise InvalidArgument(f"the bytes have the sha256 {name}, not {digest}")
+            self.hold(name)
             await _offload(lambda: self._name(file, path, name, True))
         except BaseException:
             os.unlink(path)
             raise
         finally:
             os.close(file)
+            self._writing.discard(path)
         return name, size
 
     async def read(self, digest: str) -> bytes:
@@ -92,7 +114,9 @@ class Blobs:
             yield data[at : at + CHUNK_BYTES]
 
     def delete(self, digest: str) -> None:
-        """Nothing where it is not there."""
+        """Nothing where it is not there, or held; what is left so is garbage, and is swept."""
+        if self.frozen or digest in self._held:
+            return
         try:
             os.unlink(self._path(digest))
         except FileNotFoundError:
@@ -100,15 +124,28 @@ class Blobs:
 
     async def sweep(self, needed: Callable[[str], bool]) -> int:
         """Deletes the files that nobody needs and what a crash left half written; how many."""
-        return await _offload(lambda: self._sweep(needed))
-
-    def _sweep(self, needed: Callable[[str], bool]) -> int:
         gone = 0
-        for path, name in self._files():
-            if not needed(name):
+        for number, (path, name) in enumerate(await _offload(lambda: list(self._files()))):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            if self.frozen or path in self._writing or name in self._held or needed(name):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
                 os.unlink(path)
                 gone += 1
         return gone
+
+    async def copy_to(self, folder: str) -> int:
+        """All files, checked, in another place, which is made; how many."""
+        return await _offload(lambda: self._copy_to(folder))
+
+    def _copy_to(self, folder: str) -> int:
+        other, count = Blobs(folder), 0
+        for path, name in self._files():
+            if path not in self._writing:
+                other._put(name, (self.read_now(name),), True)
+                count += 1
+        return count
 
     def _files(self) -> Iterator[tuple[str, str]]:
         for folder, _, names in os.walk(self._folder):
@@ -122,8 +159,10 @@ class Blobs:
         if not self._made:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             self._made = True
-        self._writing += 1
-        return os.path.join(self._folder, f"writing-{os.getpid()}-{self._writing}")
+        self._written += 1
+        path = os.path.join(self._folder, f"writing-{os.getpid()}-{self._written}")
+        self._writing.add(path)
+        return path
 
     def _put(self, digest: str, pieces: tuple[bytes, ...], sync: bool) -> None:
         if os.path.exists(self._path(digest)):
@@ -143,6 +182,7 @@ class Blobs:
             raise
         finally:
             os.close(file)
+            self._writing.discard(path)
 
     def _name(self, file: int, path: str, digest: str, sync: bool) -> None:
         target = self._path(digest)

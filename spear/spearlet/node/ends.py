@@ -58,7 +58,9 @@ class Ends:
         """The file first, so that no record names one that is not there."""
         sync = execution.mode == "async"
         try:
-            execution.output_digest = await self._parts.blobs.put(execution.output, sync=sync)
+            execution.output_digest = await self._parts.files.results.put(
+                execution.output, sync=sync
+            )
         except (KvError, OSError) as error:
             self._parts.log.error("result not kept", execution=execution.id, reason=str(error))
         kept = msgspec.structs.replace(execution, output=b"")
@@ -76,6 +78,8 @@ class Ends:
         journal.delete(rows.live_key(kept.id))
         journal.put(rows.execution_key(kept.id), rows.encode(kept))
         journal.put(rows.time_key(kept), rows.time_value(kept))
+        if kept.output_digest:
+            journal.put(rows.result_key(kept.output_digest, kept.id), b"")
         for key, value in more:
             journal.put(key, value)
 
@@ -88,7 +92,14 @@ class Ends:
             self._unkept[kept.id] = kept
             self._parts.log.error("end not kept", execution=kept.id, reason=str(error))
             self._later(kept, more)
+        else:
+            self._let_go(kept)
         then()
+
+    def _let_go(self, kept: Execution) -> None:
+        """Its row names the result now."""
+        if kept.output_digest:
+            self._parts.files.results.let_go(kept.output_digest)
 
     def _later(self, kept: Execution, more: Rows) -> None:
         asyncio.get_running_loop().call_later(_AGAIN_S, self._again, kept, more)
@@ -97,6 +108,7 @@ class Ends:
         def written(error: Exception | None) -> None:
             if error is None:
                 del self._unkept[kept.id]
+                self._let_go(kept)
             else:
                 self._later(kept, more)
 

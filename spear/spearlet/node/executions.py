@@ -174,10 +174,16 @@ class Executions:
     def _take(self, work: Work) -> None:
         self._works[work.execution.id] = work
         self._input_bytes += len(work.input)
+        if work.input_digest:
+            self._parts.files.inputs.hold(work.input_digest)
 
-    def _forget(self, work: Work) -> None:
+    def _forget(self, work: Work, *, delete: bool = True) -> None:
         del self._works[work.execution.id]
         self._input_bytes -= len(work.input)
+        if work.input_digest:
+            self._parts.files.inputs.let_go(work.input_digest)
+            if delete:
+                self._parts.files.inputs.delete(work.input_digest)
 
     def _offer(self, work: Work) -> None:
         """Raises QueueFull, InvalidArgument for a reservation that the node never has."""
@@ -298,7 +304,7 @@ class Executions:
         try:
             program = await parts.programs.load(work.execution.artifact, work.plan.metered)
             if work.input_digest and not work.input:
-                work.input = await parts.blobs.read(work.input_digest)
+                work.input = await parts.files.inputs.read(work.input_digest)
                 self._input_bytes += len(work.input)
         except SpearError as error:
             self._end_unstarted(work, error)
@@ -482,7 +488,7 @@ class Executions:
             return
         work.stop_timer()
         self._release(work)
-        self._forget(work)
+        self._forget(work, delete=False)
         work.fail(NodeClosed(f"execution {work.execution.id} waits for the node's next start"))
 
     async def _all_ended(self, timeout_s: float | None) -> None:

@@ -154,14 +154,25 @@ class NodeObjects:
             row.digest = await self._blobs.put(value, sync=True)
         else:
             row.value = value
+        before = self._durable.get(key, "")
         self._durable[key] = row.digest
-        self._journal.put(rows.object_key(key), rows.encode(row))
-        await self._journal.kept()
+        try:
+            self._journal.put(rows.object_key(key), rows.encode(row))
+            await self._journal.kept()
+        finally:
+            if row.digest:
+                self._blobs.let_go(row.digest)
+        self._drop_file(before)
 
     async def _unkeep(self, key: bytes) -> None:
-        del self._durable[key]
+        before = self._durable.pop(key)
         self._journal.delete(rows.object_key(key))
         await self._journal.kept()
+        self._drop_file(before)
+
+    def _drop_file(self, digest: str) -> None:
+        if digest and not self.needs(digest):
+            self._blobs.delete(digest)
 
     async def _restore(self, key: bytes, row: rows.ObjectRow) -> None:
         value = await self._blobs.read(row.digest) if row.digest else row.value

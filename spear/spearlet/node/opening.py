@@ -19,9 +19,9 @@ from spear.security.tokens import open_token
 from spear.spearlet.admission import UNLIMITED, Admission
 from spear.spearlet.node import rows
 from spear.spearlet.node.artifacts import Artifacts
-from spear.spearlet.node.blobs import Blobs
 from spear.spearlet.node.events import Events
 from spear.spearlet.node.executions import Executions
+from spear.spearlet.node.files import Files
 from spear.spearlet.node.history import History
 from spear.spearlet.node.housekeeping import Housekeeping
 from spear.spearlet.node.journal import Journal
@@ -33,6 +33,7 @@ from spear.spearlet.node.recovery import recover
 from spear.spearlet.node.services import NodeServices
 from spear.spearlet.node.tallies import Tallies
 from spear.spearlet.node.tasks import Tasks
+from spear.spearlet.node.upkeep import Upkeep
 from spear.spearlet.schedules.scheduler import Scheduler
 from spear.spearlet.webhooks.sender import WebhookSender
 
@@ -84,7 +85,7 @@ class OpenNode:
         self._artifacts = Artifacts(parts, self._users)
         self._history = History(parts, self._forget)
         max_bytes = parts.config.one_object_bytes_max
-        self._objects = NodeObjects(store, parts.journal, parts.blobs, parts.kv, max_bytes)
+        self._objects = NodeObjects(store, parts.journal, parts.files.objects, parts.kv, max_bytes)
         self._housekeeping = Housekeeping(parts, self._history, self._scheduler)
         self.services = NodeServices(
             parts=parts,
@@ -96,6 +97,7 @@ class OpenNode:
             logs=parts.logs,
             schedules=self._scheduler,
             tallies=tallies,
+            upkeep=Upkeep(parts, self._history, self._objects, self._executions),
             on_drain=self.draining,
             facts=_facts(parts),
         )
@@ -159,11 +161,11 @@ class OpenNode:
         """What belongs to an execution's record and lies elsewhere."""
         self._parts.logs.remove(execution.id, execution.task_name)
         digest = execution.output_digest
-        if digest and not self._objects.needs(digest) and not self._is_artifact(digest):
-            self._parts.blobs.delete(digest)
-
-    def _is_artifact(self, digest: str) -> bool:
-        return self._parts.kv.get(rows.artifact_key(digest)) is not None
+        if not digest:
+            return
+        self._parts.journal.delete(rows.result_key(digest, execution.id))
+        if len(self._parts.kv.scan(rows.result_prefix(digest), limit=2)) < 2:
+            self._parts.files.results.delete(digest)
 
 
 def _next_epoch(kv: LocalKv) -> int:
@@ -193,7 +195,7 @@ def _parts_of(
     config: Config, kv: LocalKv, data_dir: str, clock: Clock, log: Log, logs: LogStore,
     redactor: Redactor, environ: Mapping[str, str], runtime: Runtime,
 ) -> Parts:  # fmt: skip
-    blobs = Blobs(os.path.join(data_dir, "blobs"))
+    files = Files(data_dir)
     ids = Ids(clock)
 
     def told(id: str, reason: str) -> None:
@@ -208,11 +210,11 @@ def _parts_of(
             queue_max=config.queue_max,
             task_queue_max=config.task_queue_max,
         ),
-        blobs=blobs,
         clock=clock,
         config=config,
         environ=environ,
         events=Events(),
+        files=files,
         ids=ids,
         input_bytes_max=_INPUT_BYTES_MAX,
         journal=Journal(kv),
@@ -220,7 +222,7 @@ def _parts_of(
         log=log,
         logs=logs,
         pools=Pools(runtime, clock, ids, config.node_name, environ),
-        programs=Programs(runtime, blobs, config.artifact_bytes_max),
+        programs=Programs(runtime, files.artifacts, config.artifact_bytes_max),
         redactor=redactor,
         runtime=runtime,
         webhooks=WebhookSender(kv, clock, _webhook_key(data_dir, clock), told),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from spear.runtime.interface import Runtime
     from spear.spearlet.admission import Admission
     from spear.spearlet.logs.store import LogStore
-    from spear.spearlet.node.blobs import Blobs
     from spear.spearlet.node.events import Events
+    from spear.spearlet.node.files import Files
     from spear.spearlet.node.journal import Journal
     from spear.spearlet.node.pools import Pools
     from spear.spearlet.node.programs import Programs
@@ -30,19 +30,19 @@ class Parts:
     """`environ` is what tasks may refer to; `input_bytes_max` bounds the inputs held in memory."""
 
     __slots__ = (
-        "admission", "blobs", "clock", "config", "environ", "events", "ids", "input_bytes_max",
+        "admission", "clock", "config", "environ", "events", "files", "ids", "input_bytes_max",
         "journal", "kv", "log", "logs", "node_name", "pools", "programs", "redactor", "runtime",
         "webhooks",
     )  # fmt: skip
 
     def __init__(
-        self, *, admission: Admission[Work], blobs: Blobs, clock: Clock, config: Config,
-        environ: Mapping[str, str], events: Events, ids: Ids, input_bytes_max: int,
+        self, *, admission: Admission[Work], clock: Clock, config: Config,
+        environ: Mapping[str, str], events: Events, files: Files, ids: Ids, input_bytes_max: int,
         journal: Journal, kv: LocalKv, log: Log, logs: LogStore, pools: Pools, programs: Programs,
         redactor: Redactor, runtime: Runtime,
         webhooks: WebhookSender,
     ) -> None:  # fmt: skip
-        self.admission, self.blobs, self.clock, self.config = admission, blobs, clock, config
+        self.admission, self.clock, self.config, self.files = admission, clock, config, files
         self.environ, self.events, self.ids, self.journal = environ, events, ids, journal
         self.kv, self.log, self.logs, self.redactor = kv, log, logs, redactor
         self.pools, self.programs, self.runtime = pools, programs, runtime

@@ -11,6 +11,7 @@ endian, so that the order of keys is the order of time.
     exec_time/<created><id>           executions by time: when it ended, whether anything but its
                                       record belongs to it, the task's id
     idem/<task id>/<key>              the execution's id
+    result/<digest>/<id>              that this execution has that result
     object/<key>                      ObjectRow: an object put durably
 """
 
@@ -117,6 +118,14 @@ def artifact_key(digest: str) -> bytes:
 
 def idempotency_key(task_id: str, key: str) -> bytes:
     return b"idem/" + task_id.encode() + b"/" + key.encode()
+
+
+def result_key(digest: str, id: str) -> bytes:
+    return result_prefix(digest) + id.encode()
+
+
+def result_prefix(digest: str) -> bytes:
+    return b"result/" + digest.encode() + b"/"
 
 
 def object_key(key: bytes) -> bytes:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.tallies import Tallies
     from spear.spearlet.node.tasks import Tasks
+    from spear.spearlet.node.upkeep import Upkeep
     from spear.spearlet.schedules.scheduler import Scheduler
 
 _PAGE_MAX = 10_000
@@ -60,12 +61,12 @@ class NodeServices:
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
         history: History, objects: NodeObjects, logs: LogStore, schedules: Scheduler,
-        tallies: Tallies, facts: dict[str, str], on_drain: asyncio.Event,
+        tallies: Tallies, upkeep: Upkeep, facts: dict[str, str], on_drain: asyncio.Event,
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
-        self._facts, self._on_drain = facts, on_drain
+        self._upkeep, self._facts, self._on_drain = upkeep, facts, on_drain
         self._secrets: set[tuple[str, str]] = set()
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
@@ -149,10 +150,15 @@ class NodeServices:
     async def submit(
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = NOTHING
     ) -> Execution:
-        digest = ""
+        digest, inputs = "", self._parts.files.inputs
         if len(input) > INLINE_BYTES_MAX:
-            digest = await self._parts.blobs.put(input, sync=True)
-        found = self._accept(task, input, invocation, "async", digest)
+            digest = await inputs.put(input, sync=True)
+        try:
+            found = self._accept(task, input, invocation, "async", digest)
+        finally:
+            if digest:
+                inputs.let_go(digest)  # the execution holds it, if there is one
+                inputs.delete(digest)
         if isinstance(found, Execution):
             return _bare(found)
         if found.accepted is not None:
@@ -287,7 +293,7 @@ class NodeServices:
         if isinstance(found, Work):
             raise InUse(f"execution {id} is {found.execution.status}: wait for its end")
         if found.output_digest:
-            async for chunk in self._parts.blobs.chunks(found.output_digest):
+            async for chunk in self._parts.files.results.chunks(found.output_digest):
                 yield chunk
         elif found.output:
             yield found.output
@@ -325,7 +331,7 @@ class NodeServices:
 
     async def _with_output(self, execution: Execution) -> Execution:
         if execution.output_digest and not execution.output:
-            output = await self._parts.blobs.read(execution.output_digest)
+            output = await self._parts.files.results.read(execution.output_digest)
             return msgspec.structs.replace(execution, output=output)
         return execution
 
@@ -418,6 +424,12 @@ class NodeServices:
             "runtime": self._parts.runtime.stats(),
             "kv": self._parts.kv.stats(),
         }
+
+    async def collect_garbage(self) -> dict[str, int]:
+        return await self._upkeep.collect_garbage()
+
+    async def backup(self, folder: str) -> dict[str, int]:
+        return await self._upkeep.backup(folder)
 
     async def drain(self, grace_ns: int = 0) -> None:
         self._on_drain.set()

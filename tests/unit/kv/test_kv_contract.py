@@ -200,6 +200,16 @@ async def test_a_watch_waits_and_ends_when_it_is_closed(kv: LocalKv) -> None:
     assert heard == [b"w/1"]
 
 
+async def test_a_watch_is_for_one_reader(kv: LocalKv) -> None:
+    watch = kv.watch(b"")
+    first = asyncio.create_task(anext(watch))
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="one reader"):
+        await anext(watch)
+    kv.write(batch_of((b"a", b"1")))
+    assert (await first)[1:] == (b"a", b"1")
+
+
 async def test_closing_the_store_ends_its_watches(kv: LocalKv) -> None:
     watch = kv.watch(b"")
     waiting = asyncio.create_task(anext(watch, None))

@@ -133,6 +133,34 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, name: str) -> 
     assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize("step", ["settle", "Watermark"])
+async def test_a_making_that_was_cut_short_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    class Cut(KvError):
+        pass
+
+    def cut(*_: object, **__: object) -> None:
+        raise Cut("here")
+
+    monkeypatch.setattr(rocks, step, cut)
+    with pytest.raises(Cut):
+        open_rocks(str(tmp_path / "kv"))
+    monkeypatch.undo()
+    kv = open_rocks(str(tmp_path / "kv"))
+    await kv.commit(put(b"a", b"1"))
+    await kv.close()
+    (tmp_path / "kv" / "CURRENT").unlink()
+    with pytest.raises(KvDamaged, match="CURRENT"):
+        open_rocks(str(tmp_path / "kv"))
+
+
+def test_a_making_that_had_not_come_to_its_current_file_begins_anew(tmp_path: Path) -> None:
+    for name in ("LOCK", "LOG", "IDENTITY", "MANIFEST-000001", "000001.dbtmp"):
+        (tmp_path / name).write_text("")
+    asyncio.run(open_rocks(str(tmp_path)).close())
+
+
 def test_a_file_in_the_way_is_an_error_of_the_tree(tmp_path: Path) -> None:
     (tmp_path / "kv").write_text("")
     for path in ("kv", "kv/kv"):

@@ -135,7 +135,7 @@ WANTED = {
     "InstanceService": "List Destroy",
     "ObjectService": "Put Get Stat List Delete AddRef RemoveRef Pin Unpin Transact",
     "ScheduleService": "Add Get List Remove",
-    "NodeService": "Info Stats Drain",
+    "NodeService": "Info Stats Drain CollectGarbage Backup",
 }
 STREAMS = {
     ("ArtifactService", "Put"): (True, False),

@@ -89,7 +89,7 @@ def test_what_is_not_of_our_tree_tells_nothing_of_itself() -> None:
         ("RESOURCE_EXHAUSTED", errors.QueueFull),
         ("UNAVAILABLE", errors.Unreachable),
         ("CANCELLED", SpearError),
-        ("UNIMPLEMENTED", SpearError),
+        ("UNIMPLEMENTED", errors.Unimplemented),
         ("FAILED_PRECONDITION", SpearError),
     ],
 )

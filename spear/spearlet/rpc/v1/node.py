@@ -21,6 +21,14 @@ async def stats(node: Node, _request: pb.NodeStatsRequest) -> pb.NodeStats:
     )
 
 
+async def collect_garbage(node: Node, _request: pb.CollectGarbageRequest) -> pb.StatsGroup:
+    return pb.StatsGroup(values=await node.collect_garbage())
+
+
+async def backup(node: Node, request: pb.BackupRequest) -> pb.StatsGroup:
+    return pb.StatsGroup(values=await node.backup(request.folder))
+
+
 class Draining:
     """Drain, which is the daemon's: its node takes no more work, then the daemon ends."""
 
@@ -40,6 +48,8 @@ def methods(drain: Callable[[int], Awaitable[None]]) -> dict[str, Method]:
         {
             "Info": unary(pb.NodeInfoRequest, pb.NodeInfo, info),
             "Stats": unary(pb.NodeStatsRequest, pb.NodeStats, stats),
+            "CollectGarbage": unary(pb.CollectGarbageRequest, pb.StatsGroup, collect_garbage),
+            "Backup": unary(pb.BackupRequest, pb.StatsGroup, backup),
             "Drain": unary(pb.DrainRequest, pb.DrainResponse, Draining(drain).drain),
         },
     )

@@ -122,7 +122,7 @@ async def test_a_damaged_result_is_told_not_given(tmp_path: Path):
     async with bench(tmp_path, answer) as node:
         services = await node.ready()
         execution = await services.invoke("work", b"x" * 100_000)
-        (path,) = tmp_path.glob(f"blobs/*/{execution.output_digest}")
+        (path,) = tmp_path.glob(f"results/*/{execution.output_digest}")
         path.write_bytes(b"y" * 100_000)
         with pytest.raises(Exception, match="damaged"):
             await services.wait(execution.id)
@@ -423,7 +423,7 @@ async def test_a_removed_execution_is_forgotten_with_its_result(tmp_path: Path):
         await services.remove(execution.id)
         with pytest.raises(NotFound):
             await services.execution(execution.id)
-        assert not list(tmp_path.glob(f"blobs/*/{execution.output_digest}"))
+        assert not list(tmp_path.glob(f"results/*/{execution.output_digest}"))
         assert not (await services.executions()).executions
         again = await services.invoke("work", b"", Invocation(idempotency_key="k"))
         assert again.id != execution.id

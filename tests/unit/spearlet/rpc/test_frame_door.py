@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from door_callers import OBJECT_BYTES_MAX, TOKEN, Faults, access, table_of
+from door_node import DoorNode
 
 from spear.errors import (
     DeadlineExceeded,
@@ -29,8 +31,6 @@ from spear.protocol.pb.spearlet import object_pb2 as frozen_object_pb2
 from spear.protocol.serving import Caller
 from spear.protocol.sockets import Credentials
 from spear.spearlet.rpc.frame_door import FrameDoor
-from tests.door_node import DoorNode
-from tests.doors import OBJECT_BYTES_MAX, TOKEN, Faults, access, table_of
 
 INVOKE = "/spearlet.InvocationService/Invoke"
 WATCH = "/spear.v1.ExecutionService/Watch"

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import grpc
 import grpc.aio
 import pytest
+from door_callers import GrpcNode
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.protocol.pb.spearlet import instance_pb2, object_pb2
 from spear.spearlet.rpc import invocation, object
-from tests.doors import GrpcNode
 
 INVOKE = "/spearlet.InvocationService/Invoke"
 EXECUTIONS = "/spearlet.ExecutionService/"
@@ -133,7 +133,7 @@ async def test_a_fault_tells_the_log_and_nothing_to_the_caller(served: GrpcNode)
 
 
 async def test_bytes_that_are_no_request_are_an_invalid_argument(served: GrpcNode) -> None:
-    from tests.doors import SHOWN
+    from door_callers import SHOWN
 
     for path in (INVOKE, "/spear.v1.ExecutionService/Watch"):
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -10,6 +10,8 @@ import grpc
 import grpc.aio
 import pytest
 import trustme
+from door_callers import SHOWN, TOKEN, Faults, GrpcNode, access, table_of
+from door_node import DoorNode
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -19,8 +21,6 @@ from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.security.tls import TlsFiles
 from spear.spearlet.rpc import grpc_door
 from spear.spearlet.rpc.grpc_door import GrpcDoor
-from tests.door_node import DoorNode
-from tests.doors import SHOWN, TOKEN, Faults, GrpcNode, access, table_of
 
 INVOKE = "/spearlet.InvocationService/Invoke"
 WATCH = "/spear.v1.ExecutionService/Watch"

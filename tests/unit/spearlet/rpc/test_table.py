@@ -6,12 +6,12 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 
+from door_node import DoorNode
 from google.protobuf.descriptor import MethodDescriptor
 
 from spear.protocol import pb
 from spear.spearlet.rpc.method import CLIENT_STREAM, SERVER_STREAM, UNARY, Method
 from spear.spearlet.rpc.table import method_table
-from tests.door_node import DoorNode
 
 
 def declared() -> Iterator[tuple[str, MethodDescriptor]]:

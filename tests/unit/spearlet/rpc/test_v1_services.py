@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import grpc
 import grpc.aio
 import pytest
+from door_callers import OBJECT_BYTES_MAX, GrpcNode
 
 from spear.errors import InvalidArgument
 from spear.protocol.convert.execution import EXECUTION, INVOCATION
@@ -25,7 +26,6 @@ from spear.protocol.pb.spear.v1.value_pb2 import Chunk
 from spear.records.execution import Invocation
 from spear.records.task import Limits, Retry, TaskSpec
 from spear.spearlet.rpc.chunks import CHUNK_BYTES, whole
-from tests.doors import OBJECT_BYTES_MAX, GrpcNode
 
 ARTIFACTS, TASKS = "/spear.v1.ArtifactService/", "/spear.v1.TaskService/"
 EXECUTIONS, OBJECTS = "/spear.v1.ExecutionService/", "/spear.v1.ObjectService/"
