@@ -332,6 +332,50 @@ async def test_a_backup_ends_with_an_error_when_the_store_is_opened_anew(
     await kv.close()
 
 
+async def test_a_store_without_room_is_closed_and_says_so(tmp_path: Path, disk: Disk) -> None:
+    path = str(tmp_path / "kv")
+    kv = open_rocks(path, opener=disk.open)
+    await kv.commit(put(b"a", b"1"))
+    disk.write_error = NO_ROOM
+    with pytest.raises(KvFull):
+        kv.write(put(b"b"))
+    await kv.close()
+    for use in (lambda: kv.get(b"a"), lambda: kv.write(put(b"b")), lambda: kv.scan(b"")):
+        with pytest.raises(KvError, match="closed"):
+            use()
+    kv = open_rocks(path)
+    assert kv.scan(b"") == [(b"a", b"1")]
+    await kv.close()
+
+
+async def test_a_flush_that_fails_while_closing_is_told_and_the_lock_given_up(
+    tmp_path: Path, disk: Disk
+) -> None:
+    path = str(tmp_path / "kv")
+    kv = open_rocks(path, opener=disk.open)
+    kv.write(put(b"a", b"1"))
+    disk.flush_error = NO_ROOM
+    with pytest.raises(KvFull, match="No space left"):
+        await kv.close()
+    with pytest.raises(KvError, match="closed"):
+        kv.get(b"a")
+    await open_rocks(path).close()
+
+
+async def test_a_cancelled_closing_still_closes(tmp_path: Path) -> None:
+    path = str(tmp_path / "kv")
+    kv = open_rocks(path)
+    kv.write(put(b"a", b"1"))
+    closing = asyncio.create_task(kv.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    kv = open_rocks(path)
+    assert kv.get(b"a") == b"1"
+    await kv.close()
+
+
 async def test_another_failure_is_told_and_not_taken_for_a_full_disk(
     tmp_path: Path, disk: Disk
 ) -> None:
