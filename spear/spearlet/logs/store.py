@@ -70,7 +70,8 @@ class LogStore:
     ) -> Sink:
         """The way into an execution's log, from now until `finish`. Another one, of its next
         attempt, goes on with the sequence. `resumed`: it may have lines already, from an earlier
-        process or from before a `finish`; without it such lines hide the new ones.
+        process or from before a `finish`; without it such lines hide the new ones. Where the
+        limits have removed all of them it begins at 1.
         Made when the execution is accepted, it lets followers wait for the first line."""
         log = self._open.get(execution_id)
         if log is None:
