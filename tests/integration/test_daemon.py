@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -131,6 +132,14 @@ async def test_a_signal_drains(child: Child, number: int) -> None:
     assert (code, '"event":"draining"' in said) == (0, True), said
     await channel.close()
     await other.close()
+
+
+async def test_it_logs_into_a_file_where_said(child: Child, tmp_path: Path) -> None:
+    await child.ready("--log-file", str(tmp_path / "node.log"), "--node-name", "ada")
+    child.signal()
+    assert (await child.end(), await child.error()) == (0, "")
+    line = json.loads((tmp_path / "node.log").read_text().splitlines()[0])
+    assert (line["event"], line["level"], line["node"]) == ("draining", "info", "ada")
 
 
 async def test_a_second_signal_ends_at_once(child: Child) -> None:
