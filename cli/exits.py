@@ -34,6 +34,8 @@ _OF_STATUS = {
     "UNAVAILABLE": NOT_REACHABLE,
     "RESOURCE_EXHAUSTED": NO_ROOM,
 }
+# Causes of ends from outside; every other one is a run that could not be.
+_ENDS = frozenset(("deadline", "output_limit", "fuel", "no_memory", "cancelled", "outcome_unknown"))
 
 
 def of_error(error: SpearError) -> int:
@@ -47,7 +49,9 @@ def of_execution(execution: Execution | Record) -> int:
         return TIMED_OUT
     if execution.cause == "exit":
         return _low_byte(execution.exit_code or 0)
-    return {"trap": TRAPPED, "instantiate": COULD_NOT}.get(execution.cause, ENDED)
+    if execution.cause == "trap":
+        return TRAPPED
+    return ENDED if execution.cause in _ENDS else COULD_NOT
 
 
 def _low_byte(code: int) -> int:

@@ -75,7 +75,7 @@ def _main(parsed: Parsed) -> int:
         raise UsageError(
             f"spearlet takes options only, not {(*parsed.operands, *parsed.rest)[0]!r}"
         )
-    return serve(_config(parsed), ports_file=parsed.last("ports_file") or "")
+    return serve(config_of(parsed), ports_file=parsed.last("ports_file") or "")
 
 
 def serve(config: Config, *, ports_file: str = "") -> int:
@@ -86,7 +86,8 @@ def serve(config: Config, *, ports_file: str = "") -> int:
     return run(config, Clock(), configuration.environment(), ports_file=ports_file)
 
 
-def _config(parsed: Parsed) -> Config:
+def config_of(parsed: Parsed) -> Config:
+    """The configuration with the flags in it. Raises InvalidArgument, NotFound."""
     given = ((key, flag, parsed.last(flag[2:].replace("-", "_"))) for flag, _, key in FLAGS)
     return configuration.load(
         parsed.last("config"),

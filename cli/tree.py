@@ -45,7 +45,8 @@ SECTIONS: dict[str, tuple[str, dict[str, str]]] = {
     }),
     "node": ("The node", {
         "up": "Start a node.",
-        "node": "Look at a node, or drain it.",
+        "node": "Look at a node, back it up, restore it, drain it.",
+        "gc": "Remove what a node needs no more.",
     }),
     "machine": ("This machine", {
         "doctor": "Show what this machine offers and what is missing.",

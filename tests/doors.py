@@ -78,13 +78,14 @@ def _access() -> Access:
 
 @asynccontextmanager
 async def client_by_frames(folder: Path) -> AsyncIterator[Client]:
-    async with fake_node() as node, frame_door(node, folder):
-        async with Client(config=config_of(folder)) as client:
-            yield client
+    config = config_of(folder)
+    async with fake_node() as node, frame_door(node, folder), Client(config=config) as client:
+        yield client
 
 
 @asynccontextmanager
 async def client_by_grpc(folder: Path) -> AsyncIterator[Client]:
     async with fake_node() as node, grpc_door(node) as port:
-        async with Client(f"127.0.0.1:{port}", token=TOKEN, config=config_of(folder)) as client:
+        client = Client(f"127.0.0.1:{port}", token=TOKEN, config=config_of(folder))
+        async with client:
             yield client

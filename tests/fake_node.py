@@ -35,6 +35,7 @@ class FakeNode(FakeObjects):
         self._schedules: dict[str, Schedule] = {}
         self._instances: dict[str, Instance] = {}
         self.runs = FakeExecutions(clock, "fake")
+        self._backups: set[str] = set()
         self.drained_ns: int | None = None
 
     async def close(self) -> None:
@@ -248,6 +249,15 @@ class FakeNode(FakeObjects):
 
     async def stats(self) -> dict[str, dict[str, int]]:
         return {"executions": {"total": len(self.runs.page("", "", "", 10**9, "").executions)}}
+
+    async def collect_garbage(self) -> dict[str, int]:
+        return {"executions": 0, "files": 0}
+
+    async def backup(self, folder: str) -> dict[str, int]:
+        if folder in self._backups:
+            raise AlreadyExists(f"{folder!r} is there already: back up into a new folder")
+        self._backups.add(folder)
+        return {"rows": len(self._tasks), "files": len(self._artifacts)}
 
     async def drain(self, grace_ns: int = 0) -> None:
         self.drained_ns = grace_ns

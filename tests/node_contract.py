@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from conftest import guest_path
@@ -486,6 +487,22 @@ async def test_an_instance_that_is_not_there_is_not_found(node: Node) -> None:
     assert await node.instances() == []
     with pytest.raises(errors.NotFound):
         await node.destroy_instance(UNKNOWN)
+
+
+async def test_a_backup_goes_into_a_new_folder(node: Node, tmp_path: Path) -> None:
+    await task_of(node, "hello")
+    folder = str(tmp_path / "backup")
+    counts = await node.backup(folder)
+    assert counts
+    assert all(isinstance(count, int) for count in counts.values())
+    with pytest.raises(errors.AlreadyExists):
+        await node.backup(folder)
+
+
+async def test_garbage_is_what_nothing_needs(node: Node) -> None:
+    await task_of(node, "hello")
+    await node.collect_garbage()
+    assert (await node.invoke("hello")).completed
 
 
 async def test_a_node_says_who_it_is_and_what_it_counts(node: Node) -> None:

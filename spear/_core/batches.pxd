@@ -32,6 +32,7 @@ cdef void batch_release(batch_t *batch) noexcept nogil
 cdef void batch_run_lane(worker_t *worker, batch_t *batch) noexcept nogil
 cdef void batch_recall(executor_t *executor) noexcept nogil
 cdef void batch_settle(guest_t *guest) noexcept nogil
+cdef void batch_leave_lane(guest_t *guest) noexcept nogil
 cdef void batch_drop_lane(uint64_t entry) noexcept nogil
 cdef void batch_cancel_lane(uint64_t entry) noexcept nogil
 

@@ -2,7 +2,8 @@
 
 Rule: a batch is one lane a worker; a lane begins runs for about a slice, then lets other work have
 the worker. A lane that finds no room waits in `starving` until some guest ends. Every run that was
-asked for is counted as ended exactly once, also one that never began.
+asked for is counted as ended exactly once, also one that never began. A run that ends in its first
+slice shares the lane's record, room and references; one that goes on beyond it takes its own.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -18,6 +19,14 @@ from spear._core.sync cimport *
 
 cdef enum:
     WAIT_SLICE_NS = 50000000   # how long a wait may go without looking for signals
+
+cdef struct lane_t:            # a lane's turn on a worker
+    batch_t *batch
+    worker_t *worker
+    guest_t *record            # of its last run, retained, to be used again
+    int64_t ended              # runs that ended in this turn
+    int64_t now_ns             # when the last one began
+    bint room                  # taken for one more live guest
 
 
 cdef batch_t *batch_new(executor_t *executor, guest_t *model, int64_t count) noexcept nogil:
@@ -84,25 +93,40 @@ cdef void batch_doom(batch_t *batch, int32_t cause) noexcept nogil:
         guest = any_live(batch.head.executor, batch)
 
 
-cdef guest_t *_next_of(batch_t *batch) noexcept nogil:
-    """The record of the next run; NULL if all have begun. The caller has taken room."""
+cdef guest_t *_record_of(lane_t *lane) noexcept nogil:
+    """A record like the model: the one of the lane's last run where nobody else has it still."""
+    cdef guest_t *record = lane.record
+    lane.record = NULL
+    if record != NULL and guest_renew(record, lane.batch.model):
+        return record
+    if record != NULL:
+        guest_release(record)
+    return guest_like(lane.batch.model)
+
+
+cdef guest_t *_next_of(lane_t *lane) noexcept nogil:
+    """The record of the next run; NULL if all have begun. The lane has taken room."""
+    cdef batch_t *batch = lane.batch
     cdef int64_t number = add64(&batch.next, 1) - 1
     cdef guest_t *guest
     if number >= batch.count:
         return NULL
-    guest = guest_like(batch.model)
+    guest = _record_of(lane)
     if guest == NULL:
         batch.causes[number] = CAUSE_MEMORY
-        _count_end(batch)
+        lane.ended += 1
         return NULL
+    guest.refs = 2                         # as long as it lives; the lane's
+    lane.record = guest
+    guest.executor, guest.home = batch.head.executor, lane.worker.index
     guest.batch, guest.batch_number = batch, number
-    guest.began_ns = monotonic_ns()
-    guest.deadline_ns = guest.began_ns + batch.model.deadline_ns
+    guest.state = RUNNING
     return guest
 
 
-cdef bint _begin_next(worker_t *worker, batch_t *batch) noexcept nogil:
+cdef bint _begin_next(lane_t *lane) noexcept nogil:
     """Begins one run and gives it its first slice; False if the lane has nothing to begin."""
+    cdef batch_t *batch = lane.batch
     cdef executor_t *executor = batch.head.executor
     cdef guest_t *guest
     if load32(&executor.closing) != 0 or load32(&batch.kill) != 0:
@@ -111,32 +135,52 @@ cdef bint _begin_next(worker_t *worker, batch_t *batch) noexcept nogil:
         if load32(&executor.starved) > 0:
             batch_recall(executor)              # the batch's other lanes end likewise
         return False
-    if not take_room(executor):
+    if not lane.room and not take_room(executor):
         _starve(executor, batch)
         return False
-    guest = _next_of(batch)
+    lane.room = True
+    guest = _next_of(lane)
     if guest == NULL:
-        leave_room(executor)
         return load64(&batch.next) < batch.count
-    add32(&executor.pending, 1)
-    executor_retain(executor)
-    add64(&batch.refs, 1)
-    guest.executor, guest.home = executor, worker.index
-    guest.state = RUNNING
+    guest.began_ns = lane.now_ns = monotonic_ns()
+    guest.deadline_ns = guest.began_ns + batch.model.deadline_ns
     enlist(executor, guest)
     if load32(&batch.kill) != 0:           # asked for before it stood in the list
         guest_doom(guest, load32(&batch.kill))
-    run_slice(executor, guest)
+    run_slice(executor, guest, guest.began_ns)
+    if guest.counted:
+        lane.room = False                  # the guest took it along
+    else:
+        lane.ended += 1
     return True
 
 
 cdef void batch_run_lane(worker_t *worker, batch_t *batch) noexcept nogil:
     """Begins runs for about a slice, then lets other work have the worker."""
+    cdef lane_t lane
     cdef int64_t until_ns = monotonic_ns() + batch.head.executor.tick_ns // 2
-    while _begin_next(worker, batch):
-        if monotonic_ns() >= until_ns:
-            _push_lane(batch, worker.index)
-            return
+    cdef bint going = True
+    lane.batch, lane.worker, lane.record = batch, worker, NULL
+    lane.ended, lane.room, lane.now_ns = 0, False, 0
+    while going and lane.now_ns < until_ns:
+        going = _begin_next(&lane)
+    if lane.record != NULL:
+        guest_release(lane.record)
+    if lane.room:
+        leave_room(batch.head.executor)
+    if lane.ended > 0:
+        _count_ends(batch, lane.ended)
+    if going:
+        _push_lane(batch, worker.index)
+
+
+cdef void batch_leave_lane(guest_t *guest) noexcept nogil:
+    """It parks or its slice is over: from here on it holds what the lane held for it."""
+    cdef batch_t *batch = <batch_t *>guest.batch
+    guest.counted = True
+    add32(&batch.head.executor.pending, 1)
+    executor_retain(batch.head.executor)
+    add64(&batch.refs, 1)
 
 
 cdef void _cancel_rest(batch_t *batch) noexcept nogil:
@@ -144,7 +188,7 @@ cdef void _cancel_rest(batch_t *batch) noexcept nogil:
     cdef int64_t number = add64(&batch.next, 1) - 1
     while number < batch.count:
         batch.causes[number] = CAUSE_CANCELLED
-        _count_end(batch)
+        _count_ends(batch, 1)
         number = add64(&batch.next, 1) - 1
 
 
@@ -171,19 +215,21 @@ cdef void batch_recall(executor_t *executor) noexcept nogil:
         batch_drop_lane(entry)
 
 
-cdef void _count_end(batch_t *batch) noexcept nogil:
-    if add64(&batch.ended, 1) == batch.count:
+cdef void _count_ends(batch_t *batch, int64_t count) noexcept nogil:
+    if add64(&batch.ended, count) == batch.count:
         add32(&batch.events, 1)
         futex_wake(&batch.events, 0x7FFFFFFF)
 
 
 cdef void batch_settle(guest_t *guest) noexcept nogil:
+    """One that ended in its lane is counted there."""
     cdef batch_t *batch = <batch_t *>guest.batch
     batch.causes[guest.batch_number] = <uint8_t>guest.cause
     batch.exit_codes[guest.batch_number] = guest.exit_code
     batch.durations_ns[guest.batch_number] = guest.ended_ns - guest.began_ns
-    _count_end(batch)
-    batch_release(batch)
+    if guest.counted:
+        _count_ends(batch, 1)
+        batch_release(batch)
 
 
 # ---- what the states below ask for

@@ -1,7 +1,8 @@
 """The contract of the door: Python's side of the calls that guests post; see door.pyx."""
 
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t
 
+from spear._core.hub cimport note_t
 from spear._core.post cimport post_t, request_t
 from spear._core.states cimport executor_t
 
@@ -14,8 +15,9 @@ cdef class Door:
     cdef executor_t *executor      # retained
     cdef dict handlers             # operation code -> handler
     cdef object failed             # told of a handler's error, or None
-    cdef dict calls                # address of a request -> Call, where a handler goes on
-    cdef list backlog              # addresses of requests not looked at yet, the oldest last
+    cdef set calls                 # where a handler goes on
+    cdef note_t *backlog           # about requests, not looked at yet, the oldest first
+    cdef note_t *newest            # of the backlog, where it has any
     cdef object loop               # that serves; None: none does
     cdef object mark               # of this loop's time as the server
     cdef int quiet_fd              # by which the end of the loop is seen
@@ -36,9 +38,11 @@ cdef class Door:
     cdef bind(self, loop)
     cdef _close_quiet(self)
     cdef bint _take(self, loop, mark)
-    cdef _collect(self)
-    cdef _look_at(self, uint64_t address)
+    cdef void _collect(self) noexcept
+    cdef request_t *_oldest(self) noexcept
+    cdef _look_at(self, request_t *request)
     cdef _begin(self, request_t *request)
+    cdef _forget(self, Call call)
     cdef _settle(self, Call call, object result)
     cdef _fail(self, Call call, object error)
     cdef _reply(self, Call call, int32_t status, object data)
@@ -57,7 +61,6 @@ cdef class Call:
     cdef object last_word          # (status, data) said while the guest ran a tool
     cdef bint away                 # the guest runs a tool: it is not ours to answer now
     cdef bint answered
-    cdef readonly str name
     cdef readonly int op
     cdef readonly tuple args
 

@@ -56,7 +56,6 @@ cdef Call _new_call(Door door, request_t *request):
     cdef Call call = Call.__new__(Call)
     request_retain(request)
     call.request, call.door, call.op = request, door, request.row.op
-    call.name = f"{request.row.module.decode()}.{request.row.name.decode()}"
     call.args = _arguments(request)
     return call
 
@@ -74,6 +73,10 @@ cdef class Call:
 
     def __repr__(self):
         return f"<Call {self.name} of guest {self.guest:#x}>"
+
+    @property
+    def name(self):
+        return f"{self.request.row.module.decode()}.{self.request.row.name.decode()}"
 
     @property
     def guest(self):
@@ -109,7 +112,7 @@ cdef class Call:
 
     cdef int _ask_tool(self, function, bytes args, arena, out_max) except -1:
         cdef request_t *request = self.request
-        if self.door.calls.get(<uint64_t>request) is not self:
+        if request.call != <void *>self:
             raise RuntimeError(f"{self.name} was answered, or its guest has ended: no more tools")
         if self.away:
             raise RuntimeError(f"{self.name} runs a tool already: one at a time")
@@ -127,7 +130,7 @@ cdef class Call:
         """The guest came back from a tool, or it has ended."""
         cdef request_t *request = self.request
         if load32(&request.turn) == TURN_GONE:
-            self.door.calls.pop(<uint64_t>request, None)
+            self.door._forget(self)
             self._cancel()
             return
         self.away = False
@@ -188,11 +191,13 @@ cdef class Door:
         self.post.hub = hub_new()
         if self.post.hub == NULL:
             raise MemoryError("no eventfd for the calls of guests")
-        self.handlers, self.calls, self.backlog, self.quiet_fd = {}, {}, [], -1
+        self.handlers, self.calls, self.quiet_fd = {}, set(), -1
 
     def __dealloc__(self):
-        for address in self.backlog:
-            request_release(<request_t *><uint64_t>address)
+        cdef request_t *request = self._oldest()
+        while request != NULL:
+            request_release(request)
+            request = self._oldest()
         if self.post.hub != NULL:
             hub_release(self.post.hub)
         if self.executor != NULL:
@@ -256,7 +261,7 @@ cdef class Door:
         self.loop = self.mark = None
         self._close_quiet()
         self.drain_due = self.draining = self.alone = False
-        for call in list(self.calls.values()):
+        for call in list(self.calls):
             (<Call>call).task = None       # nobody steps it any more
             if (<Call>call).attending is not None:
                 (<Call>call).attending.close()
@@ -274,39 +279,56 @@ cdef class Door:
 
     def drain(self):
         """A bounded number of requests, then the loop's other work."""
+        cdef request_t *request
         self.drain_due, self.draining = False, True
         hub_quiet(self.post.hub)
         self._collect()
         try:
             for _ in range(TURN_MAX):
-                if not self.backlog:       # a handler that closes the executor empties it
+                request = self._oldest()
+                if request == NULL:        # a handler that closes the executor leaves none
                     break
-                self._look_at(self.backlog.pop())
+                self._look_at(request)
         finally:
             self.draining = False
             self.flush()
-            if self.backlog and self.loop is not None:
+            if self.backlog != NULL and self.loop is not None:
                 self.drain_due = True
                 self.loop.call_soon(self.drain)
 
-    cdef _collect(self):
-        """The native list is newest first, and so the backlog is popped oldest first."""
+    cdef void _collect(self) noexcept:
+        """The native list is newest first, the backlog oldest first."""
         cdef note_t *note = hub_take(self.post.hub)
-        cdef note_t *following
-        fresh = []
+        cdef note_t *newest = note
+        cdef note_t *oldest = NULL
+        cdef note_t *older
         while note != NULL:
-            following = note.next
-            fresh.append(<uint64_t>note.what)
-            free(note)
-            note = following
-        self.backlog[:0] = fresh
+            older = note.next
+            note.next, oldest = oldest, note
+            note = older
+        if oldest == NULL:
+            return
+        if self.backlog == NULL:
+            self.backlog = oldest
+        else:
+            self.newest.next = oldest
+        self.newest = newest
 
-    cdef _look_at(self, uint64_t address):
-        """A note about a request: a new one, one whose tool ended, or one whose guest did."""
-        cdef request_t *request = <request_t *>address
-        cdef Call call = self.calls.get(address)
+    cdef request_t *_oldest(self) noexcept:
+        """Takes it from the backlog, with its reference; NULL if there is none."""
+        cdef note_t *note = self.backlog
+        cdef request_t *request = NULL
+        if note != NULL:
+            request, self.backlog = <request_t *>note.what, note.next
+            free(note)
+        return request
+
+    cdef _look_at(self, request_t *request):
+        """What a note is about: a new request, one whose tool ended, or one whose guest did."""
+        cdef Call call = None
         try:
-            if call is not None:
+            if request.call != NULL:
+                call = <Call>request.call      # kept: what follows may forget it
                 call._next_turn()
             elif load32(&request.turn) == TURN_PYTHON:
                 self._begin(request)
@@ -316,7 +338,8 @@ cdef class Door:
     cdef _begin(self, request_t *request):
         cdef Call call = _new_call(self, request)
         handler = self.handlers[call.op]
-        self.calls[<uint64_t>request] = call
+        self.calls.add(call)
+        request.call = <void *>call
         try:
             result = handler(call)
             if isinstance(result, (int, bytes, tuple)) or not hasattr(result, "__await__"):
@@ -328,6 +351,10 @@ cdef class Door:
             self._fail(call, error)
             if not isinstance(error, Exception):
                 raise
+
+    cdef _forget(self, Call call):
+        self.calls.discard(call)
+        call.request.call = NULL
 
     # ---- answers
 
@@ -368,7 +395,7 @@ cdef class Door:
         if call.away:
             call.last_word = status, data
             return
-        self.calls.pop(<uint64_t>request, None)
+        self._forget(call)
         request.status, request.more = status, False
         free(request.data)
         request.data = NULL
@@ -442,10 +469,10 @@ cdef class Door:
         if self.mark is None:
             return
         self.drain()
-        while self.backlog:
+        while self.backlog != NULL:
             self.drain()
         self.mark = None
-        for call in list(self.calls.values()):
+        for call in list(self.calls):
             (<Call>call)._cancel()
         self.loop.remove_reader(self.post.hub.fd)
         self.loop.remove_reader(self.quiet_fd)

@@ -16,6 +16,7 @@ cdef class Module:
     cdef object engine                  # keeps the native engine alive
     cdef object signatures              # exported functions: name -> signature
     cdef bint exports_memory
+    cdef bint fiber_first               # is instantiated on a fiber, not in place
     cdef readonly bint metered          # its code counts fuel
     cdef int generation
     cdef readonly str digest

@@ -65,6 +65,7 @@ library = _engineapi.library
 WASM_STACK_BYTES = SPEAR_WASM_STACK_BYTES
 FIBER_STACK_BYTES = SPEAR_FIBER_STACK_BYTES
 TABLE_ELEMENTS_MAX = 100_000
+PLACE_BYTES_MAX = 256 << 10    # of a module whose data is copied without a look at the clock
 # What a compiled module depends on beside the engine's version; part of the cache's key.
 SETTINGS = f"epoch stack={WASM_STACK_BYTES} copied-data one-memory 1"
 
@@ -351,6 +352,9 @@ cdef class Engine:
         cdef Module module = _describe(declared, digest, self.trial)
         module.engine, module.native_engine = self, self.native
         module.metered = self.metered
+        # Its code runs then, or the engine takes it for one that may wait, or it takes long.
+        module.fiber_first = (
+            declared.has_start or bool(module.waiting) or len(wasm) > PLACE_BYTES_MAX)
         self._obtain(module, wasm, cache_dir)
         cdef wasmtime_error_t *error = wasmtime_linker_instantiate_pre(
             self.linker, module.native, &module.pre)

@@ -5,7 +5,7 @@ that a future refers to lies in the guest record, which outlives it. The epoch c
 running guest notices its deadline, its doom and the end of its slice.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy
 
@@ -78,6 +78,21 @@ cdef void _borrow_store(guest_t *guest) noexcept nogil:
     wasmtime_context_set_data(guest.context, guest)
 
 
+cdef bint _instantiate(guest_t *guest) noexcept nogil:
+    """In place where it runs no code and nothing in it may wait; a world's store may always."""
+    cdef const wasmtime_instance_pre_t *pre = guest.pre if guest.shim == NULL else guest.own_pre
+    if guest.fiber_first or guest.world != NULL:
+        guest.future = wasmtime_instance_pre_instantiate_async(
+            pre, guest.context, &guest.instance, &guest.trap, &guest.error)
+        return True
+    cdef int64_t until_ns = guest.slice_until_ns
+    guest.slice_until_ns = INT64_MAX           # nothing yields off a fiber
+    guest.error = wasmtime_instance_pre_instantiate(
+        pre, guest.context, &guest.instance, &guest.trap)
+    guest.slice_until_ns = until_ns
+    return guest.error == NULL and guest.trap == NULL and _call_next(guest)
+
+
 cdef bint _begin(guest_t *guest) noexcept nogil:
     """False if there is nothing to poll: see _call_next."""
     if guest.warm != NULL:
@@ -89,10 +104,7 @@ cdef bint _begin(guest_t *guest) noexcept nogil:
     guest.stage = STAGE_INSTANTIATE
     if guest.shim != NULL and not shim_begin(guest):
         return False
-    guest.future = wasmtime_instance_pre_instantiate_async(
-        guest.own_pre if guest.shim != NULL else guest.pre, guest.context, &guest.instance,
-        &guest.trap, &guest.error)
-    return True
+    return _instantiate(guest)
 
 
 cdef void _drop_future(guest_t *guest) noexcept nogil:
@@ -125,9 +137,9 @@ cdef bint _call(guest_t *guest, const char *name, size_t size) noexcept nogil:
 
 cdef bint _call_next(guest_t *guest) noexcept nogil:
     """From one stage to the next; False after the last."""
-    if guest.stage == STAGE_INSTANTIATE:
+    if guest.stage == STAGE_INSTANTIATE and guest.shim != NULL:
         shim_settle(guest)
-        _find_memory(guest)
+        _find_memory(guest)        # the caller of its tools' hostcalls is the shim
     if guest.stage == STAGE_INSTANTIATE and guest.initializes:
         guest.stage = STAGE_INITIALIZE
         return _call(guest, "_initialize", 11)
@@ -213,8 +225,9 @@ cdef int32_t _settled_cause(guest_t *guest) noexcept nogil:
 
 
 cdef void execution_empty(guest_t *guest) noexcept nogil:
-    file_table_free(guest.files)
-    guest.files = NULL
+    if guest.files != NULL:
+        file_table_free(guest.files)
+        guest.files = NULL
     if guest.fds != NULL:
         fd_table_free(<fd_table *>guest.fds)
         guest.fds = NULL
@@ -267,18 +280,29 @@ cdef void _give_back(guest_t *guest, bint whole) noexcept nogil:
     store32(&warm.lent, 0)
 
 
-cdef void execution_end(guest_t *guest) noexcept nogil:
+cdef void _measure_memory(guest_t *guest) noexcept nogil:
+    """What its outcome says of it; a batch tells nothing of its runs' memory."""
+    if guest.context == NULL or guest.batch != NULL:
+        return
+    if guest.stage > STAGE_INSTANTIATE:
+        _find_memory(guest)
+    if guest.has_memory:
+        guest.memory_bytes = wasmtime_memory_data_size(guest.context, &guest.memory)
+
+
+cdef void execution_end(guest_t *guest, int64_t now) noexcept nogil:
     if guest.ended_ns != 0:
         return                     # settled already
-    if guest.context != NULL:
+    if guest.metered and guest.context != NULL:
         guest_count_fuel(guest)
     _settle(guest)
     _drop_future(guest)
-    requests_leave(guest)
-    shim_settle(guest)
-    if guest.context != NULL and guest.has_memory:
-        guest.memory_bytes = wasmtime_memory_data_size(guest.context, &guest.memory)
-    guest.ended_ns = guest_now_ns(guest)
+    if guest.asked != NULL:
+        requests_leave(guest)
+    if guest.own_pre != NULL:
+        shim_settle(guest)
+    _measure_memory(guest)
+    guest.ended_ns = now if guest.world == NULL else guest_now_ns(guest)
     if guest.warm != NULL:
         _give_back(guest, guest.cause == CAUSE_EXIT and not guest.exited)
     elif not guest.keeps or guest.cause != CAUSE_EXIT or guest.exited:

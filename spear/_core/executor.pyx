@@ -149,7 +149,8 @@ cdef class Executor(ExecutorOwner):
             kept += fill_objects(guest, objects, task, object_grants)
             fill_limits(guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
             fill_fuel(guest, module, fuel)
-            fill_id(guest, execution_id)
+            if execution_id:
+                kept += fill_id(guest, execution_id)
             guest.descriptors_max = descriptors_max
             guest.files = file_table_of(dirs, descriptors_max)
             if signature is not None:

@@ -18,7 +18,7 @@ cdef int fill_values(guest_t *guest, Signature signature, tuple args) except -1
 # Lets a record reach an object store, unless that is None; gives what must be kept.
 cdef tuple fill_objects(guest_t *guest, store, task, grants)
 # What the guest is told its execution is called.
-cdef int fill_id(guest_t *guest, str execution_id) except -1
+cdef tuple fill_id(guest_t *guest, str execution_id)
 # When it begins and must have ended, by the clock it lives by.
 cdef void fill_times(guest_t *guest, int64_t now_ns, int64_t wall_ns, int64_t timeout_ns) noexcept
 

@@ -6,7 +6,6 @@ what is accepted. A record borrows strings and bytes: what it borrows is given b
 
 from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc
-from libc.string cimport memcpy
 
 from spear._core.engine cimport Module
 from spear._core.engineapi cimport *
@@ -82,6 +81,7 @@ cdef tuple fill_input(guest_t *guest, Module module, str entry, args, env, bytes
         [f"{key}={value}" for key, value in env.items()] if env else (), "variable")
     guest.engine, guest.pre = module.native_engine, module.pre
     guest.module, guest.shim = module.native, module.shim
+    guest.fiber_first = module.fiber_first
     guest.entry, guest.entry_size = name, len(name)
     guest.args, guest.args_size, guest.argc = <bytes>argv, len(argv), argc
     guest.env, guest.env_size, guest.envc = <bytes>environ, len(environ), envc
@@ -134,15 +134,15 @@ cdef tuple fill_objects(guest_t *guest, store, task, grants):
     return (lease,)
 
 
-cdef int fill_id(guest_t *guest, str execution_id) except -1:
+cdef tuple fill_id(guest_t *guest, str execution_id):
     """It stands in JSON that the guest reads, so nothing in it needs an escape."""
-    id = execution_id.encode()
+    cdef bytes id = execution_id.encode()
     plain = execution_id.isascii() and execution_id.replace("-", "").isalnum()
     if len(id) > EXECUTION_ID_MAX or id and not plain:
         raise InvalidArgument(
             f"execution_id={execution_id!r}: expected up to {EXECUTION_ID_MAX} letters, digits, -")
-    memcpy(guest.execution_id, <const char *>id, len(id))
-    return 0
+    guest.execution_id = id
+    return (id,)
 
 
 cdef void fill_times(guest_t *guest, int64_t now_ns, int64_t wall_ns, int64_t timeout_ns) noexcept:

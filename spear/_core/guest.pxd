@@ -108,6 +108,7 @@ cdef struct guest_t:
     wasmtime_memory_t memory
     bint has_memory
     int32_t stage              # Stage
+    bint fiber_first           # is instantiated on a fiber, not in place
     bint initializes           # has an `_initialize` to be called before the entry
     const char *entry          # NUL-terminated, kept alive by the run; NULL: none is called
     uint32_t entry_size
@@ -152,9 +153,10 @@ cdef struct guest_t:
     int32_t shelf              # which list of live guests it stands in
     guest_t *previous          # in that list, under its lock
     guest_t *following
-    bint due                   # had an entry in the due queue at some time
+    int64_t due_ns             # when its last entry in the due queue was due; 0: it had none
     void *batch                # what it is one of, or NULL
     int64_t batch_number
+    bint counted               # takes room and holds what it needs itself, not by its lane
 
     # calls that Python answers, and tools (post.pxd, shim.pxd): owner
     void *post                 # post_t of who runs it, borrowed; NULL: Python answers nothing
@@ -197,8 +199,7 @@ cdef struct guest_t:
     file_table_t *files        # NULL: the three streams, as they began
     int32_t descriptors_max    # of WASI's, and as many of SPEAR's
 
-    # output and log: under lock
-    pthread_mutex_t lock
+    # output and log: under lock, which stands last
     byte_buffer output
     size_t output_read
     byte_buffer partial[3]     # unfinished line of each stream
@@ -218,7 +219,7 @@ cdef struct guest_t:
     streams_t *streams         # likewise
     int32_t streams_over       # the end has come: atomic
     wasmtime_val_t *wait_result    # of the pending call: owner
-    char execution_id[65]      # constant; "" where the run was given none
+    const char *execution_id   # kept by the run; "" where it was given none
 
     # outcome: written before ENDED, then constant
     int32_t cause
@@ -233,9 +234,13 @@ cdef struct guest_t:
     int64_t ended_ns
     uint64_t memory_bytes
 
+    pthread_mutex_t lock
+
 cdef guest_t *guest_new() noexcept nogil
 # A fresh record with the model's module, limits and input, which the model's owner keeps.
 cdef guest_t *guest_like(const guest_t *model) noexcept nogil
+# The same in a record whose run has ended; False, and nothing done, where others hold it still.
+cdef bint guest_renew(guest_t *guest, const guest_t *model) noexcept nogil
 cdef void guest_retain(guest_t *guest) noexcept nogil
 cdef void guest_release(guest_t *guest) noexcept nogil
 

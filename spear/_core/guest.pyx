@@ -5,8 +5,8 @@ store never outlives its run. Output and log have a byte limit each and the log 
 log_lines_max entries: when a slow reader lets it overflow the oldest go and are counted.
 """
 
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memchr, memcpy, strlen
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memcpy, memset, strlen
 
 from spear._core cimport engineapi
 from spear._core.filetable cimport DESCRIPTORS_MAX, file_table_free
@@ -16,28 +16,51 @@ from spear._core.streams cimport streams_release
 from spear._core.sync cimport *
 from spear._core.world cimport *
 
+cdef extern from "entropy.h" nogil:
+    void entropy_fill(void *out, size_t size, int generation)
+
 wasmtime_bind(engineapi.functions())
 
 cdef const char *_TRUNCATED = "the log limit is reached: what follows is not kept"
 
 
-cdef guest_t *guest_new() noexcept nogil:
-    cdef guest_t *guest = <guest_t *>calloc(1, sizeof(guest_t))
-    if guest == NULL:
-        return NULL
-    pthread_mutex_init(&guest.lock, NULL)
+cdef void _clear(guest_t *guest) noexcept nogil:
+    """All but the lock, which is free."""
+    memset(guest, 0, <size_t>(<char *>&guest.lock - <char *>guest))
     guest.refs = 1
     guest.trap_code = -1
     guest.exit_code = -1
     guest.priority = 128
+    guest.execution_id = b""
     guest.descriptors_max = DESCRIPTORS_MAX
+
+
+cdef guest_t *guest_new() noexcept nogil:
+    cdef guest_t *guest = <guest_t *>malloc(sizeof(guest_t))
+    if guest == NULL:
+        return NULL
+    pthread_mutex_init(&guest.lock, NULL)
+    _clear(guest)
     return guest
 
 
 cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
     cdef guest_t *guest = guest_new()
-    if guest == NULL:
-        return NULL
+    if guest != NULL:
+        _copy(guest, model)
+    return guest
+
+
+cdef bint guest_renew(guest_t *guest, const guest_t *model) noexcept nogil:
+    if load64(&guest.refs) != 1:
+        return False
+    _empty(guest)
+    _clear(guest)
+    _copy(guest, model)
+    return True
+
+
+cdef void _copy(guest_t *guest, const guest_t *model) noexcept nogil:
     guest.engine, guest.pre = model.engine, model.pre
     guest.entry, guest.entry_size = model.entry, model.entry_size
     guest.memory_bytes_max, guest.table_elements_max = (
@@ -48,11 +71,11 @@ cdef guest_t *guest_like(const guest_t *model) noexcept nogil:
     guest.env, guest.env_size, guest.envc = model.env, model.env_size, model.envc
     guest.stdin_data, guest.stdin_size = model.stdin_data, model.stdin_size
     guest.priority, guest.initializes = model.priority, model.initializes
+    guest.fiber_first = model.fiber_first
     guest.metered, guest.fuel_max = model.metered, model.fuel_max
     guest.objects = model.objects
     guest.descriptors_max = model.descriptors_max
     guest.post, guest.shim, guest.module = model.post, model.shim, model.module
-    return guest
 
 
 cdef void guest_retain(guest_t *guest) noexcept nogil:
@@ -60,14 +83,19 @@ cdef void guest_retain(guest_t *guest) noexcept nogil:
 
 
 cdef void guest_release(guest_t *guest) noexcept nogil:
-    if add64(&guest.refs, -1) != 0:
-        return
+    if add64(&guest.refs, -1) == 0:
+        _empty(guest)
+        pthread_mutex_destroy(&guest.lock)
+        free(guest)
+
+
+cdef void _empty(guest_t *guest) noexcept nogil:
+    """Frees what the record owns. Nobody else holds it."""
     cdef uint64_t at
     if guest.ring != NULL:
         for at in range(guest.log_head, guest.log_tail):
             free(guest.ring[at % guest.ring_room])
         free(guest.ring)
-    free(guest.output.data)
     cdef int stream
     for stream in range(3):
         free(guest.partial[stream].data)
@@ -75,17 +103,17 @@ cdef void guest_release(guest_t *guest) noexcept nogil:
     for index in range(guest.frame_count):
         free(guest.frames[index].name)
     free(guest.frames)
+    free(guest.output.data)
     free(guest.values)
     free(guest.message)
     if guest.streams != NULL:
         streams_release(guest.streams)
     if guest.bell != NULL:
         bell_release(guest.bell)
-    file_table_free(guest.files)   # of one that never ran
+    if guest.files != NULL:        # of one that never ran
+        file_table_free(guest.files)
     if guest.warm != NULL:
         guest_release(guest.warm)
-    pthread_mutex_destroy(&guest.lock)
-    free(guest)
 
 
 cdef bool_t _always(void *env) noexcept nogil:
@@ -182,17 +210,16 @@ cdef int64_t guest_wall_ns(guest_t *guest) noexcept nogil:
 cdef void guest_random(guest_t *guest, void *out, size_t size) noexcept nogil:
     cdef char *at = <char *>out
     cdef uint64_t word
-    cdef ssize_t got
+    cdef size_t part
     guest_charge(guest, size)
+    if guest.world == NULL:
+        entropy_fill(out, size, engineapi.generation())
+        return
     while size > 0:
-        if guest.world != NULL:
-            word = world_random(&guest.random_state)
-            got = <ssize_t>(size if size < 8 else 8)
-            memcpy(at, &word, got)
-        else:
-            got = getrandom(at, size, 0)
-        if got > 0:
-            at, size = at + got, size - <size_t>got
+        word = world_random(&guest.random_state)
+        part = size if size < 8 else 8
+        memcpy(at, &word, part)
+        at, size = at + part, size - part
 
 
 cdef uint64_t guest_trace(guest_t *guest, uint64_t detail) noexcept nogil:
@@ -416,6 +443,8 @@ cdef bint guest_write(guest_t *guest, int stream, const char *data, size_t size)
 
 cdef void guest_flush_lines(guest_t *guest) noexcept nogil:
     cdef int stream
+    if guest.partial[<int>STREAM_STDOUT].size + guest.partial[<int>STREAM_STDERR].size == 0:
+        return                     # only its own writes change that
     pthread_mutex_lock(&guest.lock)
     for stream in range(1, 3):
         if guest.partial[stream].size > 0:

@@ -118,7 +118,7 @@ cdef class Instance:
 
     cdef int fail(self) except -1:
         """Settles how a call in place ended and raises that."""
-        execution_end(self.guest)
+        execution_end(self.guest, monotonic_ns())
         outcome = outcome_of(self.guest, "", self.limits)
         self.spent = outcome.message or "it has exited"
         raise GuestTrap(outcome)
@@ -283,7 +283,7 @@ cdef class Function:
         if instance.guest == NULL or instance.module.waiting:
             return self._call_and_wait(args)
         types.check(self.name, args)
-        memset(values, 0, sizeof(values))
+        memset(values, 0, types.param_count * sizeof(wasmtime_val_raw_t))
         for at in range(types.param_count):
             store_raw(&values[at], types.params[at], args[at])
         instance.hold()

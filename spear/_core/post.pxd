@@ -28,6 +28,7 @@ cdef struct request_t:             # one call, from its beginning to its result
     int32_t turn                   # Turn, atomic: whose the fields below are
     guest_t *guest                 # retained
     hub_t *hub
+    void *call                     # Python's Call of it, which the door keeps; NULL: none
     const posted_row *row
     request_t *below               # of the same guest, begun before this
     wasmtime_val_t *results        # of the hostcall, where the engine keeps them while it waits

@@ -128,8 +128,9 @@ cdef request_t *_request_new(
     cdef uint64_t at = 0
     if request == NULL:
         return NULL
-    request.bytes = <uint8_t *>malloc(letters.total + 1)
-    if request.bytes == NULL:
+    if letters.total > 0:
+        request.bytes = <uint8_t *>malloc(letters.total)
+    if letters.total > 0 and request.bytes == NULL:
         free(request)
         return NULL
     for letter in range(LETTERS_MAX):
@@ -192,6 +193,7 @@ cdef request_t *request_begin(
     if request == NULL:
         error[0] = -ENOMEM
         return NULL
+    guest_span(guest, caller, 0, 0)        # its memory is found: there may be no caller later
     request.below = <request_t *>guest.asked
     guest.asked = request
     return request

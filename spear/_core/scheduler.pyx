@@ -38,7 +38,7 @@ cdef executor_t *executor_new(
     executor.refs, executor.worker_count, executor.world = 1, workers, world
     executor.start_workers, executor.settle_run = _start_workers, batch_settle
     executor.drop_lane, executor.cancel_lane = batch_drop_lane, batch_cancel_lane
-    executor.recall_lane = batch_recall
+    executor.recall_lane, executor.leave_lane = batch_recall, batch_leave_lane
     executor.generation = engineapi.generation()
     executor.guests_max, executor.tick_ns = guests_max, tick_ns
     pthread_mutex_init(&executor.lock, NULL)
@@ -88,7 +88,7 @@ cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) no
         return False
     guest_retain(guest)            # as long as it lives
     executor_retain(executor)
-    guest.executor = executor
+    guest.executor, guest.counted = executor, True
     guest.home = <int32_t>(
         <uint32_t>add32(&executor.next_worker, 1) % <uint32_t>executor.worker_count)
     run_here = run_here and executor.world == NULL
@@ -102,7 +102,7 @@ cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) no
         return True
     add32(&executor.inline_runs, 1)
     _keep_ticking(executor)
-    run_slice(executor, guest)
+    run_slice(executor, guest, monotonic_ns())
     add32(&executor.inline_runs, -1)
     return True
 
@@ -189,7 +189,7 @@ cdef void _serve(worker_t *worker, uint64_t entry) noexcept nogil:
     guest = <guest_t *>entry
     if cas32(&guest.state, QUEUED, RUNNING):
         guest.home = worker.index
-        run_slice(worker.executor, guest)
+        run_slice(worker.executor, guest, monotonic_ns())
     else:
         add32(&worker.executor.stale, -1)
 

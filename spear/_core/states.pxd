@@ -86,6 +86,7 @@ cdef struct executor_t:
     void (*cancel_lane)(uint64_t entry) noexcept nogil
     void (*recall_lane)(executor_t *executor) noexcept nogil
     void (*settle_run)(guest_t *guest) noexcept nogil
+    void (*leave_lane)(guest_t *guest) noexcept nogil
 
 
 cdef void executor_retain(executor_t *executor) noexcept nogil
@@ -113,8 +114,8 @@ cdef void push_guest(executor_t *executor, guest_t *guest) noexcept nogil
 cdef void announce_work(executor_t *executor) noexcept nogil
 # The caller is done with what it popped.
 cdef void drop_entry(uint64_t entry) noexcept nogil
-# Polls a guest until it ends, parks or used its slice; the caller made it RUNNING.
-cdef void run_slice(executor_t *executor, guest_t *guest) noexcept nogil
+# Polls a guest until it ends, parks or used its slice; the caller made it RUNNING, at `now`.
+cdef void run_slice(executor_t *executor, guest_t *guest, int64_t now) noexcept nogil
 # Serves what is due at `now`.
 cdef void serve_due(executor_t *executor, int64_t now) noexcept nogil
 # Advances the epoch of every engine: running guests look at their deadline and doom.

@@ -215,9 +215,11 @@ cdef void _set_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcep
     """Has the timekeeper look at the guest at `due_ns`, instead of what was set before."""
     cdef uint64_t handle = <uint64_t>guest
     cdef size_t fault
-    if not guest.due or not due_queue_cancel(executor.due, handle):
+    if due_ns == guest.due_ns and due_ns == guest.deadline_ns:
+        return                     # it stands there, or it was taken and the guest is doomed
+    if guest.due_ns == 0 or not due_queue_cancel(executor.due, handle):
         guest_retain(guest)
-    guest.due = True
+    guest.due_ns = due_ns
     if due_queue_push(executor.due, &handle, &due_ns, 1, &fault) != PUSHED:
         guest_doom(guest, CAUSE_MEMORY)
         guest_release(guest)
@@ -227,7 +229,7 @@ cdef void _set_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcep
 
 
 cdef void _clear_due(executor_t *executor, guest_t *guest) noexcept nogil:
-    if guest.due and due_queue_cancel(executor.due, <uint64_t>guest):
+    if guest.due_ns != 0 and due_queue_cancel(executor.due, <uint64_t>guest):
         guest_release(guest)
 
 
@@ -257,33 +259,37 @@ cdef void tick(executor_t *executor) noexcept nogil:
 
 # ---- states
 
-cdef void _finish(executor_t *executor, guest_t *guest) noexcept nogil:
+cdef void _finish(executor_t *executor, guest_t *guest, int64_t now) noexcept nogil:
     """The caller owns the record; from here it is only read."""
-    execution_end(guest)
+    cdef bint counted = guest.counted
+    execution_end(guest, now)
     if guest.world != NULL:
         world_note(guest.world, STEP_END, guest.number, guest_fuel_used(guest),
                    guest_trace(guest, <uint64_t>guest.cause << 32 | <uint32_t>guest.exit_code))
     _clear_due(executor, guest)
     _delist(executor, guest)
-    leave_room(executor)
+    if counted:
+        leave_room(executor)
     store32(&guest.state, ENDED)
-    guest_signal(guest)
-    guest_tell(guest)
     if guest.batch != NULL:
-        executor.settle_run(guest)
+        executor.settle_run(guest)         # nobody has a handle of it
+    else:
+        guest_signal(guest)
+        guest_tell(guest)
     guest_release(guest)
-    end_pending(executor)
-    executor_release(executor)
+    if counted:
+        end_pending(executor)
+        executor_release(executor)
 
 
 cdef bint _claim_and_finish(executor_t *executor, guest_t *guest) noexcept nogil:
     """Ends a doomed guest that no thread runs; one that runs looks again before it parks."""
     while True:
         if cas32(&guest.state, PARKED, RUNNING):
-            _finish(executor, guest)
+            _finish(executor, guest, monotonic_ns())
             return True
         if cas32(&guest.state, QUEUED, RUNNING):
-            _finish(executor, guest)
+            _finish(executor, guest, monotonic_ns())
             if add32(&executor.stale, 1) > executor.guests_max + STALE_SLACK:
                 _sweep(executor)
             return True
@@ -324,9 +330,12 @@ cdef void executor_wake(executor_t *executor, guest_t *guest) noexcept nogil:
             return
 
 
-cdef bint _poll(executor_t *executor, guest_t *guest) noexcept nogil:
-    """One slice; whether the guest has ended. Its time counts also where it ended."""
-    cdef int64_t began_ns = monotonic_ns()
+cdef bint _poll(executor_t *executor, guest_t *guest, int64_t *clock_ns) noexcept nogil:
+    """One slice; whether the guest has ended. Its time counts also where it ended.
+
+    The machine's clock is `clock_ns` before, and set to what it is behind it.
+    """
+    cdef int64_t began_ns = clock_ns[0]
     cdef int64_t now = began_ns if guest.world == NULL else guest_now_ns(guest)
     cdef bint ended = False
     if now >= guest.deadline_ns and not guest.paused:  # between slices only: a pause is no step
@@ -336,15 +345,18 @@ cdef bint _poll(executor_t *executor, guest_t *guest) noexcept nogil:
     guest.parking = guest.paused = False
     guest.slice_until_ns = began_ns + executor.tick_ns // 2
     ended = execution_poll(guest)
-    guest.cpu_ns += monotonic_ns() - began_ns
+    clock_ns[0] = monotonic_ns()
+    guest.cpu_ns += clock_ns[0] - began_ns
     return ended
 
 
-cdef void run_slice(executor_t *executor, guest_t *guest) noexcept nogil:
+cdef void run_slice(executor_t *executor, guest_t *guest, int64_t now) noexcept nogil:
     while True:
-        if _poll(executor, guest):
-            _finish(executor, guest)
+        if _poll(executor, guest, &now):
+            _finish(executor, guest, now)
             return
+        if not guest.counted:
+            executor.leave_lane(guest)     # before others may have it
         if guest.paused:
             _pause(executor, guest)
             return

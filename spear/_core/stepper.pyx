@@ -10,7 +10,7 @@ from spear._core.guest cimport *
 from spear._core.queues cimport due_queue_next
 from spear._core.scheduler cimport executor_doom_all, next_entry
 from spear._core.states cimport *
-from spear._core.sync cimport add32, cas32, pthread_mutex_lock, pthread_mutex_unlock
+from spear._core.sync cimport add32, cas32, monotonic_ns, pthread_mutex_lock, pthread_mutex_unlock
 from spear._core.world cimport *
 
 
@@ -37,7 +37,7 @@ cdef uint64_t _next(executor_t *executor) noexcept nogil:
 cdef void _run(executor_t *executor, uint64_t entry) noexcept nogil:
     cdef guest_t *guest = <guest_t *>entry     # a world has no lanes
     if cas32(&guest.state, QUEUED, RUNNING):
-        run_slice(executor, guest)
+        run_slice(executor, guest, monotonic_ns())
     else:
         add32(&executor.stale, -1)             # it ended while it stood there
     drop_entry(entry)

@@ -40,4 +40,3 @@ cdef extern from "sync.h" nogil:
     void futex_wake(int32_t *word, int32_t count)
     void block_signals(sigset_t *before)
     void restore_signals(const sigset_t *before)
-    ssize_t getrandom(void *buffer, size_t length, unsigned int flags)

@@ -4,7 +4,8 @@ Rule: numbers only. i32 and i64 take signed or unsigned values and give signed o
 does not fit is refused before anything is called.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from cpython.long cimport PyLong_AsLongLongAndOverflow
+from libc.stdint cimport INT32_MIN, UINT32_MAX, int32_t, int64_t, uint32_t, uint64_t
 
 from spear._core.engineapi cimport *
 
@@ -45,19 +46,25 @@ cdef Signature signature_of(str text, str name):
 
 
 cdef int32_t _i32(object given) except? -1:
+    cdef int beyond = 0
     if not isinstance(given, int):
         raise TypeError(f"{given!r} is no integer")
-    if not -(1 << 31) <= given < 1 << 32:
+    cdef long long number = PyLong_AsLongLongAndOverflow(given, &beyond)
+    if beyond != 0 or number < INT32_MIN or number > UINT32_MAX:
         raise InvalidArgument(f"{given!r} is no 32-bit integer")
-    return <int32_t><uint32_t>(given & 0xFFFFFFFF)
+    return <int32_t><uint32_t>number
 
 
 cdef int64_t _i64(object given) except? -1:
+    cdef int beyond = 0
     if not isinstance(given, int):
         raise TypeError(f"{given!r} is no integer")
-    if not -(1 << 63) <= given < 1 << 64:
+    cdef long long number = PyLong_AsLongLongAndOverflow(given, &beyond)
+    if beyond == 0:
+        return number
+    if beyond < 0 or given >= 1 << 64:
         raise InvalidArgument(f"{given!r} is no 64-bit integer")
-    return <int64_t><uint64_t>(given & 0xFFFFFFFFFFFFFFFF)
+    return <int64_t><uint64_t>given
 
 
 cdef int store_raw(wasmtime_val_raw_t *value, uint8_t kind, object given) except -1:

@@ -136,5 +136,7 @@ class SyncClient:
     remove_schedule = _call(Client.remove_schedule)
     info = _call(Client.info)
     stats = _call(Client.stats)
+    collect_garbage = _call(Client.collect_garbage)
+    backup = _call(Client.backup)
     drain = _call(Client.drain)
     connect = _call(Client.connect)

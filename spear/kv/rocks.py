@@ -150,15 +150,16 @@ class RocksKv:
         if self._closed:
             return
         self._closed = True
+        writable = self._refusal is None
+        self._refusal = KvError("the metadata store is closed")
         try:
-            if self._refusal is None:
-                self._refusal = KvError("the metadata store is closed")
+            if writable:
                 await self._committer.synced(self._committer.state.written)
         finally:
             self._watchers.close()
             self._release()
             self._committer.fail(self._refused())
-            await asyncio.to_thread(self._committer.stop, self._refused())
+            # In one thread, to its end, also where who closes is cancelled.
             await asyncio.to_thread(self._shut)
 
     def _open(self, accept_loss: bool, least: int = 0) -> None:
@@ -192,10 +193,11 @@ class RocksKv:
 
     def _stop(self, error: Exception) -> KvError:
         """After a failed write or flush; gives the error to raise."""
+        failure = engine.translated(error, f"writing to {self._path!r}")
         if self._refusal is None:
-            self._refusal = engine.translated(error, f"writing to {self._path!r}")
+            self._refusal = failure
             self._committer.fail(self._refused())
-        return self._refused()
+        return failure
 
     def _resume(self) -> None:
         """Opens the store anew where it stopped for want of room and there is some; else raises."""
@@ -204,13 +206,12 @@ class RocksKv:
         if engine.room_bytes(self._path) < self._room_bytes:
             raise self._refused()
         self._release()
-        self._committer.stop(self._refused())
         written = self._committer.state.written
         self._shut()
         try:
             self._open(accept_loss=False, least=written)
         except KvError as error:
-            self._refusal = error
+            self._refusal = type(error)(str(error))
             with contextlib.suppress(Exception):
                 self._db = engine.open_to_read(self._path, self._settings)
             raise
@@ -218,6 +219,7 @@ class RocksKv:
         self._counts["reopened"] += 1
 
     def _shut(self) -> None:
+        self._committer.stop(self._refused())
         with contextlib.suppress(Exception):  # after a failed write it tells of that once more
             self._db.close()
         with contextlib.suppress(OSError):

@@ -24,9 +24,10 @@ from spear.records.node import Node
 from spear.security.access import Access, check_listener
 from spear.security.tls import TlsFiles, read_tls
 from spear.security.tokens import Token, open_token
-from spear.spearlet.datadir import open_data_dir
+from spear.spearlet.datadir import UMASK, open_data_dir
 from spear.spearlet.readiness import Readiness
 from spear.spearlet.systemlog import open_system_log
+from spear.telemetry.redact import Redactor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Start(NamedTuple):
     environ: Mapping[str, str]
     clock: Clock
     log: Log
+    redactor: Redactor  # the log's: what it knows is shown nowhere
     ports_file: str = ""
 
 
@@ -70,11 +72,13 @@ def run(
     if config.frames_address:
         check_listener("frames.addr", split_address(config.frames_address)[0], tls=False)
     tls = read_tls(config)
+    os.umask(UMASK)
     data_dir = open_data_dir(config.data_dir)
+    redactor = Redactor()
     try:
-        log = open_system_log(config, clock)
+        log = open_system_log(config, clock, redactor)
         try:
-            start = Start(environ, clock, log, ports_file)
+            start = Start(environ, clock, log, redactor, ports_file)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(Daemon(config, start, tls).serve(opener or _open_served))
         finally:
@@ -86,7 +90,13 @@ def run(
 async def _open_served(config: Config, start: Start) -> Served:
     from spear.spearlet.node.serving import open_served
 
-    return await open_served(config, start)
+    return await open_served(
+        config,
+        clock=start.clock,
+        log=start.log,
+        redactor=start.redactor,
+        environ=start.environ,
+    )
 
 
 class Daemon:

@@ -14,7 +14,7 @@ import stat
 from spear.errors import InvalidArgument, KvFull, KvLocked, PermissionDenied, SpearError
 
 LOCK_NAME = "daemon.lock"
-UMASK = 0o077
+UMASK = 0o077  # of a process that makes files there
 
 
 class DataDir:
@@ -29,9 +29,8 @@ class DataDir:
 
 
 def open_data_dir(path: str) -> DataDir:
-    """Makes it (mode 0700) where it is not there, and takes it. From here on all that this process
-    makes is closed to others. Raises KvLocked, PermissionDenied, InvalidArgument, KvFull."""
-    os.umask(UMASK)
+    """Makes it (mode 0700) where it is not there, and takes it. Raises KvLocked, PermissionDenied,
+    InvalidArgument, KvFull."""
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
         _check(path, os.stat(path))

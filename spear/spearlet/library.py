@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from spear.runtime.interface import Runtime
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.execution.execution import Execution
+    from spear.spearlet.node.own import OwnNode
     from spear.spearlet.options import RunOptions
     from spear.spearlet.services import Source
 
@@ -107,6 +108,27 @@ class Spearlet(_Node):
         return SyncSpearlet(
             settings, config=config, runtime=runtime, clock=clock, seed=seed, strategy=strategy
         )
+
+    @staticmethod
+    def open(
+        data_dir: str | None = None,
+        settings: Mapping[str, object] | None = None,
+        *,
+        grace: float = 0.0,
+    ) -> OwnNode:
+        """A node that keeps tasks and executions, with the methods of spear.Client:
+
+            async with spear.Spearlet.open("data") as node:
+                artifact = await node.put_artifact(wasm)
+                await node.register(spear.TaskSpec(name="greet", artifact=artifact.digest))
+                execution = await node.invoke("greet", b"hello")
+
+        In `data_dir` it keeps what a daemon there would keep; without one all is gone with it.
+        `grace` is how many seconds what runs at the end may go on.
+        """
+        from spear.spearlet.node.own import OwnNode
+
+        return OwnNode(data_dir, settings, grace)
 
     async def load(self, source: Source, *, metered: bool = False) -> Artifact:
         """Compiles a module once, to be run often; `metered` for runs with a limit of fuel. Raises

@@ -14,8 +14,9 @@ _STDERR = 2
 _FILES = Limits(file_bytes_max=16 << 20, files_max=7)
 
 
-def open_system_log(config: Config, clock: Clock) -> Log:
-    """By `logging.*`; `auto` is for people on a terminal, and JSON everywhere else."""
+def open_system_log(config: Config, clock: Clock, redactor: Redactor) -> Log:
+    """By `logging.*`, without what the redactor knows; `auto` is for people on a terminal, and JSON
+    everywhere else."""
     target = (
         RotatingFile(config.log_path, _FILES, clock, began_of)
         if config.log_path
@@ -25,5 +26,5 @@ def open_system_log(config: Config, clock: Clock) -> Log:
     if form == "auto":
         form = "console" if not config.log_path and os.isatty(_STDERR) else "json"
     return open_log(
-        target, clock, Redactor(), level=config.log_level, form=form, node=config.node_name
+        target, clock, redactor, level=config.log_level, form=form, node=config.node_name
     )

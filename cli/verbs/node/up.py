@@ -6,8 +6,9 @@ import click
 
 from spear import __version__
 from spear import config as configuration
-from spear.cli import exits, terminal
-from spear.cli.daemon.flags import config_of, daemon_flags, words_of
+from spear.cli import exits, spearlet, terminal
+from spear.cli.arguments import parse
+from spear.cli.daemon.flags import daemon_flags, words_of
 from spear.cli.screens import details, words
 from spear.cli.visits.options import CONFIG
 from spear.config import Config
@@ -20,9 +21,8 @@ from spear.config import Config
 @click.option("--quiet", is_flag=True, help="Say only where it answers, one line each.")
 @click.pass_context
 def command(
-    context: click.Context, /, path: str | None, ports_file: str, detach: bool, quiet: bool,
-    **said: str | None,
-) -> None:  # fmt: skip
+    context: click.Context, /, path: str | None, detach: bool, quiet: bool, **said: str | None
+) -> None:
     """Start a node: it keeps tasks and runs what they are invoked for, until it is stopped.
 
     In the foreground Ctrl-C stops it: once lets what runs end, twice does not. In the background
@@ -33,24 +33,20 @@ def command(
     spear up --detach
     spear up --storage-path ./data --grpc-addr 127.0.0.1:0 --ports-file ports.json
     """
-    config = config_of(path, said)
+    again = words_of(path, said)
+    config = spearlet.config_of(parse(again, spearlet.OPTIONS))
     if detach:
-        context.exit(_detached(config, path, ports_file, said, quiet=quiet))
+        context.exit(_detached(config, path, again, quiet=quiet))
     if not quiet:
         stop = "Ctrl-C lets what runs end, a second one does not"
         terminal.say(screen(config, {}, stop))
-    from spear.cli.daemon.serve import serve
-
-    context.exit(serve(config, ports_file))
+    context.exit(spearlet.serve(config, ports_file=said["ports_file"] or ""))
 
 
-def _detached(
-    config: Config, path: str | None, ports_file: str, said: dict[str, str | None], *, quiet: bool
-) -> int:
+def _detached(config: Config, path: str | None, again: list[str], *, quiet: bool) -> int:
     from spear.cli.daemon import detach
 
-    again = words_of(path, said)
-    started = detach.start(config, [*again, "--ports-file", ports_file] if ports_file else again)
+    started = detach.start(config, again)
     if isinstance(started, int):
         return started
     if not quiet:

@@ -50,7 +50,10 @@ def cancelled(reason: str) -> ExecutionError:
 
 
 def _value_of(run: Run) -> tuple[int | float, ...]:
-    value = run.value
+    try:
+        value = run.value
+    except RuntimeError:  # it left by proc_exit, so nothing was returned
+        return ()
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)

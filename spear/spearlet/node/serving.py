@@ -11,14 +11,17 @@ import os
 from spear.kv.memory import open_memory
 from spear.spearlet.logs.store import LogLimits, LogStore
 from spear.spearlet.node.opening import OpenNode, open_node
-from spear.telemetry.redact import Redactor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spear.clock import Clock
     from spear.config import Config
     from spear.kv.interface import LocalKv
-    from spear.spearlet.daemon import Start
     from spear.spearlet.node.services import NodeServices
+    from spear.telemetry.jsonlog import Log
+    from spear.telemetry.redact import Redactor
 
 
 class ServedNode:
@@ -37,28 +40,30 @@ class ServedNode:
         await self._kv.close()
 
 
-async def open_served(config: Config, start: Start) -> ServedNode:
-    """The node of this configuration. Raises KvError, InvalidArgument."""
+async def open_served(
+    config: Config, *, clock: Clock, log: Log, redactor: Redactor, environ: Mapping[str, str]
+) -> ServedNode:
+    """The node of this configuration. `environ` is what its tasks may refer to, and `redactor`
+    learns what they do. Raises KvError, InvalidArgument."""
     kv = _open_kv(config)
     try:
-        redactor = Redactor()
         logs = LogStore(
             os.path.join(config.data_dir, "logs"),
             config.node_name,
             LogLimits(bytes_max=config.logs_bytes_max, age_ns_max=config.logs_ns_max),
-            start.clock,
+            clock,
             redactor,
-            start.log,
+            log,
         )
         node = await open_node(
             config,
             kv=kv,
             data_dir=config.data_dir,
-            clock=start.clock,
-            log=start.log,
+            clock=clock,
+            log=log,
             logs=logs,
             redactor=redactor,
-            environ=start.environ,
+            environ=environ,
         )
     except BaseException:
         await kv.close()

@@ -224,3 +224,13 @@ def test_a_node_is_looked_at_and_drained(cli: Cli) -> None:
     assert cli("node", "drain", "--grace", "2m").out == "the node has drained\n"
     assert cli.node.drained_ns == 120 * 10**9
     assert cli("node", "drain", "--grace", "soon").code == 2
+
+
+def test_a_node_is_backed_up_and_cleaned(cli: Cli, tmp_path: Path) -> None:
+    cli.task("hello")
+    said = cli("node", "backup", "kept")
+    assert (said.code, said.out) == (0, f"{tmp_path}/kept: files 1, rows 1\n")
+    assert cli("node", "backup", "kept").code == 4
+    assert cli("gc").out == "removed: nothing\n"
+    assert cli("gc", "--output", "json").json == {"executions": 0, "files": 0}
+    assert cli("node", "restore", "nothing").code == 3

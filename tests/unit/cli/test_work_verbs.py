@@ -318,8 +318,8 @@ def test_status_of_the_node_an_execution_and_a_task(cli: Cli) -> None:
     cli.task("trap/trap")
     execution = cli.ran("trap")
     node = cli("status")
-    assert "version     0.1.0" in node.out
-    assert "total  1" in node.out
+    assert node.fields["version"] == "0.1.0"
+    assert node.fields["executions"] == "total 1"
     assert cli("status", "--output", "json").json["info"]["name"] == "fake"
     one = cli("status", execution.id[-8:])
     assert one.fields["id"] == execution.id
