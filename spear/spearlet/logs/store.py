@@ -8,6 +8,7 @@ One store a directory, used in one thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -76,7 +77,10 @@ class LogStore:
         log = self._open.get(execution_id)
         if log is None:
             log = self._open[execution_id] = self._new(execution_id, task_name)
-            log.resumed = resumed
+            if resumed:
+                log.resumed = True
+                with contextlib.suppress(OSError):  # tried again before its first line
+                    log.resume()
         return Sink(log, instance_id, self._finished)
 
     def read(
