@@ -43,7 +43,7 @@ check: $(VENV)/.native ## lint, formatting, types, layers, generated files, path
 	@scripts/check.sh $(VENV)
 
 proto: $(VENV)/.ready ## the protobuf modules, spear/protocol/pb, from their .proto files
-	@$(BIN)/python setup.py --quiet proto
+	@SPEAR_BUILD=none $(BIN)/python setup.py --quiet proto
 
 bench: $(VENV)/.native ## all benchmarks, then the table docs/performance.md (about 15 minutes)
 	@scripts/bench.sh $(VENV)

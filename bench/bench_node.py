@@ -43,8 +43,10 @@ class Daemon:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-        command = [sys.executable, "-m", "spear.cli.spearlet", "--storage-path", str(folder / "data"),
-                   "--grpc-addr", "127.0.0.1:0", "--ports-file", str(folder / "ports.json")]  # fmt: skip
+        command = [
+            sys.executable, "-m", "spear.cli.spearlet", "--storage-path", str(folder / "data"),
+            "--grpc-addr", "127.0.0.1:0", "--ports-file", str(folder / "ports.json"),
+        ]  # fmt: skip
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

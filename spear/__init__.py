@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spear._core.queues import DueQueue as DueQueue
     from spear._core.queues import RunQueue as RunQueue
     from spear.client.client import Client as Client
+    from spear.client.sync import SyncClient as SyncClient
     from spear.errors import AlreadyExists as AlreadyExists
     from spear.errors import ChannelClosed as ChannelClosed
     from spear.errors import Conflict as Conflict
@@ -76,6 +77,7 @@ _HOMES = {
         "Unauthenticated", "Unimplemented", "Unreachable", "VersionConflict",
     ),
     "spear.client.client": ("Client",),
+    "spear.client.sync": ("SyncClient",),
     "spear.records.execution": ("Invocation",),
     "spear.records.schedule": ("ScheduleSpec",),
     "spear.records.task": ("Limits", "Pool", "Resources", "Retry", "TaskSpec"),

@@ -49,7 +49,7 @@ def main() -> int:
     opener = None if real else open_served
     try:
         return daemon.run(
-            spearlet._config(parsed), Clock(), configuration.environment(), ports_file=ports_file,
+            spearlet.config_of(parsed), Clock(), configuration.environment(), ports_file=ports_file,
             opener=opener,
         )  # fmt: skip
     except SpearError as error:

@@ -9,6 +9,9 @@
  *       Calls of an (i32, i32) -> i32 on one instance.
  *   guest_floor LIBRARY kill WASM DEADLINE_MS RUNS OTHERS
  *       How late `_start`, an endless loop, is ended while OTHERS threads run the same loop.
+ *   guest_floor LIBRARY parked WASM GUESTS
+ *       By how much GUESTS fibers that wait in spear.sleep_ms, each in a store of its own, make the
+ *       process grow.
  *
  * Rule: prints one JSON object; any failure ends the program with a message. Threads run where the
  * kernel puts them, within the CPUs this process may use.
@@ -39,7 +42,8 @@ static struct {
     void (*use)(wasm_config_t *, const pooling_config *);
 } pooling;
 
-enum { SLOTS = 256, WARM_UP = 2000, BATCH = 50, THREADS_MAX = 64, SAMPLES_MAX = 1000 };
+static uint32_t slots = 256;
+enum { WARM_UP = 2000, BATCH = 50, THREADS_MAX = 64, SAMPLES_MAX = 1000 };
 enum { WASM_STACK_BYTES = 256 << 10, FIBER_STACK_BYTES = 1 << 20, TABLE_ELEMENTS = 100000 };
 enum { MEMORY_BYTES = 64 << 20 };
 
@@ -103,10 +107,10 @@ static void use_pool(wasm_config_t *config, size_t keep_bytes)
 {
     pooling_config *pool = pooling.new();
     pooling.linear_memory_keep_resident_set(pool, keep_bytes);
-    pooling.total_memories_set(pool, SLOTS);
-    pooling.total_core_instances_set(pool, SLOTS);
-    pooling.total_stacks_set(pool, SLOTS);
-    pooling.total_tables_set(pool, SLOTS);
+    pooling.total_memories_set(pool, slots);
+    pooling.total_core_instances_set(pool, slots);
+    pooling.total_stacks_set(pool, slots);
+    pooling.total_tables_set(pool, slots);
     pooling.use(config, pool);
     pooling.delete(pool);
 }
@@ -115,7 +119,7 @@ static void use_recycler(wasm_config_t *config)
 {
     char why[200] = "";
     gm_options options = {
-        .memories_max = SLOTS, .stacks_max = SLOTS, .stack_bytes = FIBER_STACK_BYTES};
+        .memories_max = slots, .stacks_max = slots, .stack_bytes = FIBER_STACK_BYTES};
     gm_pool *pool = gm_pool_new(&options, why, sizeof why);
     if (pool == NULL)
         die(why);
@@ -165,6 +169,35 @@ static uint8_t *read_file(const char *path, size_t *size)
     return data;
 }
 
+static bool never(void *env)
+{
+    (void)env;
+    return false;
+}
+
+static void sleep_for_ever(void *env, wasmtime_caller_t *caller, const wasmtime_val_t *arguments,
+                           size_t count, wasmtime_val_t *results, size_t result_count,
+                           wasm_trap_t **trap, wasmtime_async_continuation_t *continuation)
+{
+    (void)env, (void)caller, (void)arguments, (void)count, (void)results, (void)result_count;
+    (void)trap;
+    *continuation = (wasmtime_async_continuation_t){.callback = never};
+}
+
+/* spear.sleep_ms, which the guests of `parked` import. */
+static void define_sleep(wasmtime_linker_t *linker)
+{
+    wasm_valtype_t *type = wasm_valtype_new(WASMTIME_KIND_I32);
+    wasm_valtype_vec_t parameters, results;
+    wasm_valtype_vec_new(&parameters, 1, &type);
+    wasm_valtype_vec_new(&results, 0, NULL);
+    wasm_functype_t *function = wasm_functype_new(&parameters, &results);
+    check(wasmtime_linker_define_async_func(linker, "spear", 5, "sleep_ms", 8, function,
+                                            sleep_for_ever, NULL, NULL),
+          NULL);
+    wasm_functype_delete(function);
+}
+
 static program_t load_program(const char *path, const char *allocator)
 {
     size_t size;
@@ -173,6 +206,7 @@ static program_t load_program(const char *path, const char *allocator)
     wasmtime_module_t *module;
     check(wasmtime_module_new(program.engine, wasm, size, &module), NULL);
     wasmtime_linker_t *linker = wasmtime_linker_new(program.engine);
+    define_sleep(linker);
     check(wasmtime_linker_instantiate_pre(linker, module, &program.pre), NULL);
     free(wasm);
     return program;
@@ -315,6 +349,53 @@ static void fresh(char **arguments)
     printf("{\"guest_us\": %.4f, \"per_second\": %.0f}\n", 1e6 / per_second, per_second);
 }
 
+/* ---- parked guests */
+
+static long resident_kib(void)
+{
+    char line[256];
+    long kib = -1;
+    FILE *file = fopen("/proc/self/status", "r");
+    if (file == NULL)
+        die("no /proc/self/status");
+    while (kib < 0 && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "VmRSS:", 6) == 0)
+            kib = atol(line + 6);
+    fclose(file);
+    return kib;
+}
+
+/* Begins a guest that stays: its call is polled once, and waits. */
+static void park(const program_t *program, guest_t *guest)
+{
+    begin(program, guest);
+    guest->deadline_ns = INT64_MAX;
+    finish(guest, wasmtime_instance_pre_instantiate_async(
+                      program->pre, guest->context, &guest->instance, &guest->trap, &guest->error));
+    find(guest, "_start");
+    if (wasmtime_call_future_poll(
+            wasmtime_func_call_async(guest->context, &guest->entry.of.func, NULL, 0, NULL, 0,
+                                     &guest->trap, &guest->error)))
+        die("a guest did not wait");
+}
+
+static void park_all(char **arguments)
+{
+    int count = atoi(arguments[1]);
+    if (count < 1 || count > 24000)
+        die("1 to 24,000 guests");
+    slots = (uint32_t)count + 1;
+    program_t program = load_program(arguments[0], "recycler");
+    guest_t first, *guests = calloc((size_t)count, sizeof *guests);
+    if (guests == NULL)
+        die("no memory");
+    park(&program, &first);
+    long before = resident_kib();
+    for (int i = 0; i < count; i++)
+        park(&program, &guests[i]);
+    printf("{\"grown_kib\": %ld}\n", resident_kib() - before);
+}
+
 /* ---- warm calls */
 
 static double unchecked_ns(guest_t *guest, int count)
@@ -446,8 +527,10 @@ int main(int count, char **arguments)
         warm(arguments + 3);
     else if (strcmp(arguments[2], "kill") == 0 && count == 7)
         kill_loops(arguments + 3);
+    else if (strcmp(arguments[2], "parked") == 0 && count == 5)
+        park_all(arguments + 3);
     else
         die("fresh WASM ALLOCATOR PATH THREADS MILLIS | warm WASM FUNCTION COUNT | "
-            "kill WASM DEADLINE_MS RUNS OTHERS");
+            "kill WASM DEADLINE_MS RUNS OTHERS | parked WASM GUESTS");
     return 0;
 }

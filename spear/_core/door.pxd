@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t
 
-from spear._core.hub cimport note_t
+from spear._core.hub cimport backlog_t
 from spear._core.post cimport post_t, request_t
 from spear._core.states cimport executor_t
 
@@ -16,8 +16,7 @@ cdef class Door:
     cdef dict handlers             # operation code -> handler
     cdef object failed             # told of a handler's error, or None
     cdef set calls                 # where a handler goes on
-    cdef note_t *backlog           # about requests, not looked at yet, the oldest first
-    cdef note_t *newest            # of the backlog, where it has any
+    cdef backlog_t backlog         # notes about requests
     cdef object loop               # that serves; None: none does
     cdef object mark               # of this loop's time as the server
     cdef int quiet_fd              # by which the end of the loop is seen
@@ -38,8 +37,8 @@ cdef class Door:
     cdef bind(self, loop)
     cdef _close_quiet(self)
     cdef bint _take(self, loop, mark)
-    cdef void _collect(self) noexcept
-    cdef request_t *_oldest(self) noexcept
+    cdef _drain(self)
+    cdef _flush(self)
     cdef _look_at(self, request_t *request)
     cdef _begin(self, request_t *request)
     cdef _forget(self, Call call)

@@ -21,7 +21,7 @@ from spear._core cimport engineapi
 from spear._core.abibits cimport EIO, ENOMEM
 from spear._core.completions cimport running_loop
 from spear._core.guest cimport *
-from spear._core.hub cimport hub_new, hub_quiet, hub_release, hub_take, note_t
+from spear._core.hub cimport backlog_pop, hub_collect, hub_new, hub_quiet, hub_release
 from spear._core.post cimport *
 from spear._core.states cimport executor_release, executor_wake
 from spear._core.sync cimport *
@@ -194,10 +194,8 @@ cdef class Door:
         self.handlers, self.calls, self.quiet_fd = {}, set(), -1
 
     def __dealloc__(self):
-        cdef request_t *request = self._oldest()
-        while request != NULL:
-            request_release(request)
-            request = self._oldest()
+        while self.backlog.oldest != NULL:
+            request_release(<request_t *>backlog_pop(&self.backlog))
         if self.post.hub != NULL:
             hub_release(self.post.hub)
         if self.executor != NULL:
@@ -267,7 +265,7 @@ cdef class Door:
                 (<Call>call).attending.close()
             (<Call>call)._cancel()
             self._fail(call, RuntimeError("the event loop that served it was closed"))
-        self.flush()
+        self._flush()
         if not self.closed and not sys.is_finalizing():
             self._serve_alone()
 
@@ -275,53 +273,29 @@ cdef class Door:
 
     def ring(self):
         if not self.drain_due:
-            self.drain()
+            self._drain()
 
     def drain(self):
+        self._drain()
+
+    cdef _drain(self):
         """A bounded number of requests, then the loop's other work."""
         cdef request_t *request
         self.drain_due, self.draining = False, True
         hub_quiet(self.post.hub)
-        self._collect()
+        hub_collect(self.post.hub, &self.backlog)
         try:
             for _ in range(TURN_MAX):
-                request = self._oldest()
+                request = <request_t *>backlog_pop(&self.backlog)
                 if request == NULL:        # a handler that closes the executor leaves none
                     break
                 self._look_at(request)
         finally:
             self.draining = False
-            self.flush()
-            if self.backlog != NULL and self.loop is not None:
+            self._flush()
+            if self.backlog.oldest != NULL and self.loop is not None:
                 self.drain_due = True
                 self.loop.call_soon(self.drain)
-
-    cdef void _collect(self) noexcept:
-        """The native list is newest first, the backlog oldest first."""
-        cdef note_t *note = hub_take(self.post.hub)
-        cdef note_t *newest = note
-        cdef note_t *oldest = NULL
-        cdef note_t *older
-        while note != NULL:
-            older = note.next
-            note.next, oldest = oldest, note
-            note = older
-        if oldest == NULL:
-            return
-        if self.backlog == NULL:
-            self.backlog = oldest
-        else:
-            self.newest.next = oldest
-        self.newest = newest
-
-    cdef request_t *_oldest(self) noexcept:
-        """Takes it from the backlog, with its reference; NULL if there is none."""
-        cdef note_t *note = self.backlog
-        cdef request_t *request = NULL
-        if note != NULL:
-            request, self.backlog = <request_t *>note.what, note.next
-            free(note)
-        return request
 
     cdef _look_at(self, request_t *request):
         """What a note is about: a new request, one whose tool ended, or one whose guest did."""
@@ -410,18 +384,21 @@ cdef class Door:
         self.answered[self.answered_count] = request
         self.answered_count += 1
         if self.answered_count == TURN_MAX:
-            self.flush()
+            self._flush()
         elif not self.draining and not self.flush_due:
             self._schedule()
 
     cdef _schedule(self):
         if self.loop is None or self.loop.is_closed():
-            self.flush()
+            self._flush()
         else:
             self.flush_due = True
             self.loop.call_soon(self.flush)
 
     def flush(self):
+        self._flush()
+
+    cdef _flush(self):
         """The answers of this turn, and the wake-ups, without the GIL."""
         cdef request_t *requests[TURN_MAX]
         cdef int at, count = self.answered_count
@@ -468,9 +445,9 @@ cdef class Door:
         """The last turn, on the loop: every end is told, then the loop forgets the door."""
         if self.mark is None:
             return
-        self.drain()
-        while self.backlog != NULL:
-            self.drain()
+        self._drain()
+        while self.backlog.oldest != NULL:
+            self._drain()
         self.mark = None
         for call in list(self.calls):
             (<Call>call)._cancel()

@@ -21,6 +21,8 @@ typedef struct entropy_t {
     uint8_t block[ENTROPY_BLOCK_BYTES];
 } entropy_t;
 
+static __thread entropy_t entropy_own;
+
 static inline void entropy_draw(uint8_t *out, size_t size)
 {
     while (size > 0) {
@@ -35,20 +37,20 @@ static inline void entropy_draw(uint8_t *out, size_t size)
 /* `generation` differs in a forked child. The bytes are as good as the kernel's. */
 static inline void entropy_fill(void *out, size_t size, int generation)
 {
-    static __thread entropy_t own;
+    entropy_t *own = &entropy_own;
     if (size > ENTROPY_SMALL_BYTES) {
         entropy_draw(out, size);
         return;
     }
-    if (own.left < size || own.generation != generation) {
-        entropy_draw(own.block, sizeof own.block);
-        own.left = sizeof own.block;
-        own.generation = generation;
+    if (own->left < size || own->generation != generation) {
+        entropy_draw(own->block, sizeof own->block);
+        own->left = sizeof own->block;
+        own->generation = generation;
     }
-    uint8_t *at = own.block + (sizeof own.block - own.left);
+    uint8_t *at = own->block + (sizeof own->block - own->left);
     memcpy(out, at, size);
     explicit_bzero(at, size);
-    own.left -= size;
+    own->left -= size;
 }
 
 #endif

@@ -18,7 +18,8 @@ from spear._core.world cimport world_t
 cdef enum:
     LOG_LINES = 2048           # kept for a reader, unless the run asks for more
     LOG_LINES_MAX = 262144
-    RING_ROOM_MIN = 64
+    RING_ROOM_MIN = 4          # most guests log little, and ten thousand of them may wait
+    BUFFER_ROOM_MIN = 64
     LINE_BYTES_MAX = 16384     # longer lines of stdout and stderr are logged in pieces
     LINES_MAX = 1000000        # of one log: empty ones count no bytes
     WRITE_PIECE = 16384        # written under one hold of the lock

@@ -299,8 +299,8 @@ cdef bint _reserve(byte_buffer *buffer, size_t more) noexcept nogil:
     cdef size_t room = buffer.room * 2
     if room < buffer.size + more:
         room = buffer.size + more
-    if room < 256:
-        room = 256
+    if room < BUFFER_ROOM_MIN:
+        room = BUFFER_ROOM_MIN
     cdef char *data = <char *>realloc(buffer.data, room)
     if data == NULL:
         return False

@@ -17,6 +17,11 @@ cdef struct hub_t:                 # what one event loop is to be told
     void *head                     # note_t list, newest first
 
 
+cdef struct backlog_t:             # notes that were taken and not looked at
+    note_t *oldest
+    note_t *newest
+
+
 cdef hub_t *hub_new() noexcept nogil
 cdef void hub_retain(hub_t *hub) noexcept nogil
 cdef void hub_release(hub_t *hub) noexcept nogil
@@ -24,5 +29,9 @@ cdef void hub_release(hub_t *hub) noexcept nogil
 cdef bint hub_push(hub_t *hub, void *what, release_t release) noexcept nogil
 # Takes the whole list; the caller frees each note and lets go of its `what`.
 cdef note_t *hub_take(hub_t *hub) noexcept nogil
+# Takes the whole list in order, behind what the backlog has already.
+cdef void hub_collect(hub_t *hub, backlog_t *backlog) noexcept nogil
+# What the oldest note is about, with its reference; NULL if there is none.
+cdef void *backlog_pop(backlog_t *backlog) noexcept nogil
 # Makes the eventfd quiet until the next push into an empty list.
 cdef void hub_quiet(hub_t *hub) noexcept nogil

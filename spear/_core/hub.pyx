@@ -71,6 +71,33 @@ cdef note_t *hub_take(hub_t *hub) noexcept nogil:
     return <note_t *>swap_ptr(&hub.head, NULL)
 
 
+cdef void hub_collect(hub_t *hub, backlog_t *backlog) noexcept nogil:
+    cdef note_t *note = hub_take(hub)
+    cdef note_t *newest = note
+    cdef note_t *oldest = NULL
+    cdef note_t *older
+    while note != NULL:
+        older = note.next
+        note.next, oldest = oldest, note
+        note = older
+    if oldest == NULL:
+        return
+    if backlog.oldest == NULL:
+        backlog.oldest = oldest
+    else:
+        backlog.newest.next = oldest
+    backlog.newest = newest
+
+
+cdef void *backlog_pop(backlog_t *backlog) noexcept nogil:
+    cdef note_t *note = backlog.oldest
+    cdef void *what = NULL
+    if note != NULL:
+        what, backlog.oldest = note.what, note.next
+        free(note)
+    return what
+
+
 cdef void hub_quiet(hub_t *hub) noexcept nogil:
     cdef uint64_t count
     read(hub.fd, &count, 8)

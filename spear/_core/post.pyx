@@ -9,7 +9,7 @@ Source: the guest ABI, sections 1 and 12.
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
 from spear._core cimport engineapi
@@ -123,11 +123,12 @@ cdef bint _has_handler(guest_t *guest, const posted_row *row) noexcept nogil:
 cdef request_t *_request_new(
     guest_t *guest, const posted_row *row, const letters_t *letters
 ) noexcept nogil:
-    cdef request_t *request = <request_t *>calloc(1, sizeof(request_t))
+    cdef request_t *request = <request_t *>malloc(sizeof(request_t))
     cdef int letter
     cdef uint64_t at = 0
     if request == NULL:
         return NULL
+    memset(request, 0, sizeof(request_t))  # calloc has no cache of a thread's own
     if letters.total > 0:
         request.bytes = <uint8_t *>malloc(letters.total)
     if letters.total > 0 and request.bytes == NULL:

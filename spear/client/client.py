@@ -34,7 +34,8 @@ class Client(ArtifactCalls, TaskCalls, ExecutionCalls, ObjectCalls, NodeCalls):
     """`address` is `unix:PATH` or `HOST:PORT` (gRPC); without one it is the socket of this
     machine's node, else its configured gRPC address. `token`: instead of the node's token file;
     `ca`: a file with who signs the node's certificate. `timeout` (seconds, or text as `5s`) is of
-    each call but those that take their time (streams, `wait`, `backup`); the guest keeps to it.
+    each call but those that take their time (streams, `wait`, `backup`); it goes through to the
+    guest.
 
         async with spear.Client() as node:
             execution = await node.invoke("greet", b"hello")

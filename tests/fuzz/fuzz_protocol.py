@@ -57,6 +57,29 @@ def body(rng: random.Random) -> bytes:
     return header(rng) + rng.randbytes(rng.randrange(30))
 
 
+def legal(rng: random.Random, session: Session, streams: list, ids: list[int]) -> bytes:
+    """What a peer that keeps to the rules might say next; a stream's frame may be late."""
+    kind = rng.randrange(5)
+    if kind == 0:
+        return wire.pack(wire.HEARTBEAT, 0, 0, 0)
+    if kind == 1 and ids:
+        return wire.pack_cancel(rng.choice(ids))
+    if kind <= 3 and streams:
+        stream = rng.choice(streams)
+        if rng.random() < 0.3:
+            return wire.pack(wire.CREDIT, 0, rng.randrange(1000), stream.request_id)
+        if not stream.received_last and stream.allowance > 0:
+            flags = wire.LAST if rng.random() < 0.05 else 0
+            return wire.pack(wire.DATA, flags, 0, stream.request_id, bytes(rng.randrange(3000)))
+    # A strange body may have used up ids, even nearly all.
+    last = max(session._last_answered, 1 if session.role == HOST else 2)
+    if last >= 1 << 63:
+        return wire.pack(wire.HEARTBEAT, 0, 0, 0)
+    ids.append(last + 2 * rng.randrange(1, 4))
+    operation = rng.choice((wire.CALL, wire.STREAM, 17))
+    return wire.pack(wire.REQUEST, 0, operation, ids[-1], wire.pack_call(b"/a/B", 0, b"m"))
+
+
 def answer(rng: random.Random, session: Session, event: object, streams: list) -> None:
     """What a driver might do then."""
     if isinstance(event, Greeted):
@@ -84,6 +107,7 @@ def run(seed: int) -> int:
     rng = random.Random(seed)
     session = Session(rng.choice((HOST, PEER)))
     streams: list = []
+    ids: list[int] = []
     if session.role == HOST:
         session.receive(wire.pack_map(wire.HELLO, wire.Hello()))
         session.welcome(wire.Welcome())
@@ -91,8 +115,11 @@ def run(seed: int) -> int:
         session.receive(wire.pack_map(wire.WELCOME, wire.Welcome()))
     for taken in range(200):
         try:
-            event = session.receive(body(rng))
+            strange = rng.random() < 0.02
+            sent = body(rng) if strange else legal(rng, session, streams, ids)
+            event = session.receive(sent)
         except FrameError:
+            assert strange, "what is legal was refused"
             assert session.state == CLOSED
             assert session.outgoing[-1] == b"", "it must say why, and close"
             assert session.outgoing[-2][1] == wire.ERROR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from daemon_child import READY_S, Child, health
 
-from spear.errors import NodeClosed, Unreachable
+from spear.errors import NodeClosed, NotFound, Unreachable
 from spear.protocol.client import FrameChannel
 from spear.protocol.pb.spear.v1 import execution_pb2, node_pb2
 from spear.protocol.pb.spearlet import function_pb2 as pb
@@ -89,28 +90,42 @@ async def test_a_supervisor_is_told(child: Child, tmp_path: Path) -> None:
         assert supervisor.recv(100) == b"STOPPING=1"
 
 
+async def started(channel: FrameChannel, other: FrameChannel) -> asyncio.Future[bytes]:
+    """The call of an execution, `mine`, that runs until it is cancelled."""
+    wait = pb.InvokeRequest(task_id="wait", execution_id="mine").SerializeToString()
+    running = asyncio.ensure_future(channel.call(INVOKE, wait))
+    get = execution_pb2.GetExecutionRequest(id="mine").SerializeToString()
+    while True:
+        try:
+            await other.call("/spear.v1.ExecutionService/Get", get)
+            return running
+        except NotFound:
+            continue
+
+
+async def refuses_work(channel: FrameChannel) -> None:
+    """Returns once the node takes no more."""
+    with pytest.raises(NodeClosed):
+        while True:
+            await channel.call(INVOKE, pb.InvokeRequest(task_id="echo").SerializeToString())
+
+
+async def cancel_mine(channel: FrameChannel) -> None:
+    request = execution_pb2.CancelExecutionRequest(id="mine").SerializeToString()
+    await channel.call("/spear.v1.ExecutionService/Cancel", request)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains(child: Child, number: int) -> None:
     """No new work is taken, what runs goes on to its end, results can still be asked for."""
     await child.ready()
     channel, other = await child.channel(), await child.channel()
-    wait = pb.InvokeRequest(task_id="wait", execution_id="mine").SerializeToString()
-    running = asyncio.ensure_future(channel.call(INVOKE, wait))
-    watch = execution_pb2.GetExecutionRequest(id="mine").SerializeToString()
-    while True:
-        try:
-            await other.call("/spear.v1.ExecutionService/Get", watch)
-            break
-        except Exception as error:
-            assert "no execution" in str(error)
+    running = await started(channel, other)
     child.signal(number)
-    with pytest.raises(NodeClosed):
-        while True:  # until the signal has arrived
-            await other.call(INVOKE, pb.InvokeRequest(task_id="echo").SerializeToString())
+    await refuses_work(other)
     assert await health(child.doors["grpc"]) == "NOT_SERVING"
     assert not running.done()
-    cancel = execution_pb2.CancelExecutionRequest(id="mine").SerializeToString()
-    await other.call("/spear.v1.ExecutionService/Cancel", cancel)
+    await cancel_mine(other)
     answer = pb.InvokeResponse.FromString(await running)
     assert answer.status == pb.EXECUTION_STATUS_TERMINATED
     code, said = await child.end(), await child.error()
@@ -119,16 +134,20 @@ async def test_a_signal_drains(child: Child, number: int) -> None:
     await other.close()
 
 
+async def test_it_logs_into_a_file_where_said(child: Child, tmp_path: Path) -> None:
+    await child.ready("--log-file", str(tmp_path / "node.log"), "--node-name", "ada")
+    child.signal()
+    assert (await child.end(), await child.error()) == (0, "")
+    line = json.loads((tmp_path / "node.log").read_text().splitlines()[0])
+    assert (line["event"], line["level"], line["node"]) == ("draining", "info", "ada")
+
+
 async def test_a_second_signal_ends_at_once(child: Child) -> None:
     await child.ready()
-    channel = await child.channel()
-    wait = pb.InvokeRequest(task_id="wait").SerializeToString()
-    running = asyncio.ensure_future(channel.call(INVOKE, wait))
-    other = await child.channel()
+    channel, other = await child.channel(), await child.channel()
+    running = await started(channel, other)
     child.signal()
-    with pytest.raises(NodeClosed):
-        while True:
-            await other.call(INVOKE, pb.InvokeRequest(task_id="echo").SerializeToString())
+    await refuses_work(other)
     child.signal()
     assert await child.end() == 1
     with pytest.raises(Unreachable):
@@ -143,6 +162,30 @@ async def test_a_drain_that_is_asked_for_is_answered_and_ends_the_daemon(child: 
     assert await channel.call("/spear.v1.NodeService/Drain", request) == b""
     assert await child.end() == 0
     await channel.close()
+
+
+async def test_a_drain_goes_on_when_its_caller_is_gone(child: Child) -> None:
+    await child.ready()
+    channel, other, third = [await child.channel() for _ in range(3)]
+    running = await started(channel, other)
+    request = node_pb2.DrainRequest(grace_ns=60 * 10**9).SerializeToString()
+    draining = asyncio.ensure_future(third.call("/spear.v1.NodeService/Drain", request))
+    await refuses_work(other)
+    third.transport.abort()
+    with pytest.raises(Unreachable):
+        await draining
+    for _ in range(20):  # a daemon that ends takes no more callers
+        caller = await child.channel()
+        await caller.call("/spear.v1.NodeService/Info", b"")
+        await caller.close()
+    assert not running.done()
+    await cancel_mine(other)
+    answer = pb.InvokeResponse.FromString(await running)
+    assert answer.status == pb.EXECUTION_STATUS_TERMINATED
+    code, said = await child.end(), await child.error()
+    assert (code, "failed" in said) == (0, False), said
+    await channel.close()
+    await other.close()
 
 
 async def test_a_second_daemon_on_the_data_directory_is_refused(

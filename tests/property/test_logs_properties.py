@@ -89,6 +89,8 @@ class LogsMachine(RuleBasedStateMachine):
     def sink(self, name: str) -> Sink:
         if name not in self.sinks:
             known = name in self.lines
+            if known and not self.lossless and not list(self.store.read(name, task_of(name))):
+                self.lines[name] = []  # all of them were removed: it begins anew
             self.sinks[name] = self.store.sink(name, task_of(name), "i", resumed=known)
             self.counts[name] = 0
             self.lines.setdefault(name, [])

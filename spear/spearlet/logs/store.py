@@ -8,6 +8,7 @@ One store a directory, used in one thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -70,12 +71,16 @@ class LogStore:
     ) -> Sink:
         """The way into an execution's log, from now until `finish`. Another one, of its next
         attempt, goes on with the sequence. `resumed`: it may have lines already, from an earlier
-        process or from before a `finish`; without it such lines hide the new ones.
+        process or from before a `finish`; without it such lines hide the new ones. Where the
+        limits have removed all of them it begins at 1.
         Made when the execution is accepted, it lets followers wait for the first line."""
         log = self._open.get(execution_id)
         if log is None:
             log = self._open[execution_id] = self._new(execution_id, task_name)
-            log.resumed = resumed
+            if resumed:
+                log.resumed = True
+                with contextlib.suppress(OSError):  # tried again before its first line
+                    log.resume()
         return Sink(log, instance_id, self._finished)
 
     def read(

@@ -26,21 +26,20 @@ from spear.records.execution import (
     Execution,
     ExecutionError,
 )
-from spear.spearlet.node import pool, rows
+from spear.spearlet.node import rows
 from spear.spearlet.node.ends import Ends, Rows
 from spear.spearlet.node.outcomes import cancelled, error_of, fill, unstarted
+from spear.spearlet.node.starter import Starter
 from spear.spearlet.node.work import ENDING, LOADING, QUEUED, RESTING, RUNS, WRITING, Work
 from spear.spearlet.retry import RANDOM_BITS, next_delay_ns
 from spear.spearlet.webhooks.delivery import rows_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
 
     from spear.records.task import Task
-    from spear.runtime.interface import Program, Run
-    from spear.runtime.invocation import Invocation as RunInvocation
+    from spear.runtime.interface import Run
     from spear.spearlet.logs.sink import Sink
     from spear.spearlet.node.parts import Parts
 
@@ -55,9 +54,9 @@ class Executions:
     def __init__(self, parts: Parts, told: Callable[[Execution], None]) -> None:
         self._parts, self._told = parts, told
         self._ends = Ends(parts)
+        self._starter = Starter(parts, self._runs, self._end_unstarted)
         self._works: dict[str, Work] = {}
         self._input_bytes = 0
-        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     # ---- from outside
@@ -173,13 +172,14 @@ class Executions:
 
     def _take(self, work: Work) -> None:
         self._works[work.execution.id] = work
-        self._input_bytes += len(work.input)
+        work.charged = len(work.input)
+        self._input_bytes += work.charged
         if work.input_digest:
             self._parts.files.inputs.hold(work.input_digest)
 
     def _forget(self, work: Work, *, delete: bool = True) -> None:
         del self._works[work.execution.id]
-        self._input_bytes -= len(work.input)
+        self._input_bytes -= work.charged
         if work.input_digest:
             self._parts.files.inputs.let_go(work.input_digest)
             if delete:
@@ -293,77 +293,7 @@ class Executions:
 
     def _begin(self, work: Work) -> None:
         work.stage = LOADING
-        program = self._parts.programs.ready(work.execution.artifact, work.plan.metered)
-        if program is None or work.input_digest:
-            self._spawn(self._load(work))
-        else:
-            self._launch(work, program)
-
-    async def _load(self, work: Work) -> None:
-        parts = self._parts
-        try:
-            program = await parts.programs.load(work.execution.artifact, work.plan.metered)
-            if work.input_digest and not work.input:
-                work.input = await parts.files.inputs.read(work.input_digest)
-                self._input_bytes += len(work.input)
-        except SpearError as error:
-            self._end_unstarted(work, error)
-        else:
-            self._launch(work, program)
-
-    def _launch(self, work: Work, program: Program) -> None:
-        if work.doom:
-            self._end_doomed(work)
-            return
-        if work.plan.spec.pool.isolation == "shared":
-            self._spawn(self._launch_warm(work, program))
-            return
-        try:
-            run = self._parts.runtime.start(program, self._run_of(work))
-        except SpearError as error:
-            self._end_unstarted(work, error)
-            return
-        work.execution.instance_id = work.execution.id
-        self._runs(work, run)
-
-    async def _launch_warm(self, work: Work, program: Program) -> None:
-        execution, invocation = work.execution, work.invocation
-        try:
-            lease = await self._parts.pools.lease(work, program)
-        except SpearError as error:
-            self._end_unstarted(work, error)
-            return
-        work.lease, execution.instance_id = lease, lease.id
-        try:
-            run = pool.begin(
-                lease,
-                work.plan.entry(invocation),
-                invocation.call_args,
-                work.input,
-                self._time_left(work),
-            )
-        except SpearError as error:
-            self._give_back(work, spent=False)
-            self._end_unstarted(work, error)
-            return
-        self._runs(work, run)
-
-    def _run_of(self, work: Work) -> RunInvocation:
-        return work.plan.run_of(
-            work.invocation,
-            input=work.input,
-            id=work.execution.id,
-            timeout_ns=self._time_left(work),
-            priority=work.execution.priority,
-            environ=self._parts.environ,
-        )
-
-    def _time_left(self, work: Work) -> int:
-        """Where a caller waits, what it gave less what was waited in the queue."""
-        timeout_ns = work.execution.timeout_ns
-        if not work.powered and work.execution.attempt == 1:
-            timeout_ns -= self._parts.clock.monotonic_ns() - work.arrived_ns
-        return max(timeout_ns, 1_000_000)
+        self._starter.start(work)
 
     def _runs(self, work: Work, run: Run) -> None:
         work.run, work.stage = run, RUNS
@@ -498,11 +428,6 @@ class Executions:
         for end in ends:
             end.cancel()
         await asyncio.gather(*ends, return_exceptions=True)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _ignore(_: Exception | None) -> None: ...

@@ -240,4 +240,7 @@ def _facts(parts: Parts) -> dict[str, str]:
         "version": __version__,
         "durability": parts.kv.durability,
         "started_ns": str(parts.clock.now_ns()),
+        "data_dir": parts.config.data_dir,
+        "socket": parts.config.socket_path,
+        "grpc": parts.config.grpc_address,
     }

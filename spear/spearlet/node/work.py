@@ -29,9 +29,9 @@ class Work:
     are of class power."""
 
     __slots__ = (
-        "accepted", "admitted", "arrived_ns", "doom", "execution", "input", "input_digest",
-        "invocation", "lease", "offered", "plan", "powered", "recovered", "run", "sink", "stage",
-        "timer", "waiters", "webhooks",
+        "accepted", "admitted", "arrived_ns", "charged", "doom", "execution", "input",
+        "input_digest", "invocation", "lease", "offered", "plan", "powered", "recovered", "run",
+        "sink", "stage", "timer", "waiters", "webhooks",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +45,7 @@ class Work:
         self.recovered = False  # accepted by an earlier process
         self.offered = self.admitted = False  # to admission; by it
         self.arrived_ns = 0
+        self.charged = 0  # bytes of the node's budget for inputs
         self.accepted: asyncio.Future[None] | None = None
         self.waiters: list[asyncio.Future[Execution]] = []
         self.timer: asyncio.TimerHandle | None = None

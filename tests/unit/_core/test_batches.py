@@ -7,10 +7,11 @@ import threading
 import time
 
 import pytest
+import wasm_asm as asm
 
 from spear._core.executor import Executor
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit, NodeClosed
-from tests.guest_runs import executor, guest, parked
+from tests.guest_runs import assembled, executor, guest, parked
 
 
 def test_every_run_of_a_batch_completes():
@@ -32,6 +33,37 @@ def test_each_run_has_its_own_cause_and_code():
         batch = node.run_many(guest("divide"), 50)
         assert batch.counts == {"trap": 50}
         assert set(batch.exit_codes) == {-1}
+
+
+def test_a_run_begins_without_what_the_last_one_left():
+    """They share a record where they end at once: output, log lines, files, an exit code."""
+    with executor(workers=1) as node:
+        batch = node.run_many(
+            guest("stdout_flood"), 3, output_bytes_max=100_000, timeout_ns=60_000 * 1_000_000
+        )
+        assert batch.counts == {"output_limit": 3}
+        alone = node.start(guest("answer"), args=["a"], stdin=b"one")
+        assert alone.wait(20)
+        limit = alone.outcome.output_bytes
+        batch = node.run_many(
+            guest("answer"), 500, args=["a"], stdin=b"one", output_bytes_max=limit
+        )
+        assert batch.counts == {"exit": 500}
+        assert batch.completed == 500
+
+
+def test_runs_that_wait_and_runs_that_do_not_share_a_lane():
+    """Every other run leaves its lane, with the room and the record that the lane had taken."""
+    imports = [("spear", "random_i64", "", "I"), ("spear", "sleep_ms", "i", "")]
+    coin = asm.call(0) + asm.i64_const(1) + b"\x83\xa7"         # i64.and, i32.wrap_i64
+    wasm = asm.module(imports, coin + asm.IF + asm.i32_const(1) + asm.call(1) + asm.END)
+    for workers, room in ((1, 1), (1, 3), (2, 5), (2, 1000)):
+        with executor(workers=workers, guests_max=room) as node:
+            batch = node.run_many(assembled(wasm), 400)
+            assert batch.completed == 400
+            now = node.stats()
+            assert (now["live"], now["ended_exit"]) == (0, 400)
+            assert 100 < now["parks"] < 300
 
 
 def test_input_reaches_every_run():

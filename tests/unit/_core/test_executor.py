@@ -21,6 +21,7 @@ from guest_runs import (
     python,
 )
 
+from spear._core.engine import Engine
 from spear._core.executor import Executor
 from spear._core.run import Run
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit
@@ -140,6 +141,25 @@ def test_what_was_written_before_a_trap_is_kept(node: Executor):
         ("log", "about to give up"), ("stdout", "half a li")
     ]  # fmt: skip
     assert outcome.output_bytes == 9
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["worker", "inline"])
+def test_an_instance_made_in_place_fails_as_one_made_on_a_fiber(node: Executor, inline: bool):
+    """Data beyond the memory: the first imports nothing that waits, the second does."""
+    outcomes = []
+    for imports in ([], [("spear", "sleep_ms", "i", "")]):
+        module = assembled(asm.module(imports, data=[(65_530, b"too long")]))
+        outcomes.append(ended(node.start(module, inline=inline)))
+    assert {outcome.cause for outcome in outcomes} == {"trap"}
+    assert {outcome.trap for outcome in outcomes} == {"out of bounds memory access"}
+
+
+def test_an_instance_made_in_place_counts_its_fuel():
+    with executor() as made:
+        module = Engine(slots=2, metered=True).load(asm.module([], data=[(0, b"x" * 1000)]))
+        outcome = ended(made.start(module, fuel=100_000))
+        assert (outcome.cause, outcome.exit_code) == ("exit", 0)
+        assert outcome.fuel < 2000
 
 
 def test_a_start_function_runs_before_the_entry(node: Executor):

@@ -124,3 +124,30 @@ async def test_stopping_tells_who_waits_and_joins_the_thread() -> None:
     with pytest.raises(KvError, match="closed"):
         await waiting
     assert "spear-kv-flush" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_a_flush_that_fails_after_stopping_is_nobody_s_failure() -> None:
+    """The store may be open anew by then, and must not be stopped by the flush of before."""
+    began, go = threading.Event(), threading.Event()
+    told: list[Exception] = []
+
+    def flush(target: int) -> None:
+        began.set()
+        go.wait(60)
+        raise OSError("late")
+
+    def failed(error: Exception) -> KvError:
+        told.append(error)
+        return KvError("late")
+
+    committer = Committer(0, flush, failed)
+    committer.state.written = 1
+    waiting = asyncio.create_task(committer.synced(1))
+    await asyncio.to_thread(began.wait, 60)
+    go.set()
+    committer.stop(KvError("closed"))
+    with pytest.raises(KvError, match="closed"):
+        await waiting
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert told == []

@@ -326,8 +326,15 @@ async def test_a_place_given_to_one_that_gave_up_goes_to_the_next(path: str) -> 
         await made.node.until(lambda: made.node.begun == 1)
         second, third = (asyncio.ensure_future(channel.call("/echo", b"%d" % n)) for n in (2, 3))
         await asyncio.sleep(0)
-        first.add_done_callback(lambda _: second.cancel())  # between the gift and its taking
+        give = channel._next
+
+        def give_and_cancel() -> None:
+            give()
+            second.cancel()  # between the gift and its taking
+
+        channel._next = give_and_cancel  # type: ignore[method-assign]
         made.node.gate.set()
+        assert await first == b"first"
         assert await third == b"3"
 
 
@@ -340,6 +347,31 @@ async def test_a_deadline_ends_the_call_on_both_sides(path: str) -> None:
         with pytest.raises(DeadlineExceeded):
             await anext(stream)
         await made.node.until(lambda: made.node.cancelled == 2)
+
+
+async def test_a_node_that_keeps_no_deadline_is_told_to_stop() -> None:
+    ours, theirs = memory_pair(asyncio.get_running_loop())
+    heard: list[bytes] = []
+
+    class Slow:
+        def frames_received(self, frames: list[bytes]) -> None:
+            heard.extend(frames)
+            if frames[0][1:2] == bytes([wire.HELLO]):
+                theirs.send([wire.pack_map(wire.WELCOME, wire.Welcome())])
+
+        def connection_lost(self, error: object) -> None: ...
+        def writing_paused(self) -> None: ...
+        def writing_resumed(self) -> None: ...
+        def framing_failed(self, error: object) -> None: ...
+
+    theirs.start(Slow())
+    channel = await FrameChannel.over(ours)
+    with pytest.raises(DeadlineExceeded):
+        await channel.call("/slow", b"", 5)
+    while len(heard) < 3:
+        await asyncio.sleep(0)
+    assert wire.unpack_cancel(heard[-1]) == 3
+    await channel.close()
 
 
 async def test_the_node_ends_a_call_at_its_deadline_whatever_the_client_does(path: str) -> None:

@@ -192,13 +192,13 @@ def test_an_attempt_whose_history_cannot_be_read_numbers_no_line_twice(
     store.sink("e1", TASK).append(lines(1, 3))
     store.close()
     again = bench.store()
-    sink = again.sink("e1", TASK, resumed=True)
 
     def refuse(*given: object) -> bytes:
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
         patch.setattr(rotating.os, "pread", refuse)
+        sink = again.sink("e1", TASK, resumed=True)
         sink.append(lines(1, 2))
         assert sink.lost == 2
     clock.advance(SECOND)

@@ -670,3 +670,24 @@ async def test_a_sync_one_whose_caller_went_with_the_node_ends(node: Bench):
     for lost in (call, late):
         lost.cancel()
     await asyncio.gather(call, late, return_exceptions=True)
+
+
+async def test_ten_thousand_wait_and_go_on_after_a_crash(tmp_path: Path):
+    async with bench(tmp_path, **{"queue.task": 10_000}) as node:
+        services = await node.ready(concurrency=1)
+        accepted = await asyncio.gather(*(services.submit("work") for _ in range(10_001)))
+        with pytest.raises(QueueFull):
+            await services.submit("work")
+        assert services._executions.stats()["queued"] == 10_000
+        services = await node.crash(power=True)
+        await node.run()
+        assert services._executions.stats()["queued"] == 9_999
+        assert len(node.runtime.runs) == 1
+        for execution in accepted[2:]:
+            work = services._executions.find(execution.id)
+            assert work is not None
+            services._executions.cancel(work, "enough")
+        await until(lambda: services._executions.stats()["queued"] == 0)
+        node.runtime.runs[0].finish()
+        await services.wait(accepted[1].id)
+        assert services._executions.stats()["live"] == 0
