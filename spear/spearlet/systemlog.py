@@ -11,14 +11,15 @@ from spear.telemetry.redact import Redactor
 from spear.telemetry.rotating import Limits, RotatingFile
 
 _STDERR = 2
-_FILES = Limits(file_bytes_max=16 << 20, files_max=7)
+_FILE_BYTES_MAX, _FILES_MAX = 16 << 20, 7
 
 
 def open_system_log(config: Config, clock: Clock, redactor: Redactor) -> Log:
     """By `logging.*`, without what the redactor knows; `auto` is for people on a terminal, and JSON
     everywhere else."""
+    limits = Limits(_FILE_BYTES_MAX, _FILES_MAX, config.logs_ns_max)
     target = (
-        RotatingFile(config.log_path, _FILES, clock, began_of)
+        RotatingFile(config.log_path, limits, clock, began_of)
         if config.log_path
         else Descriptor(_STDERR)
     )
