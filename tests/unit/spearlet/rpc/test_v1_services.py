@@ -320,7 +320,7 @@ async def test_instances_are_listed_and_destroyed(served: GrpcNode) -> None:
 
 async def test_the_node_tells_of_itself_and_drains(served: GrpcNode) -> None:
     info = await served.call(NODES + "Info", node_pb2.NodeInfoRequest(), node_pb2.NodeInfo)
-    assert info.values["node_name"] == "fake"
+    assert info.values["name"] == "fake"
     stats = await served.call(NODES + "Stats", node_pb2.NodeStatsRequest(), node_pb2.NodeStats)
     assert stats.groups["executions"].values["total"] == 0
     with pytest.raises(grpc.aio.AioRpcError, match="grace_ns is -1"):
