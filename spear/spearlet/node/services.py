@@ -274,9 +274,8 @@ class NodeServices:
     async def cancel(self, id: str, reason: str = "") -> Execution:
         found = self._find(id)
         if isinstance(found, Work):
-            end = asyncio.ensure_future(found.end())
-            await asyncio.sleep(0)  # it listens before the end can be told
-            self._executions.cancel(found, reason)
+            end = found.end()
+            self._executions.cancel(found, reason)  # which tells nothing before this step is over
             return _bare(await end)
         return _bare(found)
 
