@@ -51,12 +51,16 @@ class Events:
             if watcher.wants(seen):
                 self._tell(watcher, seen)
 
-    async def watch(self, id: str, task: str) -> AsyncIterator[Execution]:
-        """Changes from now on; of one execution to its end. Raises QueueFull where the watcher
-        fell too far behind."""
+    async def watch(
+        self, id: str, task: str, first: Execution | None = None
+    ) -> AsyncIterator[Execution]:
+        """`first`, if it is given, and then the changes since it was asked for; of one execution
+        to its end. Raises QueueFull where the watcher fell too far behind."""
         watcher = _Watcher(id, task)
         self._watchers.add(watcher)
         try:
+            if first is not None:
+                yield first
             while True:
                 await watcher.woken.wait()
                 watcher.woken.clear()

@@ -42,3 +42,17 @@ async def test_a_node_that_drains_as_an_execution_ends_is_drained(node: Bench):
     async with asyncio.timeout(HANG_S):
         await node.services.drain()
     await call
+
+
+async def test_a_watcher_that_is_slow_with_the_first_record_still_hears_of_the_end(node: Bench):
+    services = await node.ready()
+    call = asyncio.ensure_future(services.invoke("work"))
+    run = await node.run()
+    (work,) = services._executions.works()
+    changes = services.watch(id=work.execution.id)
+    assert (await anext(changes)).status == "running"
+    run.finish()
+    await call
+    async with asyncio.timeout(HANG_S):
+        assert [one.status async for one in changes] == ["completed"]
+    assert not services._parts.events._watchers
