@@ -100,6 +100,8 @@ class Blobs:
                 data = file.read()
         except FileNotFoundError:
             raise NotFound(f"the bytes {digest} are not on this node") from None
+        except OSError as error:
+            raise KvDamaged(f"the file of {digest} cannot be read: {error.strerror}") from error
         found = hashlib.sha256(data).hexdigest()
         if found != digest:
             raise KvDamaged(

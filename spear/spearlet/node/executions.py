@@ -422,11 +422,15 @@ class Executions:
         work.fail(NodeClosed(f"execution {work.execution.id} waits for the node's next start"))
 
     async def _all_ended(self, timeout_s: float | None) -> None:
-        ends = [asyncio.ensure_future(work.end()) for work in self.works()]
-        if ends:
-            await asyncio.wait(ends, timeout=timeout_s)
-        for end in ends:
-            end.cancel()
+        works = self.works()
+        ends = [work.listen() for work in works]
+        try:
+            if ends:
+                await asyncio.wait(ends, timeout=timeout_s)
+        finally:
+            for work, end in zip(works, ends, strict=True):
+                work.leave(end)
+                end.cancel()
         await asyncio.gather(*ends, return_exceptions=True)
 
 

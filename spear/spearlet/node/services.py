@@ -7,8 +7,10 @@ and a call becomes an execution; what happens then is decided by the parts. On t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
+from typing import cast
 
 import msgspec
 
@@ -244,12 +246,16 @@ class NodeServices:
                 and (not task or task in (execution.task_id, execution.task_name))
             )
 
-        live = [] if page_token else self._live(matches)
-        ended, token = await self._history.page(
-            task_id, matches, max(0, _limit(limit) - len(live)), page_token
-        )
-        seen = {execution.id for execution in live}
-        return ExecutionPage((*live, *(_bare(e) for e in ended if e.id not in seen)), token)
+        most = _limit(limit)
+        live = self._live(matches, page_token)
+        ended, token = await self._history.page(task_id, matches, most, page_token)
+        found = {execution.id: execution for execution in (*map(_bare, ended), *live)}
+        page = sorted(found.values(), key=rows.stamp_of, reverse=True)
+        if token:  # what is older than the history was read to comes with its next page
+            page = [one for one in page if rows.stamp_of(one).hex() >= token]
+        if len(page) > most:
+            page, token = page[:most], rows.stamp_of(page[most - 1]).hex()
+        return ExecutionPage(tuple(page), token)
 
     async def wait(
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
@@ -259,24 +265,32 @@ class NodeServices:
         return await self._with_output(ended) if include_output else _bare(ended)
 
     async def watch(self, *, id: str = "", task: str = "") -> AsyncIterator[Execution]:
+        first = None
         if id:
             found = self._find(id)
             if not isinstance(found, Work):
                 yield _bare(found)
                 return
+<<<<<<< HEAD
             execution = found.execution
             changes = self._parts.events.watch(execution.id, "", _bare(execution))
         else:
             changes = self._parts.events.watch("", task)
         async for execution in changes:
             yield execution
+=======
+            first, task = _bare(found.execution), ""
+        changes = self._parts.events.watch(id, task, first)
+        async with aclosing(cast("AsyncGenerator[Execution, None]", changes)) as seen:
+            async for execution in seen:
+                yield execution
+>>>>>>> reader
 
     async def cancel(self, id: str, reason: str = "") -> Execution:
         found = self._find(id)
         if isinstance(found, Work):
-            end = asyncio.ensure_future(found.end())
-            await asyncio.sleep(0)  # it listens before the end can be told
-            self._executions.cancel(found, reason)
+            end = found.end()
+            self._executions.cancel(found, reason)  # which tells nothing before this step is over
             return _bare(await end)
         return _bare(found)
 
@@ -310,10 +324,14 @@ class NodeServices:
         self._executions.open_log(found)
         return self._logs.follow(execution.id, execution.task_name, after_seq)
 
-    def _live(self, matches: object) -> list[Execution]:
-        works = [w for w in self._executions.works() if matches(w.execution)]  # type: ignore[operator]
-        works.sort(key=lambda work: (work.execution.created_ns, work.execution.id), reverse=True)
-        return [_bare(work.execution) for work in works]
+    def _live(self, matches: Callable[[Execution], bool], token: str) -> list[Execution]:
+        """Those behind the token of the page before."""
+        found = (work.execution for work in self._executions.works())
+        return [
+            _bare(one)
+            for one in found
+            if matches(one) and (not token or rows.stamp_of(one).hex() < token)
+        ]
 
     def _find(self, id: str) -> Work | Execution:
         found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
