@@ -10,7 +10,8 @@ SHELL := /bin/sh
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS := $(shell nproc)
-NATIVE_SOURCES := setup.py $(wildcard spear/_core/*.pyx spear/_core/*.pxd spear/_core/*.c spear/_core/*.h)
+PROTOS := $(shell find spear/protocol/proto -name '*.proto')
+NATIVE_SOURCES := setup.py $(PROTOS) $(wildcard spear/_core/*.pyx spear/_core/*.pxd spear/_core/*.c spear/_core/*.h)
 
 ifneq ($(filter 1.% 2.% 3.%,$(MAKE_VERSION)),)
 $(error GNU make 4.0 or later is needed, this is $(MAKE_VERSION): install make)
@@ -27,7 +28,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench bench-peers debug asan soak guests wheel clean
+.PHONY: help demo test check proto bench bench-peers debug asan soak guests wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -40,6 +41,9 @@ test: $(VENV)/.native ## all tests but the long ones; ARGS="-k framing" for some
 
 check: $(VENV)/.native ## lint, formatting, types, layers, generated files, paths of one machine
 	@scripts/check.sh $(VENV)
+
+proto: $(VENV)/.ready ## the protobuf modules, spear/protocol/pb, from their .proto files
+	@SPEAR_BUILD=none $(BIN)/python setup.py --quiet proto
 
 bench: $(VENV)/.native ## all benchmarks, then the table docs/performance.md (about 15 minutes)
 	@scripts/bench.sh $(VENV)
@@ -63,7 +67,7 @@ wheel: $(VENV)/.ready ## dist/spear-*.whl for this Python, tried in a clean envi
 
 clean: ## everything that was built, the environments included
 	rm -rf build dist *.egg-info .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
-	rm -f spear/_core/*.so spear/_core/compilechild
+	rm -rf spear/_core/*.so spear/_core/compilechild spear/protocol/pb
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.ready: pyproject.toml setup.py scripts/environment.sh

@@ -1,5 +1,6 @@
 """Builds the native modules: every `spear/_core/*.pyx` becomes one extension module, and the
-programs beside them.
+programs beside them; and generates the protobuf modules, `spear/protocol/pb`, from the `.proto`
+files.
 
 `SPEAR_BUILD` chooses the build: `release` (default), `debug` (bounds checks and assertions on),
 `asan` (AddressSanitizer and UBSan; run with the matching LD_PRELOAD, see scripts/asan.sh), or
@@ -8,10 +9,17 @@ programs beside them.
 """
 
 import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import ClassVar
 
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.modified import newer_group
 
 # C files that belong to a module beside its own .pyx.
@@ -22,6 +30,9 @@ PROGRAMS = ("compilechild",)
 MODE = os.environ.get("SPEAR_BUILD", "release")
 JOBS = int(os.environ.get("SPEAR_JOBS") or len(os.sched_getaffinity(0)))
 ROOT = Path(__file__).parent
+PROTO = ROOT / "spear/protocol/proto"
+PB, PB_PACKAGE = ROOT / "spear/protocol/pb", "spear.protocol.pb"
+OWN_IMPORT = re.compile(r"^from ((?:spearlet|spear\.v1) import )", re.MULTILINE)
 
 COMPILE_ARGS = {
     "release": ["-O3", "-g1", "-fno-semantic-interposition", "-DCYTHON_CLINE_IN_TRACEBACK=0"],
@@ -42,8 +53,63 @@ LINK_ARGS = {"release": [], "debug": [], "asan": ["-fsanitize=address,undefined"
 PROGRAM_FLAGS = {"asan": ["-fno-sanitize=address"]}
 
 
+class Proto(Command):
+    """Generates PB from the files under PROTO, with imports that are right inside of the package.
+
+    Anew and whole where anything is newer than it; it appears at once or not at all. Services
+    have no generated code: doors and clients go by tables (docs/adr/0013-wire.md).
+    """
+
+    description = "generate the protobuf modules"
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = []  # setuptools wants a list
+
+    def initialize_options(self) -> None:
+        pass
+
+    def finalize_options(self) -> None:
+        pass
+
+    def run(self) -> None:
+        sources = sorted(PROTO.rglob("*.proto"))
+        names = [str(path.relative_to(PROTO)) for path in sources]
+        mark = PB / "sources.txt"
+        listed = "\n".join(names)
+        same = mark.exists() and mark.read_text() == listed
+        if same and not newer_group([*map(str, sources), __file__], str(mark)):
+            return
+        with tempfile.TemporaryDirectory(dir=PB.parent, prefix=".pb-") as folder:
+            made = Path(folder, "pb")
+            generate(names, made)
+            (made / mark.name).write_text(listed)
+            shutil.rmtree(PB, ignore_errors=True)
+            made.rename(PB)
+
+
+def generate(names: list[str], folder: Path) -> None:
+    """The modules and their types for the .proto files of these names."""
+    folder.mkdir()
+    includes = [f"-I{PROTO}", f"--python_out={folder}", f"--pyi_out={folder}"]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *includes, *names], check=True)
+    for path in folder.rglob("*_pb2.py*"):
+        path.write_text(OWN_IMPORT.sub(rf"from {PB_PACKAGE}.\1", path.read_text()))
+    for path in [folder, *filter(Path.is_dir, folder.rglob("*"))]:
+        (path / "__init__.py").touch()
+
+
+class Modules(build_py):
+    """As setuptools collects Python modules, once the generated ones are there."""
+
+    def run(self) -> None:
+        self.run_command("proto")
+        super().run()
+
+
 class Build(build_ext):
     """As setuptools builds extension modules; what PROGRAMS names is linked to be run."""
+
+    def run(self) -> None:
+        self.run_command("proto")
+        super().run()
 
     def get_ext_filename(self, name: str) -> str:
         if name.rpartition(".")[2] in PROGRAMS:
@@ -124,22 +190,61 @@ def extensions() -> list[Extension]:
     )
 
 
+def generated_folders() -> None:
+    """setuptools wants the folders of all packages before it runs any command."""
+    for folder in ("", "spear/v1", "spearlet"):
+        (PB / folder).mkdir(parents=True, exist_ok=True)
+
+
+generated_folders()
+
 setup(
     packages=[
         "spear",
         "spear._core",
+        "spear.client",
         "spear.hostcalls",
+        "spear.kv",
+        "spear.protocol",
+        "spear.protocol.convert",
+        "spear.protocol.pb",
+        "spear.protocol.pb.spear",
+        "spear.protocol.pb.spear.v1",
+        "spear.protocol.pb.spearlet",
+        "spear.records",
+        "spear.security",
+        "spear.telemetry",
         "spear.runtime",
         "spear.runtime.wasm",
         "spear.spearlet",
         "spear.spearlet.execution",
+        "spear.spearlet.logs",
+        "spear.spearlet.node",
+        "spear.spearlet.rpc",
+        "spear.spearlet.rpc.v1",
+        "spear.spearlet.schedules",
+        "spear.spearlet.webhooks",
         "spear.cli",
+        "spear.cli.daemon",
+        "spear.cli.running",
+        "spear.cli.screens",
+        "spear.cli.verbs",
+        "spear.cli.verbs.kept",
+        "spear.cli.verbs.machine",
+        "spear.cli.verbs.node",
+        "spear.cli.verbs.work",
+        "spear.cli.visits",
     ],
     # One folder, no mapping: then an editable install is one line in a .pth file (ADR 0003).
     package_dir={"": "."},
-    package_data={"spear": ["py.typed"], "spear._core": ["*.pyi", "*.pxd", "*.h"]},
+    package_data={
+        "spear": ["py.typed"],
+        "spear._core": ["*.pyi", "*.pxd", "*.h"],
+        "spear.protocol": ["proto/spearlet/*.proto", "proto/spear/v1/*.proto"],
+        "spear.protocol.pb": ["*/*.pyi", "*/*/*.pyi"],
+    },
     include_package_data=False,
     ext_modules=extensions(),
-    cmdclass={"build_ext": Build},
+    cmdclass={"build_ext": Build, "build_py": Modules, "proto": Proto},
     options={"build_ext": {"parallel": JOBS}},
 )

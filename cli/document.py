@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from spear.records.execution import Execution as Record
+    from spear.records.execution import LogLine as RecordedLine
     from spear.runtime.interface import LogLine, Program
     from spear.spearlet.execution.execution import Execution
+
+    AnyLogLine = LogLine | RecordedLine
 
 LEVELS = ("trace", "debug", "info", "warn", "error")
 
@@ -64,9 +68,11 @@ def _filled(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_execution(
-    execution: Execution, program: Program, logs: Sequence[LogLine], warnings: Sequence[str]
-) -> dict[str, Any]:
-    """Everything the record says; times in Unix milliseconds, sizes in bytes."""
+    execution: Execution | Record, program: Program | None, logs: Sequence[AnyLogLine],
+    warnings: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Everything the record says; times in Unix milliseconds, sizes in bytes. `program` is there
+    where the run was in this process."""
     error = execution.error
     text, encoding = text_of(execution.output)
     return _filled({
@@ -95,7 +101,8 @@ def of_execution(
         "task": execution.task_name,
         "node": execution.node_name,
         "artifact": {
-            "sha256": execution.artifact, "shape": program.shape, "source": program.source,
+            "sha256": execution.artifact, "shape": program and program.shape,
+            "source": program and program.source,
         },
         "durability": execution.durability,
         "warnings": list(warnings),
@@ -132,14 +139,18 @@ def text_of(data: bytes) -> tuple[str, str]:
         return base64.b64encode(data).decode(), "base64"
 
 
-def log_of(line: LogLine) -> dict[str, Any]:
+def log_of(line: AnyLogLine) -> dict[str, Any]:
     return {
-        "seq": line.seq, "time_ms": line.time_ms, "level": LEVELS[line.level],
+        "seq": line.seq, "time_ms": line.time_ms, "level": level_of(line),
         "stream": line.stream, "message": line.message,
     }  # fmt: skip
 
 
-def _times(execution: Execution) -> dict[str, float]:
+def level_of(line: AnyLogLine) -> str:
+    return line.level if isinstance(line.level, str) else LEVELS[line.level]
+
+
+def _times(execution: Execution | Record) -> dict[str, float]:
     return {
         "created_ms": execution.created_ns / 1e6,
         "started_ms": execution.started_ns / 1e6,
@@ -148,6 +159,10 @@ def _times(execution: Execution) -> dict[str, float]:
     }
 
 
-def _limits(execution: Execution) -> dict[str, float | None]:
-    limits = dict(execution.limits)
+def _limits(execution: Execution | Record) -> dict[str, float | None]:
+    """A record of a node tells the time alone; its task has the rest."""
+    limits: dict[str, int | None] = dict(getattr(execution, "limits", None) or {
+        "timeout_ns": getattr(execution, "timeout_ns", 0), "memory_bytes": None,
+        "output_bytes": None, "log_bytes": None, "fuel": None,
+    })  # fmt: skip
     return {"timeout_ms": (limits.pop("timeout_ns") or 0) / 1e6, **limits}

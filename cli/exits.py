@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear.errors import SpearError
+    from spear.records.execution import Execution as Record
     from spear.spearlet.execution.execution import Execution
 
 OK = 0
@@ -33,6 +34,8 @@ _OF_STATUS = {
     "UNAVAILABLE": NOT_REACHABLE,
     "RESOURCE_EXHAUSTED": NO_ROOM,
 }
+# Causes of ends from outside; every other one is a run that could not be.
+_ENDS = frozenset(("deadline", "output_limit", "fuel", "no_memory", "cancelled", "outcome_unknown"))
 
 
 def of_error(error: SpearError) -> int:
@@ -40,13 +43,15 @@ def of_error(error: SpearError) -> int:
     return _OF_STATUS.get(error.status, FAILED)
 
 
-def of_execution(execution: Execution) -> int:
+def of_execution(execution: Execution | Record) -> int:
     """The code with which `spear run` ends: the guest's own wherever it has one."""
     if execution.status == "timeout":
         return TIMED_OUT
     if execution.cause == "exit":
         return _low_byte(execution.exit_code or 0)
-    return {"trap": TRAPPED, "instantiate": COULD_NOT}.get(execution.cause, ENDED)
+    if execution.cause == "trap":
+        return TRAPPED
+    return ENDED if execution.cause in _ENDS else COULD_NOT
 
 
 def _low_byte(code: int) -> int:

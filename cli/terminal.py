@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from spear.telemetry.escape import escape as escape
+
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
@@ -57,25 +59,3 @@ def say(text: str) -> None:
 
 def say_error(sentence: str, hint: str = "") -> None:
     say(f"error: {sentence}\n" + (f"hint: {hint}\n" if hint else ""))
-
-
-def escape(text: str) -> str:
-    """The text with its control characters, but newline and tab, made visible."""
-    if text.isprintable():
-        return text
-    return "".join(c if c in "\n\t" or not _controls(c) else _visible(c) for c in text)
-
-
-def _controls(character: str) -> bool:
-    code = ord(character)
-    return code < 0x20 or 0x7F <= code < 0xA0 or character in "\u2028\u2029" or _turns(code)
-
-
-def _turns(code: int) -> bool:
-    """Characters that reorder the text around them."""
-    return 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

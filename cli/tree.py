@@ -1,7 +1,8 @@
-"""The command line as a click tree: help, completion, and every verb that need not start fast.
+"""The command line as a click tree: which verb lies in which file, help and completion.
 
-The rule: a verb's work is in the verb's file; here stand only names, options and help texts. `run`
-is never run from here: main.py goes to its file at once.
+The rule: SECTIONS is the one list of verbs, by the folder of cli/verbs that holds them; a verb's
+file gives it as `command` and is imported when the verb is used. `run` is never run from here:
+main.py goes to its file at once.
 """
 
 from __future__ import annotations
@@ -9,124 +10,100 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
 from spear import __version__
 from spear.cli import exits, terminal
-from spear.cli.run import OPTIONS as RUN_OPTIONS
-from spear.errors import SpearError
+from spear.cli.arguments import UsageError
+from spear.errors import SpearError, Unreachable
 
-_CONTEXT = {"help_option_names": ["-h", "--help"]}
-_CONFIG = click.option("--config", "path", metavar="FILE", help="Instead of ~/.spear/config.toml.")
-_OUTPUT = click.option(
-    "--output", type=click.Choice(["table", "json"]), default="table", help="How to show it."
-)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.cli.visits.dial import Dial
+
+SECTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "work": ("Work", {
+        "run": "Run a WASM module, here or on a node.",
+        "submit": "Hand work to a node; it goes on by itself.",
+        "invoke": "Call a registered task and wait for its output.",
+        "ls": "List executions, tasks, artifacts, instances or schedules.",
+        "status": "Show the node, or one execution or task.",
+        "wait": "Wait for the end of an execution.",
+        "result": "Give the output of an execution.",
+        "logs": "Show the log of an execution, or follow it.",
+        "cancel": "End an execution wherever it is.",
+        "rm": "Forget an ended execution.",
+    }),
+    "kept": ("What a node keeps", {
+        "task": "Register, look at, change and remove tasks.",
+        "schedule": "Have a node invoke a task by itself.",
+        "artifact": "Put, look at, get and remove the bytes that tasks run.",
+        "object": "Values that agents and you share, under names.",
+        "instance": "Look at and end the environments that run executions.",
+    }),
+    "node": ("The node", {
+        "up": "Start a node.",
+        "node": "Look at a node, back it up, restore it, drain it.",
+        "gc": "Remove what a node needs no more.",
+    }),
+    "machine": ("This machine", {
+        "doctor": "Show what this machine offers and what is missing.",
+        "config": "Look at the configuration.",
+        "completion": "Print the completion script of a shell.",
+    }),
+}  # fmt: skip
+_FOLDER_OF = {verb: folder for folder, (_, verbs) in SECTIONS.items() for verb in verbs}
 
 
-@click.group(context_settings=_CONTEXT)
+class _Verbs(click.Group):
+    """Finds verbs by SECTIONS."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(_FOLDER_OF)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in _FOLDER_OF:
+            return None
+        module = import_module(f"spear.cli.verbs.{_FOLDER_OF[name]}.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, verbs in SECTIONS.values():
+            with formatter.section(title):
+                formatter.write_dl(list(verbs.items()), col_max=12)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="spear %(version)s")
 def spear() -> None:
-    """SPEAR runs AI agents as small sandboxed programs."""
-
-
-@spear.command(
-    short_help="Run a WASM module.",
-    params=[
-        *(
-            click.Option(
-                [option.flag],
-                metavar=option.metavar or None,
-                is_flag=not option.metavar,
-                multiple=option.repeated,
-                type=click.Choice(option.choices) if option.choices else None,
-                help=option.summary,
-            )
-            for option in RUN_OPTIONS
-        ),
-        click.Argument(["file"], metavar="FILE.wasm", type=click.Path()),
-        click.Argument(["args"], metavar="[-- ARGS]", nargs=-1),
-    ],
-)
-def run(**_: object) -> None:
-    """Run FILE.wasm in a sandbox, in this process.
-
-    The guest's stdout goes to stdout, its log lines and stderr to stderr. ARGS are the guest's
-    arguments, after its own name.
+    """SPEAR runs AI agents as small sandboxed programs.
 
     \b
-    Exit codes: the guest's own; 124 wall time; 130 interrupted; 134 trap;
-    137 ended for another limit, or cancelled (as when nobody reads stdout any
-    more); 125 SPEAR could not run it.
-
-    With --repeat, stdout gets the output of the first run only (or the JSON
-    document), stderr a table of all. The exit code is 0 if all runs completed,
-    else that of the first run that did not; 130 interrupted.
+    spear run agent.wasm -- Ada       run one, here and now
+    spear up --detach                 start a node in the background
+    spear task register agent.wasm    register a task there
+    spear invoke agent -- Ada         call it, as often as you like
     """
 
 
-@spear.command(short_help="Show what this machine offers and what is missing.")
-@click.argument("file", required=False, type=click.Path())
-@_CONFIG
-@_OUTPUT
-@click.pass_context
-def doctor(context: click.Context, file: str | None, path: str | None, output: str) -> None:
-    """Show what this machine offers, what is missing and how to get it.
-
-    With FILE.wasm: what that module is, what it needs, and whether it can run here.
-    """
-    from spear.cli import doctor as verb
-
-    context.exit(verb.main(file, path, as_json=output == "json"))
-
-
-@spear.group()
-def config() -> None:
-    """Look at the configuration."""
-
-
-@config.command("show")
-@_CONFIG
-@_OUTPUT
-@click.pass_context
-def config_show(context: click.Context, path: str | None, output: str) -> None:
-    """Show every setting, its effective value and where that came from."""
-    from spear.cli import config as verb
-
-    context.exit(verb.show(path, as_json=output == "json"))
-
-
-@spear.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script of a shell.
-
-    \b
-    bash: eval "$(spear completion bash)" in ~/.bashrc
-    zsh:  eval "$(spear completion zsh)" in ~/.zshrc
-    fish: spear completion fish > ~/.config/fish/completions/spear.fish
-    """
-    from spear.cli import completion as verb
-
-    context.exit(verb.main(spear, shell))
-
-
-def invoke(arguments: Sequence[str]) -> int:
-    """Runs the tree; errors become one sentence and the contract's exit codes. Raises OSError
-    where stdout cannot be written."""
+def invoke(arguments: Sequence[str], *, dial: Dial | None = None) -> int:
+    """Runs the tree; errors become one sentence and the contract's exit codes. `dial` stands for
+    the way to a node. Raises OSError where stdout cannot be written."""
     said = io.BytesIO()  # what click prints goes out by the same door as all else
     text = io.TextIOWrapper(said, "utf-8", errors="backslashreplace", write_through=True)
     try:
         with contextlib.redirect_stdout(text):
-            return _invoke(arguments)
+            return _invoke(arguments, dial)
     finally:
         terminal.write(terminal.STDOUT, said.getvalue())
 
 
-def _invoke(arguments: Sequence[str]) -> int:
+def _invoke(arguments: Sequence[str], dial: Dial | None) -> int:
     try:
-        result = spear.main(list(arguments), prog_name="spear", standalone_mode=False)
+        result = spear.main(list(arguments), prog_name="spear", standalone_mode=False, obj=dial)
     except click.exceptions.NoArgsIsHelpError as error:
         terminal.say(error.format_message() + "\n")
         return exits.WRONG_USE
@@ -134,9 +111,19 @@ def _invoke(arguments: Sequence[str]) -> int:
         command = error.ctx.command_path if error.ctx else "spear"
         terminal.say_error(error.format_message(), f"{command} --help shows what is accepted")
         return exits.WRONG_USE
+    except UsageError as error:
+        terminal.say_error(str(error), f"spear {arguments[0]} --help shows what is accepted")
+        return exits.WRONG_USE
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
     except SpearError as error:
-        terminal.say_error(str(error))
+        terminal.say_error(str(error), hint_of(error))
         return exits.of_error(error)
     return result if isinstance(result, int) else exits.OK
+
+
+def hint_of(error: SpearError) -> str:
+    """What to do about it, where every verb has the same advice."""
+    if isinstance(error, Unreachable):
+        return "spear up starts a node; spear doctor looks for one"
+    return ""

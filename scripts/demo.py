@@ -39,6 +39,7 @@ class Step:
 
 
 DICE = ("spear", "run", "examples/dice/dice.wasm")
+NODE = ("--node", "unix:SCRATCH/node/spearlet.sock")
 STEPS = (
     Step(
         "A guest says hello: its output is ours, its log lines are marked.",
@@ -105,6 +106,28 @@ STEPS = (
             "one more works among them, ",
             ", 0 are left",
         ],
+    ),
+    Step(
+        "A node in the background keeps tasks, and runs them whenever it is asked.",
+        ["spear", "up", "--detach", "--storage-path", "SCRATCH/node", "--grpc-addr", "127.0.0.1:0"],
+        output=["socket", "spear node drain"],
+    ),
+    Step(
+        "",
+        ["spear", "task", "register", "examples/answer/answer.wasm", *NODE],
+        output=["task answer is registered"],
+    ),
+    Step(
+        "",
+        ["spear", "invoke", "answer", *NODE, "--input", "README.md", "--", "Ada"],
+        output=["Dear Ada,"],
+    ),
+    Step("", ["spear", "ls", *NODE], output=["answer", "completed"]),
+    Step("", ["spear", "node", "drain", *NODE], output=["the node has drained"]),
+    Step(
+        "A node is killed in the middle of its work: what it had said is so when it is back.",
+        ["python", "examples/survive/survive.py"],
+        output=["the answer is there: completed, its output the same: True", "OUTCOME_UNKNOWN"],
     ),
 )
 

@@ -13,7 +13,10 @@ import sys
 import zipfile
 from pathlib import Path
 
-WANTED = ("spear/py.typed", "spear/cli/main.py", "spear/_core/framing.pyi", "spear/config.py")
+WANTED = (
+    "spear/py.typed", "spear/cli/main.py", "spear/_core/framing.pyi", "spear/config.py",
+    "spear/protocol/proto/spearlet/function.proto", "spear/protocol/pb/spear/v1/task_pb2.pyi",
+)  # fmt: skip
 REFUSED = (".c", ".pyx", ".o", ".toml", ".wasm")
 FOLDERS = ("spear/", "spear-")
 
@@ -67,6 +70,14 @@ def check_library(examples: Path) -> None:
     assert spear.FrameDecoder(100).receive(spear.encode(b"frame")) == [b"frame"]
 
 
+def check_messages() -> None:
+    from spear.protocol.convert.task import TASK
+    from spear.records.task import Task, TaskSpec
+
+    task = Task(id="1", version=1, spec=TaskSpec(name="greet", artifact="00"))
+    assert TASK.record(TASK.message(task)) == task
+
+
 def main() -> None:
     """Raises AssertionError at the first thing that is wrong."""
     wheel, examples = map(Path, sys.argv[1:3])
@@ -74,6 +85,7 @@ def main() -> None:
     check_modules(modules)
     check_command(examples)
     check_library(examples)
+    check_messages()
     print(f"{wheel.name}: {len(modules)} native modules, command and library work")
 
 

@@ -14,7 +14,8 @@ pip() { "$folder/venv/bin/python" -m pip "$@" -qq --disable-pip-version-check; }
 pip install --upgrade 'pip>=25.1'
 # From a copy: setuptools leaves its build folder and metadata where it builds.
 mkdir "$folder/tree" "$folder/wheel"
-tar cf - --exclude='*.so' --exclude=compilechild --exclude=__pycache__ setup.py pyproject.toml README.md spear cli |
+tar cf - --exclude='*.so' --exclude=compilechild --exclude=__pycache__ --exclude=spear/protocol/pb \
+    setup.py pyproject.toml README.md spear cli |
     tar xf - -C "$folder/tree"
 pip wheel --no-deps --wheel-dir "$folder/wheel" "$folder/tree"
 wheel=$(ls "$folder"/wheel/spear-*.whl)

@@ -13,11 +13,24 @@ if TYPE_CHECKING:
     from spear._core.objstore import ObjectStore as ObjectStore
     from spear._core.queues import DueQueue as DueQueue
     from spear._core.queues import RunQueue as RunQueue
+    from spear.client.client import Client as Client
+    from spear.client.sync import SyncClient as SyncClient
+    from spear.errors import AlreadyExists as AlreadyExists
     from spear.errors import ChannelClosed as ChannelClosed
+    from spear.errors import Conflict as Conflict
+    from spear.errors import DeadlineExceeded as DeadlineExceeded
     from spear.errors import EngineUnavailable as EngineUnavailable
     from spear.errors import FrameError as FrameError
     from spear.errors import GuestTrap as GuestTrap
+    from spear.errors import InUse as InUse
     from spear.errors import InvalidArgument as InvalidArgument
+    from spear.errors import KvDamaged as KvDamaged
+    from spear.errors import KvError as KvError
+    from spear.errors import KvFormat as KvFormat
+    from spear.errors import KvFull as KvFull
+    from spear.errors import KvLagged as KvLagged
+    from spear.errors import KvLocked as KvLocked
+    from spear.errors import LogUnavailable as LogUnavailable
     from spear.errors import ModuleInvalid as ModuleInvalid
     from spear.errors import ModuleLimit as ModuleLimit
     from spear.errors import NodeBusy as NodeBusy
@@ -26,14 +39,26 @@ if TYPE_CHECKING:
     from spear.errors import ObjectError as ObjectError
     from spear.errors import ObjectInUse as ObjectInUse
     from spear.errors import ObjectNotFound as ObjectNotFound
+    from spear.errors import PermissionDenied as PermissionDenied
     from spear.errors import QueueFull as QueueFull
     from spear.errors import SnapshotExpired as SnapshotExpired
     from spear.errors import SpearError as SpearError
     from spear.errors import StoreFull as StoreFull
+    from spear.errors import TaskInactive as TaskInactive
+    from spear.errors import Unauthenticated as Unauthenticated
+    from spear.errors import Unimplemented as Unimplemented
+    from spear.errors import Unreachable as Unreachable
     from spear.errors import VersionConflict as VersionConflict
+    from spear.records.execution import Invocation as Invocation
+    from spear.records.schedule import ScheduleSpec as ScheduleSpec
+    from spear.records.task import Limits as Limits
+    from spear.records.task import Pool as Pool
+    from spear.records.task import Resources as Resources
+    from spear.records.task import Retry as Retry
+    from spear.records.task import TaskSpec as TaskSpec
     from spear.spearlet.execution.execution import Execution as Execution
-    from spear.spearlet.node import Spearlet as Spearlet
-    from spear.spearlet.node import SyncSpearlet as SyncSpearlet
+    from spear.spearlet.library import Spearlet as Spearlet
+    from spear.spearlet.library import SyncSpearlet as SyncSpearlet
 
 __version__ = "0.1.0"
 
@@ -43,13 +68,21 @@ _HOMES = {
     "spear._core.objstore": ("DELETE", "ObjectStore"),
     "spear._core.queues": ("DueQueue", "RunQueue"),
     "spear.errors": (
-        "ChannelClosed", "EngineUnavailable", "FrameError", "GuestTrap", "InvalidArgument",
-        "ModuleInvalid", "ModuleLimit", "NodeBusy", "NodeClosed", "NotFound", "ObjectError",
-        "ObjectInUse", "ObjectNotFound", "QueueFull", "SnapshotExpired", "SpearError", "StoreFull",
-        "VersionConflict",
+        "AlreadyExists", "ChannelClosed", "Conflict", "DeadlineExceeded",
+        "EngineUnavailable", "FrameError", "GuestTrap", "InUse", "InvalidArgument",
+        "KvDamaged", "KvError", "KvFormat", "KvFull", "KvLagged", "KvLocked",
+        "LogUnavailable", "ModuleInvalid", "ModuleLimit", "NodeBusy", "NodeClosed",
+        "NotFound", "ObjectError", "ObjectInUse", "ObjectNotFound", "PermissionDenied",
+        "QueueFull", "SnapshotExpired", "SpearError", "StoreFull", "TaskInactive",
+        "Unauthenticated", "Unimplemented", "Unreachable", "VersionConflict",
     ),
+    "spear.client.client": ("Client",),
+    "spear.client.sync": ("SyncClient",),
+    "spear.records.execution": ("Invocation",),
+    "spear.records.schedule": ("ScheduleSpec",),
+    "spear.records.task": ("Limits", "Pool", "Resources", "Retry", "TaskSpec"),
     "spear.spearlet.execution.execution": ("Execution",),
-    "spear.spearlet.node": ("Spearlet", "SyncSpearlet"),
+    "spear.spearlet.library": ("Spearlet", "SyncSpearlet"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME]

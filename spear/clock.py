@@ -48,6 +48,17 @@ class SeededClock(Clock):
         return hashlib.shake_128(f"{self._seed} {self._asked}".encode()).digest(count)
 
 
+def unix_ns_of(text: str) -> int:
+    """Of `2026-11-27T12:31`, `2026-11-27 12:31:10Z` or one with an offset; UTC where it names
+    none. Raises ValueError."""
+    from datetime import UTC, datetime
+
+    found = datetime.fromisoformat(text)
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    whole = found.replace(microsecond=0)
+    return int(whole.timestamp()) * 10**9 + found.microsecond * 1000
+
+
 class Ids:
     """Makes ids that sort by the time they were made: UUID version 7 (RFC 9562).
 

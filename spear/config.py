@@ -12,85 +12,25 @@ from __future__ import annotations
 import os
 
 from spear.errors import InvalidArgument, NotFound
+from spear.units import format_duration as format_duration
+from spear.units import format_size as format_size
+from spear.units import parse_address, parse_flag, parse_text
+from spear.units import parse_count as parse_count
+from spear.units import parse_duration_ns as parse_duration_ns
+from spear.units import parse_size as parse_size
+from spear.units import show_size as show_size
+from spear.units import split_address as split_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
-_BYTES = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _ROOT = "spearlet"
 
 
-def parse_duration_ns(value: object) -> int:
-    """Nanoseconds of `250ms`, `5s`, `2m`, `1h`, `7d` or a bare number of seconds."""
-    return _parse_quantity(value, _NS, 10**9, "a duration such as 250ms, 5s, 2m or 1h")
-
-
-def parse_size(value: object) -> int:
-    """Bytes of `64KiB`, `16MiB`, `1GiB` or a bare number of bytes."""
-    return _parse_quantity(value, _BYTES, 1, "a size such as 64KiB, 16MiB or 1GiB")
-
-
-def parse_count(value: object) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise InvalidArgument(f"expected a whole number, found {value!r}")
-
-
-def parse_text(value: object) -> str:
-    if isinstance(value, str) and value and "\0" not in value:
-        return value
-    raise InvalidArgument(f"expected a text that is not empty, found {value!r}")
-
-
-def _parse_quantity(value: object, units: dict[str, int], bare: int, wanted: str) -> int:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        text = repr(value)
-    elif isinstance(value, str):
-        text = value.strip()
-    else:
-        raise InvalidArgument(f"expected {wanted}, found {value!r}")
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    unit = units.get(text[len(number) :].lower()) if len(number) < len(text) else bare
-    whole, _, part = number.strip().removeprefix("-").partition(".")
-    if unit is None or not _digits(whole) or not (_digits(part) or part == ""):
-        raise InvalidArgument(f"expected {wanted}, found {value!r}")
-    amount = int(whole + part) * unit // int("1" + "0" * len(part))
-    return -amount if number.startswith("-") else amount
-
-
-def _digits(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 30
-
-
-def format_duration(ns: int) -> str:
-    """The shortest text that `parse_duration_ns` reads back."""
-    for unit in ("d", "h", "m", "s"):
-        if ns and ns % _NS[unit] == 0:
-            return f"{ns // _NS[unit]}{unit}"
-    if ns % _NS["ms"] == 0:
-        return f"{ns // _NS['ms']}ms"
-    return f"{ns // _NS['s']}.{ns % _NS['s']:09}s"
-
-
-def format_size(count: int) -> str:
-    """The shortest text that `parse_size` reads back."""
-    for name, unit in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count and count % unit == 0:
-            return f"{count // unit}{name}"
-    return str(count)
-
-
-def show_size(count: int) -> str:
-    """The size as a person reads it, to a tenth: `125 MiB`, `3.3 KiB`, `126 bytes`."""
-    for name, unit in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= unit:
-            return f"{count / unit:.1f}".removesuffix(".0") + f" {name}"
-    return f"{count} byte{'' if count == 1 else 's'}"
+def _or_off(parse: Callable[[object], str]) -> Callable[[object], str | None]:
+    return lambda value: None if value == "off" else parse(value)
 
 
 _KINDS: dict[str, tuple[Callable[[object], Any], Callable[[Any], str]]] = {
@@ -98,28 +38,36 @@ _KINDS: dict[str, tuple[Callable[[object], Any], Callable[[Any], str]]] = {
     "size": (parse_size, format_size),
     "count": (parse_count, str),
     "text": (parse_text, str),
+    "path": (parse_text, str),  # made absolute once all is read
+    "path or off": (_or_off(parse_text), str),
+    "choice": (parse_text, str),  # of the words that stand as its limits
+    "flag": (parse_flag, lambda value: str(value).lower()),
+    "address": (parse_address, str),
+    "address or off": (_or_off(parse_address), str),
 }
 
 
 class Setting:
     """One key. `attribute` is its name on Config, in the unit of the value there."""
 
-    __slots__ = ("attribute", "default", "environment", "high", "key", "kind", "low", "summary")
+    __slots__ = ("attribute", "default", "environment", "key", "kind", "limits", "summary")
 
     def __init__(
-        self, key: str, attribute: str, kind: str, default: str, limits: tuple[str, str] | None,
+        self, key: str, attribute: str, kind: str, default: str, limits: tuple[str, ...] | None,
         environment: str, summary: str,
     ) -> None:  # fmt: skip
         self.key, self.attribute, self.kind, self.default = key, attribute, kind, default
-        self.low, self.high = limits or ("", "")
-        self.environment, self.summary = environment, summary
+        self.limits, self.environment, self.summary = limits or (), environment, summary
 
     def parse(self, value: object) -> Any:
         """The value in this setting's unit. Raises InvalidArgument naming what is accepted."""
         read = _KINDS[self.kind][0]
         found = read(value)
-        if self.low and not read(self.low) <= found <= read(self.high):
-            raise InvalidArgument(f"expected {self.low} to {self.high}, found {value}")
+        if self.kind == "choice":
+            if found not in self.limits:
+                raise InvalidArgument(f"expected {' or '.join(self.limits)}, found {value}")
+        elif self.limits and not read(self.limits[0]) <= found <= read(self.limits[1]):
+            raise InvalidArgument(f"expected {self.limits[0]} to {self.limits[1]}, found {value}")
         return found
 
     def format(self, value: Any) -> str:
@@ -130,7 +78,7 @@ _EXECUTION = ("1ms", "365d")
 SETTINGS = (
     Setting("node_name", "node_name", "text", "", None, "SPEARLET_NODE_NAME",
             "name of this node, shown in every record; the host's name unless set"),
-    Setting("cache_dir", "cache_dir", "text", "", None, "SPEAR_CACHE_DIR",
+    Setting("cache_dir", "cache_dir", "path or off", "", None, "SPEAR_CACHE_DIR",
             "where compiled modules are kept, or `off`; readable by its owner only"),
     Setting("executor.workers", "workers", "count", "0", ("0", "256"),
             "SPEARLET_EXECUTOR_WORKERS", "native threads that run guests; 0: one a core"),
@@ -166,42 +114,63 @@ SETTINGS = (
             "SPEARLET_HISTORY_SIZE", "outputs of ended executions that are remembered"),
     Setting("history.retention", "history_ns_max", "duration", "1h", ("0", "365d"),
             "SPEARLET_HISTORY_RETENTION", "how long an ended execution is remembered"),
+    Setting("socket", "socket_path", "path", "spearlet.sock", None, "SPEARLET_SOCKET",
+            "the daemon's Unix socket; `spearlet.sock` in the data directory unless set"),
+    Setting("grpc.addr", "grpc_address", "address", "127.0.0.1:50052", None, "SPEARLET_GRPC_ADDR",
+            "where the daemon serves gRPC; off loopback only with TLS"),
+    Setting("grpc.enable_tls", "grpc_tls", "flag", "false", None, "SPEARLET_GRPC_ENABLE_TLS",
+            "whether gRPC is served over TLS"),
+    Setting("grpc.cert_path", "cert_path", "path or off", "off", None,
+            "SPEARLET_GRPC_TLS_CERT_PATH", "the certificates shown to TLS clients (PEM)"),
+    Setting("grpc.key_path", "key_path", "path or off", "off", None, "SPEARLET_GRPC_TLS_KEY_PATH",
+            "the certificate's private key (PEM), closed to others"),
+    Setting("grpc.client_ca_path", "client_ca_path", "path or off", "off", None,
+            "SPEARLET_GRPC_TLS_CLIENT_CA_PATH", "who signs client certificates; off: none wanted"),
+    Setting("frames.addr", "frames_address", "address or off", "off", None, "SPEARLET_FRAMES_ADDR",
+            "a loopback address where frames are served beside the socket, or `off`"),
+    Setting("auth.loopback", "auth_loopback", "choice", "token", ("token", "open"),
+            "SPEARLET_AUTH_LOOPBACK", "whether loopback callers show the token, or nothing"),
+    Setting("auth.token_file", "token_path", "path", "token", None, "SPEARLET_AUTH_TOKEN_FILE",
+            "the node's token; `token` in the data directory unless set"),
+    Setting("storage.backend", "storage_backend", "choice", "rocksdb", ("rocksdb", "memory"),
+            "SPEARLET_STORAGE_BACKEND", "where the daemon keeps its records"),
+    Setting("storage.data_dir", "data_dir", "path", "", None, "SPEARLET_STORAGE_DATA_DIR",
+            "everything the daemon keeps; readable by its owner only, one daemon at a time"),
+    Setting("storage.max_cache_size_mb", "kv_cache_mb", "count", "512", ("1", "1048576"),
+            "SPEARLET_STORAGE_MAX_CACHE_SIZE_MB", "MiB of records the database keeps in memory"),
+    Setting("storage.max_object_size", "one_object_bytes_max", "size", "64MiB", ("1", "64GiB"),
+            "SPEARLET_STORAGE_MAX_OBJECT_SIZE", "size of one object that a client puts"),
+    Setting("queue.node", "queue_max", "count", "10000", ("1", "1000000"),
+            "SPEARLET_QUEUE_NODE", "executions that wait on the node; more are refused"),
+    Setting("queue.task", "task_queue_max", "count", "1000", ("1", "1000000"),
+            "SPEARLET_QUEUE_TASK", "executions of one task that wait; more are refused"),
+    Setting("logs.size", "logs_bytes_max", "size", "1GiB", ("1MiB", "4096GiB"),
+            "SPEARLET_LOGS_SIZE", "logs of all executions that are kept; the oldest go first"),
+    Setting("logs.retention", "logs_ns_max", "duration", "7d", ("0", "3650d"),
+            "SPEARLET_LOGS_RETENTION", "how long the log of an execution is kept"),
+    Setting("logging.level", "log_level", "choice", "info",
+            ("trace", "debug", "info", "warn", "error"),
+            "SPEARLET_LOG_LEVEL", "what the daemon itself logs, and all that is graver"),
+    Setting("logging.format", "log_format", "choice", "auto", ("auto", "json", "console"),
+            "SPEARLET_LOG_FORMAT", "auto: console on a terminal, else JSON lines"),
+    Setting("logging.file", "log_path", "path or off", "off", None, "SPEARLET_LOG_FILE",
+            "where the daemon logs; off: stderr"),
 )  # fmt: skip
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
 
-_DAEMON = "there is no daemon in this build"
-_MODELS = "there are no model backends in this build"
+_ALONE = "this build runs alone, without a cluster"
 # Keys of existing deployments that this build does not serve: key -> (environment, reason).
 UNSERVED: dict[str, tuple[str, str]] = {
-    "grpc.addr": ("SPEARLET_GRPC_ADDR", _DAEMON),
-    "grpc.enable_tls": ("SPEARLET_GRPC_ENABLE_TLS", _DAEMON),
-    "grpc.cert_path": ("SPEARLET_GRPC_TLS_CERT_PATH", _DAEMON),
-    "grpc.key_path": ("SPEARLET_GRPC_TLS_KEY_PATH", _DAEMON),
-    "grpc.client_ca_path": ("SPEARLET_GRPC_TLS_CLIENT_CA_PATH", _DAEMON),
-    "http.server.addr": ("SPEARLET_HTTP_ADDR", _DAEMON),
-    "socket": ("SPEARLET_SOCKET", _DAEMON),
-    "storage.backend": ("SPEARLET_STORAGE_BACKEND", "this build keeps everything in memory"),
-    "storage.data_dir": ("SPEARLET_STORAGE_DATA_DIR", "this build keeps everything in memory"),
-    "storage.max_cache_size_mb": (
-        "SPEARLET_STORAGE_MAX_CACHE_SIZE_MB", "this build keeps everything in memory",
-    ),
-    "storage.max_object_size": (
-        "SPEARLET_STORAGE_MAX_OBJECT_SIZE", "objects are bounded by objects.size, all together",
-    ),
-    "sms_grpc_addr": ("SPEARLET_SMS_GRPC_ADDR", "this build runs alone, without a cluster"),
-    "sms_http_addr": ("SPEARLET_SMS_HTTP_ADDR", "this build runs alone, without a cluster"),
-    "auto_register": ("SPEARLET_AUTO_REGISTER", "this build runs alone, without a cluster"),
-    "advertise": ("SPEARLET_ADVERTISE_IP", _DAEMON),
-    "auth.loopback": ("SPEARLET_AUTH_LOOPBACK", _DAEMON),
-    "auth.token_file": ("SPEARLET_AUTH_TOKEN_FILE", _DAEMON),
-    "heartbeat_interval": ("SPEARLET_HEARTBEAT_INTERVAL", "this build runs alone"),
-    "logging.level": ("SPEARLET_LOG_LEVEL", "only guests log in this build, and all is shown"),
-    "logging.format": ("SPEARLET_LOG_FORMAT", "only guests log in this build"),
-    "logging.file": ("SPEARLET_LOG_FILE", "only guests log in this build"),
-    "llm": ("", _MODELS),
+    "http.server.addr": ("SPEARLET_HTTP_ADDR", "the HTTP surface comes later"),
+    "sms_grpc_addr": ("SPEARLET_SMS_GRPC_ADDR", _ALONE),
+    "sms_http_addr": ("SPEARLET_SMS_HTTP_ADDR", _ALONE),
+    "auto_register": ("SPEARLET_AUTO_REGISTER", _ALONE),
+    "advertise": ("SPEARLET_ADVERTISE_IP", _ALONE),
+    "heartbeat_interval": ("SPEARLET_HEARTBEAT_INTERVAL", _ALONE),
+    "llm": ("", "there are no model backends in this build"),
     "audio.device": ("SPEARLET_AUDIO_DEVICE", "there is no audio in this build"),
     "mcp": ("", "there is no MCP in this build"),
-}  # fmt: skip
+}
 
 
 class Refusal:
@@ -235,6 +204,26 @@ class Config:
     history_count_max: int
     history_bytes_max: int
     history_ns_max: int
+    socket_path: str
+    grpc_address: str
+    grpc_tls: bool
+    cert_path: str | None
+    key_path: str | None
+    client_ca_path: str | None
+    frames_address: str | None
+    auth_loopback: str
+    token_path: str
+    storage_backend: str
+    data_dir: str
+    kv_cache_mb: int
+    one_object_bytes_max: int
+    queue_max: int
+    task_queue_max: int
+    logs_bytes_max: int
+    logs_ns_max: int
+    log_level: str
+    log_format: str
+    log_path: str | None
     sources: dict[str, str]
 
     def __init__(self) -> None:
@@ -293,11 +282,24 @@ def load(
         _take(config, key, value, source, refusals)
     for key, (flag, value) in (flags or {}).items():
         config.set(key, value, f"flag {flag}")
-    if config.cache_dir == "off":
-        config.cache_dir = None
-    elif config.cache_dir and not os.path.isabs(config.cache_dir):
-        config.cache_dir = os.path.abspath(config.cache_dir)
+    _settle_paths(config)
     return config
+
+
+def _settle_paths(config: Config) -> None:
+    """Makes paths absolute: a relative one of ours lies in the data directory, all others are
+    seen from the working directory."""
+    config.data_dir = os.path.abspath(config.data_dir)
+    for setting in SETTINGS:
+        if setting.kind.startswith("path") and (path := getattr(config, setting.attribute)):
+            ours = config.sources[setting.key] == "default"
+            base = config.data_dir if ours else os.getcwd()
+            setattr(config, setting.attribute, os.path.normpath(os.path.join(base, path)))
+
+
+def environment() -> Mapping[str, str]:
+    """The process's own: what tasks refer to as `env:NAME`, and what a supervisor says."""
+    return os.environ
 
 
 def _take(
@@ -312,16 +314,20 @@ def _take(
 
 
 def _default(setting: Setting, environ: Mapping[str, str]) -> str:
-    return _cache_dir(environ) if setting.key == "cache_dir" else "localhost"
+    if setting.key == "cache_dir":
+        return _folder(environ, "XDG_CACHE_HOME", ".cache", "off")
+    if setting.key == "storage.data_dir":
+        return _folder(environ, "XDG_DATA_HOME", ".local/share", "/var/lib/spear")
+    return "localhost"
 
 
-def _cache_dir(environ: Mapping[str, str]) -> str:
+def _folder(environ: Mapping[str, str], name: str, beneath_home: str, homeless: str) -> str:
     """By the XDG base directory specification, where a relative path counts as unset."""
-    base = environ.get("XDG_CACHE_HOME", "")
+    base = environ.get(name, "")
     if os.path.isabs(base):
         return os.path.join(base, "spear")
     home = _home(environ)
-    return os.path.join(home, ".cache", "spear") if home else "off"
+    return os.path.join(home, beneath_home, "spear") if home else homeless
 
 
 def _home(environ: Mapping[str, str]) -> str:

@@ -82,10 +82,15 @@ class SnapshotExpired(ObjectError):
 
 
 class QueueFull(SpearError):
-    """A bounded queue has no room; come back later."""
+    """A bounded queue has no room; come back later, in about `retry_after_ms` where that is known
+    (0: it is not)."""
 
     status = "RESOURCE_EXHAUSTED"
     retryable = True
+
+    def __init__(self, sentence: str, retry_after_ms: int = 0) -> None:
+        super().__init__(sentence)
+        self.retry_after_ms = retry_after_ms
 
 
 class ChannelClosed(SpearError):
@@ -113,6 +118,13 @@ class ModuleLimit(SpearError):
     def __init__(self, sentence: str, key: str = "") -> None:
         super().__init__(sentence)
         self.key = key
+
+
+class LogUnavailable(SpearError):
+    """The log of a task cannot be read or changed where it lies; the sentence says why."""
+
+    status = "UNAVAILABLE"
+    retryable = True
 
 
 class GuestTrap(SpearError):
@@ -146,3 +158,98 @@ class NotFound(SpearError):
     """What was named is not known here."""
 
     status = "NOT_FOUND"
+
+
+class AlreadyExists(SpearError):
+    """The name is taken by something else."""
+
+    status = "ALREADY_EXISTS"
+
+
+class Conflict(SpearError):
+    """What was to be changed is no longer as the caller saw it: read again, then decide."""
+
+    status = "ABORTED"
+    retryable = True
+
+
+class InUse(SpearError):
+    """What was to be removed is still needed; the sentence names by what."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class DeadlineExceeded(SpearError):
+    """What was waited for did not come in the time given; it may still come."""
+
+    status = "DEADLINE_EXCEEDED"
+
+
+class Unauthenticated(SpearError):
+    """The caller did not show who it is."""
+
+    status = "UNAUTHENTICATED"
+
+
+class PermissionDenied(SpearError):
+    """The caller is known, and may not do this."""
+
+    status = "PERMISSION_DENIED"
+
+
+class Unimplemented(SpearError):
+    """This build has nothing of the name that was asked for."""
+
+    status = "UNIMPLEMENTED"
+
+
+class Unreachable(SpearError):
+    """The node does not answer: it is not there, or the connection broke."""
+
+    status = "UNAVAILABLE"
+    retryable = True
+
+
+class KvError(SpearError):
+    """Base of the metadata store's errors."""
+
+    status = "UNAVAILABLE"
+
+
+class KvLocked(KvError):
+    """Another process has this database open."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class KvDamaged(KvError):
+    """What was read is not what was written."""
+
+    status = "DATA_LOSS"
+
+
+class KvFull(KvError):
+    """The disk has no room: nothing of the batch was kept, and nothing more is taken until there
+    is room again."""
+
+    status = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
+class KvFormat(KvError):
+    """The data was written by a newer version of SPEAR than this one."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class TaskInactive(SpearError):
+    """The task takes no new invocations until somebody activates it."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class KvLagged(KvError):
+    """A watcher did not keep up, so changes were dropped for it: read again, then watch anew."""
+
+    status = "ABORTED"
+    retryable = True

@@ -143,6 +143,23 @@ cdef class Run:
         """Awaitable: True once ended, False as soon as output or log lines can be read."""
         return Changed(self)
 
+    def call_back(self, callback, *, bint news=False):
+        """Has this thread's loop call `callback(run)`, once; see run.pyi."""
+        loop = running_loop()
+        if loop is None:
+            raise RuntimeError("no event loop runs on this thread: wait for the run instead")
+        if self.executor.native.world != NULL:
+            raise InvalidArgument("a deterministic run goes on only while it is waited for")
+        cdef Hub hub = self.executor.hub_of(loop)
+        cdef Watch watch = guest_watch(self.guest, hub.native, news)
+        if watch == ELSEWHERE:
+            raise RuntimeError("the run is awaited by another event loop already")
+        if watch == LOOK_AGAIN:
+            loop.call_soon(callback, self)
+        else:
+            hub.expect(self.guest, self, _Callback(loop, callback, self))
+        return None
+
     def cancel(self, reason=""):
         """Ends the guest wherever it is; False if its end was settled already."""
         cdef bint ours
@@ -246,6 +263,25 @@ cdef Run new_run():
         return Run.__new__(Run)
     finally:
         _making = False
+
+
+cdef class _Callback:
+    """Stands among a hub's futures for a caller who needs no future and no turn of the loop."""
+
+    cdef object loop, callback, run
+
+    def __cinit__(self, loop, callback, run):
+        self.loop, self.callback, self.run = loop, callback, run
+
+    def done(self):
+        return False
+
+    def set_result(self, _):
+        try:
+            self.callback(self.run)
+        except Exception as error:     # of the callback alone: the hub has others to tell
+            self.loop.call_exception_handler(
+                {"message": "a run's callback failed", "exception": error})
 
 
 class Changed:

@@ -7,7 +7,7 @@ one contract suite runs over all. Only type checkers import this file.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any, Protocol
 
 from spear.runtime.invocation import Invocation
@@ -128,6 +128,14 @@ class Run(Protocol):
     def read_output(self) -> bytes:
         """Takes what was written to stdout since the last call."""
 
+    def call_back(self, callback: Callable[[Any], object], *, news: bool = False) -> None:
+        """The loop of this thread calls `callback(run)` once: at the end or, with `news`, also as
+        soon as logs or output can be read; never before this returns, and perhaps for nothing."""
+
+    @property
+    def value(self) -> Any:
+        """What a called function gave: a number, a tuple of several, or None. Valid once done."""
+
     @property
     def outcome(self) -> Outcome:
         """Valid once done."""
@@ -137,6 +145,23 @@ class Run(Protocol):
         """All of stdout, whether or not it was read before. Valid once done."""
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
+
+
+class WarmFunction(Protocol):
+    """An exported function of a warm instance."""
+
+    def start(self, *args: int | float, stdin: bytes = b"", timeout_ns: int | None = None) -> Run:
+        """Raises InvalidArgument where the arguments are not the function's, RuntimeError while
+        another call into the instance is under way."""
+
+
+class WarmInstance(Protocol):
+    """An instance that is made once and called often; spent after a call that did not return."""
+
+    def function(self, name: str) -> WarmFunction:
+        """Raises InvalidArgument where it has none of that name."""
+
+    def close(self) -> None: ...
 
 
 class Program(Protocol):
@@ -168,6 +193,10 @@ class Runtime(Protocol):
 
     def start(self, program: Any, invocation: Invocation) -> Run:
         """Raises NodeBusy, NodeClosed, ModuleInvalid (no such entry), ModuleLimit."""
+
+    def warm(self, program: Any, invocation: Invocation) -> WarmInstance:
+        """Makes an instance that stays, on the calling thread. Raises GuestTrap where it cannot be
+        initialized, InvalidArgument where the runtime has none."""
 
     def stats(self) -> dict[str, int]: ...
     def close(self, grace_s: float = 0.0) -> None:

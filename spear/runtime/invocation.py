@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 class Invocation:
     """One run of a program. `args` begins with the program's own name; sizes are in bytes.
+    `call_args` are those of the function `entry`, which `_start` has none of.
 
     `log_lines_max` lines are kept for a reader, the newest. With `log_stdout` each line of stdout
     is a log line too; with `inline` the first slice runs on the calling thread. `fuel` limits the
@@ -21,7 +22,8 @@ class Invocation:
     """
 
     __slots__ = (
-        "args", "descriptors_max", "dirs", "entry", "env", "execution_id", "fuel", "inline",
+        "args", "call_args", "descriptors_max", "dirs", "entry", "env", "execution_id", "fuel",
+        "inline",
         "log_bytes_max", "log_lines_max", "log_stdout",
         "memory_bytes_max", "object_grants", "output_bytes_max", "priority", "stdin", "task",
         "timeout_ns",
@@ -35,6 +37,7 @@ class Invocation:
         output_bytes_max: int,
         log_bytes_max: int,
         entry: str = "_start",
+        call_args: Sequence[int | float] = (),
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
@@ -56,5 +59,6 @@ class Invocation:
         self.fuel, self.priority = fuel, priority
         self.task, self.object_grants = task, object_grants
         self.execution_id = execution_id
-        self.entry, self.args, self.env = entry, args, env or {}
+        self.entry, self.call_args = entry, tuple(call_args)
+        self.args, self.env = args, env or {}
         self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline

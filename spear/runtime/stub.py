@@ -12,9 +12,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from spear.errors import InvalidArgument, ModuleInvalid, NodeBusy, NodeClosed
-from spear.runtime.waiting import Latch
+from spear.runtime.waiting import Latch, running_loop
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Generator
 
     from spear.runtime.invocation import Invocation
@@ -105,6 +106,20 @@ class StubRun:
             latch = self._next_change
         return self.done
 
+    def call_back(self, callback: Callable[[StubRun], object], *, news: bool = False) -> None:
+        loop = running_loop()
+        if loop is None:
+            raise RuntimeError("no event loop runs on this thread: wait for the run instead")
+        with self._changed:
+            told = self._news if news else self.done
+            waits = not told and self._next_change.tell(_threadsafe(loop, callback, self))
+        if not waits:
+            loop.call_soon(callback, self)
+
+    @property
+    def value(self) -> None:
+        """The stub has no functions."""
+
     def stream(self, id: int, *, wait_s: float = 30.0) -> NoReturn:
         raise InvalidArgument(f"a run of the stub has no stream {id}: its guest is the test")
 
@@ -138,6 +153,16 @@ class StubRun:
         return self.outcome
 
 
+def _threadsafe(
+    loop: AbstractEventLoop, callback: Callable[[StubRun], object], run: StubRun
+) -> Callable[[], None]:
+    def wake() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(callback, run)
+
+    return wake
+
+
 class StubRuntime:
     """At most `guests_max` live runs; all that were started are in `runs`."""
 
@@ -167,6 +192,9 @@ class StubRuntime:
         if self._guest is not None:
             self._guest(run)
         return run
+
+    def warm(self, program: StubProgram, invocation: Invocation) -> NoReturn:
+        raise InvalidArgument("the stub has no warm instances")
 
     def stats(self) -> dict[str, int]:
         return {"live": sum(not run.done for run in self.runs)}

@@ -144,6 +144,10 @@ class Latch:
             finally:
                 self._leave(wake)
 
+    def tell(self, wake: Callable[[], object]) -> bool:
+        """Has `wake` called at the opening, from the thread that opens; False: it is open."""
+        return self._enter(wake)
+
     def _enter(self, wake: Callable[[], object]) -> bool:
         with self._lock:
             if not self.opened:

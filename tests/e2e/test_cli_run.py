@@ -257,9 +257,9 @@ def test_a_refusal_is_the_same_document(spear: Command, guest: Guest, words: lis
 
 
 def test_an_environment_that_is_not_served_is_refused(spear: Command, guest: Guest) -> None:
-    result = spear("run", guest("hello"), env={"SPEARLET_LOG_LEVEL": "debug"})
+    result = spear("run", guest("hello"), env={"SPEARLET_HTTP_ADDR": "debug"})
     assert (result.returncode, result.stdout) == (125, b"")
-    assert b"environment SPEARLET_LOG_LEVEL" in result.stderr
+    assert b"environment SPEARLET_HTTP_ADDR" in result.stderr
 
 
 def test_a_module_that_needs_more_memory_is_told_how_much(spear: Command, guest: Guest) -> None:

@@ -98,16 +98,16 @@ def test_a_configuration_that_is_not_there_is_not_found(spear: Command) -> None:
 
 
 def test_config_show_lists_what_is_refused(spear: Command) -> None:
-    refused = {"SPEARLET_LOG_LEVEL": "debug", "SPEARLET_LIMITS_TIMEOUT": "soon"}
+    refused = {"SPEARLET_HTTP_ADDR": "debug", "SPEARLET_LIMITS_TIMEOUT": "soon"}
     table = spear("config", "show", env=refused)
     assert table.returncode == 2
-    (row,) = [line for line in table.stdout.decode().splitlines() if line.startswith("logging.")]
-    assert row.split()[:4] == ["logging.level", "refused", "environment", "SPEARLET_LOG_LEVEL"]
-    assert "is not served: only guests log" in row
+    (row,) = [line for line in table.stdout.decode().splitlines() if line.startswith("http.")]
+    assert row.split()[:4] == ["http.server.addr", "refused", "environment", "SPEARLET_HTTP_ADDR"]
+    assert "is not served: the HTTP surface" in row
     assert table.stderr.count(b"error: ") == 2
     found = json.loads(spear("config", "show", "--output", "json", env=refused).stdout)
-    assert found["logging.level"]["value"] is None
-    assert "is not served" in found["logging.level"]["refused"]
+    assert found["http.server.addr"]["value"] is None
+    assert "is not served" in found["http.server.addr"]["refused"]
     assert found["limits.timeout"]["value"] == "1m"
     assert "found 'soon'" in found["limits.timeout"]["refused"]
     assert "refused" not in found["limits.memory"]
@@ -117,9 +117,9 @@ def test_doctor_goes_on_where_a_variable_is_refused(
     spear: Command, guest: Callable[[str], Path]
 ) -> None:
     for words in ([], [guest("hello")]):
-        result = spear("doctor", *words, env={"SPEARLET_LOG_LEVEL": "debug"})
+        result = spear("doctor", *words, env={"SPEARLET_HTTP_ADDR": "debug"})
         assert (result.returncode, result.stderr) == (1, b"")
-        assert b"-> unset SPEARLET_LOG_LEVEL" in result.stdout
+        assert b"-> unset SPEARLET_HTTP_ADDR" in result.stdout
 
 
 def test_doctor_takes_a_configuration(

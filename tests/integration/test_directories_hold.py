@@ -311,7 +311,7 @@ def test_without_openat2_no_directory_is_granted(errno: int):
     probe = f"""
 import ctypes, struct
 from spear._core.filetable import Directory, refusal
-from spear.cli.doctor_machine import _directories
+from spear.cli.verbs.machine.doctor_machine import _directories
 from spear.errors import InvalidArgument
 class Program(ctypes.Structure):
     _fields_ = [("count", ctypes.c_ushort), ("filter", ctypes.c_char_p)]

@@ -20,6 +20,7 @@ from spear.config import (
     parse_duration_ns,
     parse_size,
     show_size,
+    split_address,
 )  # fmt: skip
 from spear.errors import InvalidArgument, NotFound
 
@@ -168,8 +169,19 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         ("[spearlet]\nlimits = 5\n", "unknown key 'limits'"),
         ("[spearlet]\nexecutor.workers = 1.5\n", "expected a whole number, found 1.5"),
         ("[spearlet]\nnode_name = ''\n", "expected a text that is not empty"),
-        ("[spearlet]\ngrpc.addr = '127.0.0.1:1'\n", "grpc.addr (file"),
-        ("[spearlet]\nlogging.level = 'debug'\n", "is not served: only guests log"),
+        ("[spearlet]\ngrpc.addr = 'here'\n", "grpc.addr (file"),
+        ("[spearlet]\ngrpc.addr = 'off'\n", "expected HOST:PORT"),
+        ("[spearlet]\ngrpc.addr = '::1:50052'\n", "expected HOST:PORT"),
+        ("[spearlet]\ngrpc.addr = '[127.0.0.1]:1'\n", "expected HOST:PORT"),
+        ("[spearlet]\ngrpc.addr = '127.0.0.1:65536'\n", "expected HOST:PORT"),
+        ("[spearlet]\ngrpc.enable_tls = 'maybe'\n", "expected true or false"),
+        ("[spearlet]\ngrpc.enable_tls = 1\n", "expected true or false"),
+        ("[spearlet]\nauth.loopback = 'closed'\n", "expected token or open, found closed"),
+        ("[spearlet]\nstorage.backend = 'sled'\n", "expected rocksdb or memory, found sled"),
+        ("[spearlet]\nstorage.max_cache_size_mb = 0\n", "expected 1 to 1048576, found 0"),
+        ("[spearlet]\nhttp.server.addr = '127.0.0.1:8081'\n", "the HTTP surface comes later"),
+        ("[spearlet]\nsms_grpc_addr = '127.0.0.1:50051'\n", "this build runs alone"),
+        ("[spearlet]\nheartbeat_interval = 5\n", "this build runs alone"),
         ("[spearlet.llm]\nbackends = []\n", "llm"),
         ("[[spearlet.llm.backends]]\nname = 'a'\n", "is not served: there are no model backends"),
         ("[spearlet.llm.discovery.ollama]\nenabled = true\n", "is not served"),
@@ -184,8 +196,10 @@ def test_a_bad_file_is_refused_with_the_reason(text: str, said: str, tmp_path: P
 def test_the_environment_is_checked_like_the_file() -> None:
     with pytest.raises(InvalidArgument, match="environment SPEARLET_LIMITS_TIMEOUT"):
         load(SPEARLET_LIMITS_TIMEOUT="soon")
-    with pytest.raises(InvalidArgument, match=r"grpc.addr \(environment SPEARLET_GRPC_ADDR\)"):
-        load(SPEARLET_GRPC_ADDR="127.0.0.1:1")
+    with pytest.raises(
+        InvalidArgument, match=r"http.server.addr \(environment SPEARLET_HTTP_ADDR\)"
+    ):
+        load(SPEARLET_HTTP_ADDR="127.0.0.1:1")
 
 
 def test_an_orchestrator_s_variables_and_empty_ones_are_no_settings() -> None:
@@ -198,6 +212,57 @@ def test_the_cache_lies_where_the_platform_says() -> None:
     assert load(XDG_CACHE_HOME="relative").cache_dir == "/nowhere/.cache/spear"
     assert load(SPEAR_CACHE_DIR="/own").cache_dir == "/own"
     assert load(SPEAR_CACHE_DIR="off").cache_dir is None
+
+
+def test_the_daemon_s_defaults_are_those_of_the_contract() -> None:
+    config = load()
+    assert config.grpc_address == "127.0.0.1:50052"
+    assert (config.grpc_tls, config.cert_path, config.client_ca_path) == (False, None, None)
+    assert (config.storage_backend, config.kv_cache_mb) == ("rocksdb", 512)
+    assert config.one_object_bytes_max == 64 << 20
+    assert (config.auth_loopback, config.frames_address) == ("token", None)
+    assert (config.queue_max, config.task_queue_max) == (10_000, 1_000)
+    assert (config.log_level, config.log_format, config.log_path) == ("info", "auto", None)
+
+
+def test_what_the_daemon_keeps_lies_in_the_data_directory_unless_said() -> None:
+    config = load()
+    assert config.data_dir == "/nowhere/.local/share/spear"
+    assert config.socket_path == "/nowhere/.local/share/spear/spearlet.sock"
+    assert config.token_path == "/nowhere/.local/share/spear/token"
+    config = load(XDG_DATA_HOME="/x", SPEARLET_SOCKET="/run/spear.sock")
+    assert (config.data_dir, config.socket_path) == ("/x/spear", "/run/spear.sock")
+    assert config.token_path == "/x/spear/token"
+    assert configuration.load(environ={}).data_dir == "/var/lib/spear"
+
+
+def test_a_relative_path_is_seen_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load(SPEARLET_STORAGE_DATA_DIR="node", SPEARLET_AUTH_TOKEN_FILE="../token")
+    assert config.data_dir == f"{tmp_path}/node"
+    assert config.socket_path == f"{tmp_path}/node/spearlet.sock"
+    assert config.token_path == f"{tmp_path.parent}/token"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:50052", "127.0.0.1", 50052),
+        ("[::1]:0", "::1", 0),
+        ("localhost:1", "localhost", 1),
+    ],
+)
+def test_an_address_is_host_and_port(text: str, host: str, port: int) -> None:
+    assert split_address(text) == (host, port)
+
+
+@pytest.mark.parametrize(("text", "flag"), [("true", True), ("0", False), ("False", False)])
+def test_flags_are_words_in_the_environment(text: str, flag: bool) -> None:
+    config = load(SPEARLET_GRPC_ENABLE_TLS=text)
+    assert config.grpc_tls is flag
+    assert config.text("grpc.enable_tls") == str(flag).lower()
 
 
 def test_a_value_for_one_call_has_the_same_limits() -> None:
@@ -223,17 +288,17 @@ def test_a_flag_is_called_by_its_own_name() -> None:
 
 def test_who_collects_refusals_gets_all_of_them_and_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text('[spearlet]\nbogus = 1\nlimits.memory = "1MiB"\nlogging.level = "info"\n')
-    environ = {"SPEARLET_LOG_LEVEL": "debug", "SPEARLET_LIMITS_TIMEOUT": "soon"}
+    path.write_text('[spearlet]\nbogus = 1\nlimits.memory = "1MiB"\nadvertise = "host"\n')
+    environ = {"SPEARLET_ADVERTISE_IP": "host", "SPEARLET_LIMITS_TIMEOUT": "soon"}
     refusals: list[Refusal] = []
     config = configuration.load(str(path), environ=environ, refusals=refusals)
     assert [(refusal.key, refusal.source) for refusal in refusals] == [
         ("bogus", f"file {path}"),
-        ("logging.level", f"file {path}"),
+        ("advertise", f"file {path}"),
         ("limits.timeout", "environment SPEARLET_LIMITS_TIMEOUT"),
-        ("logging.level", "environment SPEARLET_LOG_LEVEL"),
+        ("advertise", "environment SPEARLET_ADVERTISE_IP"),
     ]
-    assert "is not served: only guests log" in refusals[-1].reason
+    assert "is not served: this build runs alone" in refusals[-1].reason
     assert (config.memory_bytes_max, config.timeout_ns) == (1 << 20, 60 * S)
     assert config.sources["limits.timeout"] == "default"
 

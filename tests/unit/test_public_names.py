@@ -34,7 +34,7 @@ def test_importing_the_package_imports_nothing_else() -> None:
 
 
 def test_what_a_run_imports_before_the_engine_has_no_loop_and_no_click() -> None:
-    found = modules_after("import spear.cli.main, spear.cli.run, spear.spearlet.node")
+    found = modules_after("import spear.cli.main, spear.cli.run, spear.spearlet.library")
     assert not found & {"asyncio", "click", "rich", "msgspec", "uvloop", "json", "tomllib",
                         "dataclasses", "inspect", "pathlib", "threading"}  # fmt: skip
 

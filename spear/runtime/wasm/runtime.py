@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spear._core.compiler import Compiler
     from spear._core.engine import Engine, Module
     from spear._core.executor import Executor
+    from spear._core.instance import Instance
     from spear._core.objstore import ObjectStore
     from spear._core.run import Run
     from spear.runtime.invocation import Invocation
@@ -70,6 +71,7 @@ class WasmRuntime:
         return self._executor_ready().start(
             program,
             entry=invocation.entry,
+            call_args=invocation.call_args,
             args=invocation.args,
             env=invocation.env,
             stdin=invocation.stdin,
@@ -88,6 +90,20 @@ class WasmRuntime:
             task=invocation.task,
             object_grants=invocation.object_grants,
             execution_id=invocation.execution_id,
+        )
+
+    def warm(self, program: Module, invocation: Invocation) -> Instance:
+        objects = self._objects if program.uses_objects else None
+        return self._executor_ready().instantiate(
+            program,
+            args=invocation.args,
+            env=invocation.env,
+            timeout_ns=invocation.timeout_ns,
+            memory_bytes_max=invocation.memory_bytes_max,
+            fuel=invocation.fuel,
+            objects=objects and objects(),
+            task=invocation.task,
+            object_grants=invocation.object_grants,
         )
 
     def stats(self) -> dict[str, int]:

@@ -64,6 +64,11 @@ class Loader:
             if artifact is not None:
                 return artifact
 
+    def find(self, digest: str, metered: bool = False) -> Artifact | None:
+        """The artifact of these bytes, if it is kept."""
+        with self._lock:
+            return self._artifacts.find(digest, self._runtime.meters(metered))
+
     def stats(self) -> dict[str, int]:
         with self._lock:
             return self._artifacts.stats()

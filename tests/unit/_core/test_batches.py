@@ -55,7 +55,7 @@ def test_a_run_begins_without_what_the_last_one_left():
 def test_runs_that_wait_and_runs_that_do_not_share_a_lane():
     """Every other run leaves its lane, with the room and the record that the lane had taken."""
     imports = [("spear", "random_i64", "", "I"), ("spear", "sleep_ms", "i", "")]
-    coin = asm.call(0) + asm.i64_const(1) + b"\x83\xa7"         # i64.and, i32.wrap_i64
+    coin = asm.call(0) + asm.i64_const(1) + b"\x83\xa7"  # i64.and, i32.wrap_i64
     wasm = asm.module(imports, coin + asm.IF + asm.i32_const(1) + asm.call(1) + asm.END)
     for workers, room in ((1, 1), (1, 3), (2, 5), (2, 1000)):
         with executor(workers=workers, guests_max=room) as node:

@@ -20,7 +20,7 @@ OUT_AT = 4096
 
 
 def drawing(sizes: list[int]) -> bytes:
-    """A guest that draws so many bytes each time, one behind another, and a zero; and writes all."""
+    """A guest that draws so many bytes each time, one behind another, and a zero; and writes it."""
     body, at = b"", OUT_AT
     for size in sizes:
         body += asm.i32_const(at) + asm.i32_const(size) + asm.call(0) + asm.DROP
@@ -70,7 +70,7 @@ def test_odd_sizes_meet_in_one_block(node: Executor):
 
 def test_a_number_of_64_bits_differs_each_time(node: Executor):
     trap = b"\x04\x40" + asm.UNREACHABLE + asm.END
-    body = (asm.call(0) + asm.call(0) + b"\x51" + trap) * 400        # i64.eq: unreachable
+    body = (asm.call(0) + asm.call(0) + b"\x51" + trap) * 400  # i64.eq: unreachable
     assert ended(node.start(assembled(asm.module([RANDOM_I64], body)))).cause == "exit"
 
 
@@ -126,8 +126,8 @@ int main(void)
            entropy_own.left);
     entropy_t before = entropy_own;
     entropy_fill(again, 8, 2);
-    printf("%d the same, %zu left\\n", memcmp(before.block + 128, entropy_own.block + 128, 384) == 0,
-           entropy_own.left);
+    int same = memcmp(before.block + 128, entropy_own.block + 128, 384) == 0;
+    printf("%d the same, %zu left\\n", same, entropy_own.left);
     entropy_fill(again, 64, 2);
     for (int i = 0; i < 6; i++)
         entropy_fill(again, 64, 2);

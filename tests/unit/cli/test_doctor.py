@@ -9,8 +9,8 @@ import pytest
 from conftest import make_config
 from wasm_bytes import HEADER, command
 
-from spear.cli import doctor, doctor_machine, doctor_module
-from spear.cli.finding import Finding
+from spear.cli.verbs.machine import doctor, doctor_machine, doctor_module
+from spear.cli.verbs.machine.finding import Finding
 from spear.errors import InvalidArgument, NotFound
 
 
@@ -159,13 +159,13 @@ def test_a_configuration_asked_for_counts_for_a_module(
 def test_a_variable_that_is_refused_is_a_finding_with_its_remedy(
     guest: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SPEARLET_LOG_LEVEL", "debug")
+    monkeypatch.setenv("SPEARLET_HTTP_ADDR", "debug")
     for found in (
         doctor_module.module_findings(str(guest("hello"))),
         doctor_machine.machine_findings(),
     ):
         (refused,) = [finding for finding in found if finding.verdict == "refused"]
-        assert refused.advice == "unset SPEARLET_LOG_LEVEL"
+        assert refused.advice == "unset SPEARLET_HTTP_ADDR"
         assert len(found) > 5
 
 

@@ -24,7 +24,11 @@ from spear.errors import SpearError
         ("failed", "output_limit", None, 137),
         ("failed", "fuel", None, 137),
         ("terminated", "cancelled", None, 137),
+        ("failed", "no_memory", None, 137),
+        ("failed", "outcome_unknown", None, 137),
         ("failed", "instantiate", None, 125),
+        ("failed", "invalid_argument", None, 125),
+        ("failed", "artifact", None, 125),
     ],
 )
 def test_every_end_has_its_code(status: str, cause: str, guest: int | None, code: int) -> None:

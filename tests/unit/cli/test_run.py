@@ -11,6 +11,7 @@ import pytest
 from spear import config as configuration
 from spear.cli import exits, run, terminal
 from spear.cli.arguments import UsageError, parse
+from spear.cli.running import inputs, screen
 from spear.config import Config
 
 
@@ -19,30 +20,30 @@ def line(message: str, stream: str = "log", level: int = 3) -> SimpleNamespace:
 
 
 def test_a_log_line_has_its_level_and_a_stderr_line_is_plain() -> None:
-    assert run._prefixed(line("careful")) == "[warn] careful\n"
-    assert run._prefixed(line("plain", "stderr", 4)) == "plain\n"
+    assert screen.prefixed(line("careful")) == "[warn] careful\n"
+    assert screen.prefixed(line("plain", "stderr", 4)) == "plain\n"
 
 
 def test_a_newline_ends_a_log_line_once_and_cannot_fake_another() -> None:
-    assert run._prefixed(line("one\n")) == "[warn] one\n"
-    assert run._prefixed(line("one\n[error] two")) == "[warn] one\n[warn] [error] two\n"
+    assert screen.prefixed(line("one\n")) == "[warn] one\n"
+    assert screen.prefixed(line("one\n[error] two")) == "[warn] one\n[warn] [error] two\n"
 
 
 def test_an_empty_log_line_is_shown() -> None:
-    assert run._prefixed(line("")) == "[warn] \n"
+    assert screen.prefixed(line("")) == "[warn] \n"
 
 
 def test_the_environment_is_what_was_given() -> None:
-    assert run._environment(["A=1", "B=x=y", "A=2", "C="]) == {"A": "2", "B": "x=y", "C": ""}
+    assert inputs.environment(["A=1", "B=x=y", "A=2", "C="]) == {"A": "2", "B": "x=y", "C": ""}
     for bad in ("A", "=1", ""):
         with pytest.raises(UsageError, match="NAME=VALUE"):
-            run._environment([bad])
+            inputs.environment([bad])
 
 
 def test_a_backtrace_has_a_line_a_place() -> None:
     places = [("leaf", None), ("deep", 16), ("deep", 16), ("deep", 17), ("main", 255)]
     frames = [SimpleNamespace(function=name, offset=offset) for name, offset in places]
-    assert run._places(frames).splitlines() == [
+    assert screen._places(frames).splitlines() == [
         "    at leaf",
         "    at deep (module offset 0x10), 2 times",
         "    at deep (module offset 0x11)",
@@ -58,7 +59,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config_of(*words: str) -> Config:
-    config = run._config(parse(words, run.OPTIONS, run.UNSERVED))
+    config = run.config_of(parse(words, run.OPTIONS, run.UNSERVED))
     run._make_room_for_one(config)
     return config
 
@@ -79,13 +80,13 @@ def test_a_run_keeps_the_room_that_was_asked_for(monkeypatch: pytest.MonkeyPatch
 
 def test_limits_reach_the_node_as_values() -> None:
     parsed = parse(["a/b.wasm", "--timeout", "1500ms", "--input", "/dev/null"], run.OPTIONS)
-    given = run._options(parsed, "a/b.wasm", run._config(parsed))
+    given = run._options(parsed, "a/b.wasm", run.config_of(parsed))
     assert (given["name"], given["timeout"], given["log_lines_max"]) == ("b", 1.5, 262144)
 
 
 def test_what_of_the_log_is_not_shown_is_a_warning() -> None:
     def said(lost: int, truncated: bool) -> list[str]:
-        return run._warnings(SimpleNamespace(log_lost=lost, log_truncated=truncated))  # type: ignore[arg-type]
+        return screen._warnings(SimpleNamespace(log_lost=lost, log_truncated=truncated))  # type: ignore[arg-type]
 
     assert said(0, False) == []
     assert said(1, False) == ["1 log line came too fast to be shown"]
@@ -106,15 +107,15 @@ def ended(code: str, cause: str, **more: object) -> SimpleNamespace:
 def test_places_are_shown_for_traps_and_deadlines_only(
     code: str, shown: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run.TextScreen().close(ended(code, code.lower()), SimpleNamespace(), None)  # type: ignore[arg-type]
+    screen.TextScreen().close(ended(code, code.lower()), SimpleNamespace(), None)  # type: ignore[arg-type]
     said = capfd.readouterr().err
     assert said.startswith("error: it ended\n")
     assert ("at leaf" in said) is shown
 
 
 def test_an_interrupt_is_one_word_without_places(capfd: pytest.CaptureFixture[str]) -> None:
-    screen = run.TextScreen()
-    screen.close(ended("DEADLINE", "deadline"), SimpleNamespace(), exits.INTERRUPTED)  # type: ignore[arg-type]
+    shown = screen.TextScreen()
+    shown.close(ended("DEADLINE", "deadline"), SimpleNamespace(), exits.INTERRUPTED)  # type: ignore[arg-type]
     assert capfd.readouterr().err == "error: interrupted\n"
 
 
@@ -123,10 +124,10 @@ def test_an_error_begins_its_own_line_on_a_terminal(
     output: bytes, said: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal, "is_terminal", lambda _: True)
-    screen = run.TextScreen()
-    screen.show(SimpleNamespace(logs=[], output=output))  # type: ignore[arg-type]
-    screen.show(SimpleNamespace(logs=[], output=b""))  # type: ignore[arg-type]
-    screen.close(ended("TRAP", "trap"), SimpleNamespace(), None)  # type: ignore[arg-type]
+    shown = screen.TextScreen()
+    shown.show(SimpleNamespace(logs=[], output=output))  # type: ignore[arg-type]
+    shown.show(SimpleNamespace(logs=[], output=b""))  # type: ignore[arg-type]
+    shown.close(ended("TRAP", "trap"), SimpleNamespace(), None)  # type: ignore[arg-type]
     assert capfd.readouterr().err.startswith(said)
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spear.cli import exits, summary
-from spear.cli.summary import Failure, Tally
+from spear.cli import exits
+from spear.cli.running import summary
+from spear.cli.running.summary import Failure, Tally
 
 PROGRAM = cast(Any, SimpleNamespace(digest="d", shape="small", source="cache"))
 LINE = SimpleNamespace(seq=0, time_ms=1, level=2, stream="log", message="a line")
@@ -103,15 +104,6 @@ def test_the_table_has_a_row_for_what_there_is() -> None:
         "latency       min 1 us  p50 1 us  p90 1 us  p99 1 us  max 1 us",
         "memory        64 KiB at most",
     ]
-
-
-@pytest.mark.parametrize(
-    ("ns", "text"),
-    [(0, "0 ns"), (999, "999 ns"), (1234, "1.23 us"), (5 * 10**6, "5 ms"), (61 * 10**9, "61 s"),
-     (12345 * 10**9, "12345 s"), (999_900, "1000 us"), (99_999, "100 us"), (12_345, "12.3 us")],
-)  # fmt: skip
-def test_times_have_three_digits(ns: int, text: str) -> None:
-    assert summary._time(ns) == text
 
 
 def test_the_document_has_the_same_keys_whatever_happened() -> None:

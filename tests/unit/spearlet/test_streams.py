@@ -12,7 +12,7 @@ from spear.config import Config
 from spear.errors import InvalidArgument
 from spear.runtime.stub import StubRuntime
 from spear.spearlet.execution.live import Live
-from spear.spearlet.node import Spearlet
+from spear.spearlet.library import Spearlet
 from tests.reference import ssf
 
 Guest = Callable[[str], Path]

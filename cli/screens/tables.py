@@ -1,0 +1,130 @@
+"""Lists of records for a person: one table a kind, its columns in one place.
+
+The rule: a row is one line; on a terminal the last column gives way, in a pipe nothing is cut.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from spear.cli import terminal
+from spear.cli.screens import words
+from spear.records.execution import Execution, Instance
+from spear.records.objects import ObjectInfo
+from spear.records.schedule import Schedule, ScheduleSpec
+from spear.records.task import Artifact, Task
+from spear.units import show_size
+
+DIGEST_DIGITS = 12
+_PIPE_COLUMNS = 10_000
+_STYLES = {
+    "completed": "green", "active": "green", "ready": "green", "running": "cyan",
+    "failed": "red", "timeout": "red", "terminated": "yellow", "inactive": "yellow",
+}  # fmt: skip
+
+
+class Kind(NamedTuple):
+    """What is listed: how many of it are called what, and the cells of a row of it; a row is given
+    the record and the time now."""
+
+    plural: str
+    headings: tuple[str, ...]
+    row: Callable[[Any, int], tuple[str, ...]]
+
+
+def _execution(found: Execution, now_ns: int) -> tuple[str, ...]:
+    exit_code = "" if found.exit_code is None else str(found.exit_code)
+    code = found.error.code if found.error else ""
+    return (
+        words.id_end(found.id), found.task_name, found.status, exit_code,
+        words.age(found.created_ns, now_ns),
+        words.length(found.duration_ns) if found.duration_ns else "",
+        "" if code == "EXIT" else code.lower(),
+    )  # fmt: skip
+
+
+def _task(found: Task, now_ns: int) -> tuple[str, ...]:
+    return (
+        found.name, str(found.version), found.status, found.spec.runtime, found.spec.priority,
+        found.spec.artifact[:DIGEST_DIGITS],
+        words.age(found.updated_ns or found.registered_ns, now_ns), found.spec.description,
+    )  # fmt: skip
+
+
+def _artifact(found: Artifact, now_ns: int) -> tuple[str, ...]:
+    return (
+        found.digest[:DIGEST_DIGITS], show_size(found.size), found.runtime,
+        words.age(found.created_ns, now_ns), found.name, found.version,
+    )  # fmt: skip
+
+
+def _instance(found: Instance, now_ns: int) -> tuple[str, ...]:
+    return (
+        words.id_end(found.id), found.task_name, found.status, str(found.executions),
+        words.id_end(found.execution_id), words.age(found.used_ns or found.created_ns, now_ns),
+    )  # fmt: skip
+
+
+def when(spec: ScheduleSpec) -> str:
+    """When a schedule is due, in a few words."""
+    if spec.cron:
+        return f"cron {spec.cron}"
+    return f"every {words.length(spec.every_ns)}" if spec.every_ns else words.moment(spec.at_ns)
+
+
+def _schedule(found: Schedule, now_ns: int) -> tuple[str, ...]:
+    return (
+        words.id_end(found.id), found.spec.name, found.spec.task, when(found.spec),
+        words.age(found.next_ns, now_ns) or "never", words.age(found.last_ns, now_ns),
+        str(found.runs), str(found.missed),
+    )  # fmt: skip
+
+
+def _object(found: ObjectInfo, now_ns: int) -> tuple[str, ...]:
+    return (
+        found.key, show_size(found.size), str(found.version), str(found.ref_count),
+        "yes" if found.pinned else "", found.durability,
+        words.age(found.updated_ms * 10**6, now_ns),
+    )  # fmt: skip
+
+
+EXECUTIONS = Kind(
+    "executions", ("ID", "TASK", "STATUS", "EXIT", "CREATED", "TOOK", "CAUSE"), _execution
+)
+TASKS = Kind(
+    "tasks",
+    ("NAME", "VERSION", "STATUS", "RUNTIME", "PRIORITY", "ARTIFACT", "CHANGED", "DESCRIPTION"),
+    _task,
+)
+ARTIFACTS = Kind(
+    "artifacts", ("DIGEST", "SIZE", "RUNTIME", "CREATED", "NAME", "VERSION"), _artifact
+)
+INSTANCES = Kind("instances", ("ID", "TASK", "STATUS", "RUNS", "EXECUTION", "USED"), _instance)
+SCHEDULES = Kind(
+    "schedules", ("ID", "NAME", "TASK", "WHEN", "NEXT", "LAST", "RUNS", "MISSED"), _schedule
+)
+OBJECTS = Kind(
+    "objects", ("KEY", "SIZE", "VERSION", "REFS", "PINNED", "DURABILITY", "CHANGED"), _object
+)
+
+
+def text_of(kind: Kind, records: Sequence[Any], now_ns: int) -> str:
+    """The table, in colour where stdout is a terminal that has some."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in kind.headings:
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    for record in records:
+        cells = [words.one_line(cell) for cell in kind.row(record, now_ns)]
+        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in cells))
+    out = io.StringIO()
+    shown = terminal.is_terminal(terminal.STDOUT)
+    width = None if shown else _PIPE_COLUMNS
+    console = Console(file=out, width=width, force_terminal=shown, highlight=False)
+    console.print(table)
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())

@@ -1,0 +1,128 @@
+"""`spear object`: values that agents and you share, under names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import click
+
+from spear.cli import exits
+from spear.cli.running import inputs
+from spear.cli.screens import tables, words
+from spear.cli.visits import files, paging
+from spear.cli.visits.visit import Visit, on_node
+
+_KEY = click.argument("key", metavar="KEY")
+_IF_VERSION = click.option(
+    "--if-version", type=click.IntRange(0), metavar="N",
+    help="Only if it is at this version; 0: only if it is not there.",
+)  # fmt: skip
+
+
+@click.group()
+def command() -> None:
+    """Values that agents and you share, under names.
+
+    KEY is a whole one: `shared/...` is common to all, `/TASK/...` belongs to a task.
+    """
+
+
+@command.command()
+@_KEY
+@click.argument("file", metavar="[FILE|-]", default="-")
+@click.option("--meta", metavar="NAME=VALUE", multiple=True, help="Kept beside the value.")
+@click.option("--durable", is_flag=True, help="Answer once it survives a power cut.")
+@click.option("--new", is_flag=True, help="Refuse where there is one already.")
+@_IF_VERSION
+@on_node
+async def put(
+    visit: Visit, key: str, file: str, meta: tuple[str, ...], durable: bool, new: bool,
+    if_version: int | None,
+) -> int:  # fmt: skip
+    """Put the bytes of FILE, or of stdin, under KEY.
+
+    \b
+    echo '{"tone": "kind"}' | spear object put shared/settings
+    spear object put shared/model model.onnx --durable --meta kind=onnx
+    """
+    info = await visit.node.put_object(
+        key, inputs.payload(file), metadata=inputs.pairs("--meta", meta), overwrite=not new,
+        if_version=if_version, durable=durable,
+    )  # fmt: skip
+    visit.done(info, f"{words.one_line(info.key)} is at version {info.version}")
+    return exits.OK
+
+
+@command.command()
+@_KEY
+@click.option("-o", "target", metavar="FILE", help="Write it there; all of it, or nothing.")
+@on_node
+async def get(visit: Visit, key: str, target: str | None) -> int:
+    """Write the value under KEY to stdout, or to FILE.
+
+    \b
+    spear object get shared/settings
+    """
+    info, value = await visit.node.get_object(key)
+    await files.save(visit, info, _once(value), target)
+    return exits.OK
+
+
+async def _once(value: bytes) -> AsyncIterator[bytes]:
+    yield value
+
+
+@command.command()
+@_KEY
+@on_node
+async def stat(visit: Visit, key: str) -> int:
+    """Show what is known of an object, without its value."""
+    visit.show(await visit.node.stat_object(key))
+    return exits.OK
+
+
+@command.command("ls")
+@click.argument("prefix", default="")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
+@on_node
+async def ls(visit: Visit, prefix: str, limit: int) -> int:
+    """List the objects whose key begins with PREFIX."""
+    found, more = await paging.objects(visit.node, limit, prefix)
+    visit.show_all(tables.OBJECTS, found)
+    if more:
+        visit.tell(f"these are the first {limit}; --limit shows more")
+    return exits.OK
+
+
+@command.command()
+@_KEY
+@click.option("--force", is_flag=True, help="Also while it is referenced or pinned.")
+@_IF_VERSION
+@on_node
+async def rm(visit: Visit, key: str, force: bool, if_version: int | None) -> int:
+    """Remove an object. Refused while it is referenced or pinned."""
+    await visit.node.delete_object(key, force=force, if_version=if_version)
+    return _said(visit, key, "removed")
+
+
+@command.command()
+@_KEY
+@on_node
+async def pin(visit: Visit, key: str) -> int:
+    """Keep an object from being evicted."""
+    await visit.node.pin_object(key)
+    return _said(visit, key, "pinned")
+
+
+@command.command()
+@_KEY
+@on_node
+async def unpin(visit: Visit, key: str) -> int:
+    """Let an object be evicted again."""
+    await visit.node.unpin_object(key)
+    return _said(visit, key, "unpinned")
+
+
+def _said(visit: Visit, key: str, what: str) -> int:
+    visit.answer({"key": key, what: True}, f"{words.one_line(key)} is {what}\n")
+    return exits.OK

@@ -1,0 +1,84 @@
+"""`spear up`: starts a node."""
+
+from __future__ import annotations
+
+import click
+
+from spear import __version__
+from spear import config as configuration
+from spear.cli import exits, spearlet, terminal
+from spear.cli.arguments import parse
+from spear.cli.daemon.flags import daemon_flags, words_of
+from spear.cli.screens import details, words
+from spear.cli.visits.options import CONFIG
+from spear.config import Config
+
+
+@click.command()
+@CONFIG
+@daemon_flags
+@click.option("--detach", is_flag=True, help="In the background; returns once it answers.")
+@click.option("--quiet", is_flag=True, help="Say only where it answers, one line each.")
+@click.pass_context
+def command(
+    context: click.Context, /, path: str | None, detach: bool, quiet: bool, **said: str | None
+) -> None:
+    """Start a node: it keeps tasks and runs what they are invoked for, until it is stopped.
+
+    In the foreground Ctrl-C stops it: once lets what runs end, twice does not. In the background
+    `spear node drain` does. What was registered and accepted is there again at the next start.
+
+    \b
+    spear up
+    spear up --detach
+    spear up --storage-path ./data --grpc-addr 127.0.0.1:0 --ports-file ports.json
+    """
+    again = words_of(path, said)
+    config = spearlet.config_of(parse(again, spearlet.OPTIONS))
+    if detach:
+        context.exit(_detached(config, path, again, quiet=quiet))
+    if not quiet:
+        stop = "Ctrl-C lets what runs end, a second one does not"
+        terminal.say(screen(config, {}, stop))
+    context.exit(spearlet.serve(config, ports_file=said["ports_file"] or ""))
+
+
+def _detached(config: Config, path: str | None, again: list[str], *, quiet: bool) -> int:
+    from spear.cli.daemon import detach
+
+    started = detach.start(config, again)
+    if isinstance(started, int):
+        return started
+    if not quiet:
+        own = configuration.load(path, refusals=[]).socket_path == config.socket_path
+        node = "" if own else f" --node unix:{config.socket_path}"
+        stop = f"spear node drain{node} (process {started.pid})"
+        text = screen(config, started.doors, stop)
+        terminal.write(terminal.STDOUT, text.encode("utf-8", "backslashreplace"))
+    return exits.OK
+
+
+def screen(config: Config, doors: dict[str, str], stop: str) -> str:
+    """What a person wants to know of a node: where it answers, where its data lies, how it stops.
+    `doors` says what is known better than by the configuration."""
+    grpc = doors.get("grpc", config.grpc_address)
+    open_to_all = config.auth_loopback == "open"
+    wants = "no token on loopback" if open_to_all else f"the token in {config.token_path}"
+    kept = "in memory, gone with it" if config.storage_backend == "memory" else config.data_dir
+    rows = [
+        ("  socket", config.socket_path),
+        ("  gRPC", f"{grpc}{', TLS' if config.grpc_tls else ''} ({wants})"),
+        ("  data", kept),
+        ("  log", config.log_path or _log_place(config, detached=bool(doors))),
+        ("  stop", stop),
+        ("  try", "spear task register FILE.wasm, then spear invoke NAME"),
+    ]
+    shown = [(name, words.one_line(value)) for name, value in rows]
+    name = words.one_line(config.node_name)
+    return f"SPEAR {__version__}, node {name}\n{details.columns(shown)}"
+
+
+def _log_place(config: Config, *, detached: bool) -> str:
+    from spear.cli.daemon.detach import log_path_of
+
+    return log_path_of(config) if detached else "stderr"

@@ -1,0 +1,83 @@
+"""`spear submit`: hands work to a node and gives the execution's id."""
+
+from __future__ import annotations
+
+import click
+
+from spear.cli import exits
+from spear.cli.arguments import UsageError
+from spear.cli.running import inputs, outcome
+from spear.cli.screens import bars, words
+from spear.cli.visits import specs
+from spear.cli.visits.calls import call_options, invocation_of
+from spear.cli.visits.options import ARGS, INPUT
+from spear.cli.visits.visit import Visit, on_node
+from spear.errors import AlreadyExists
+from spear.records.execution import Execution
+from spear.records.task import TaskSpec
+from spear.spearlet import taskfile
+
+
+@click.command()
+@click.argument("what", metavar="FILE.wasm|FILE.toml|TASK", required=False, default="")
+@click.option("-f", "task_file", metavar="FILE.toml", help="The task file, by its option.")
+@INPUT
+@ARGS
+@call_options
+@click.option("--webhook", metavar="URL", default="", help="Told when it ended.")
+@click.option("--wait", is_flag=True, help="Wait for the end and give the output, as run does.")
+@on_node
+async def command(
+    visit: Visit, what: str, task_file: str | None, source: str | None, args: tuple[str, ...],
+    wait: bool, **call: str,
+) -> int:  # fmt: skip
+    """Hand work to a node; it goes on by itself and survives this command, a crash and a restart.
+
+    A module is run as it is, a registered task by its name. A task file is registered first, or
+    updated if it changed. The execution's id is printed.
+
+    \b
+    spear submit answer.wasm --input README.md -- Ada
+    spear submit -f spear.toml --wait
+    id=$(spear submit greet --key monday); spear wait $id; spear result $id
+
+    With --wait, the exit code is that of `spear run`.
+    """
+    if task_file:  # then all words are arguments
+        args, what = ((what, *args) if what else args), task_file
+    if not what:
+        raise UsageError("nothing to submit: FILE.wasm, FILE.toml, or the name of a task")
+    file = taskfile.read(what) if specs.is_task_file(what) else None
+    if file and not call["key"]:
+        call["key"] = file.idempotency_key
+    invocation = invocation_of(args, **call)  # type: ignore[arg-type]
+    payload = inputs.payload(source)
+    task = await (_filed(visit, file) if file else _named(visit, what))
+    accepted = await visit.node.submit(task, payload, invocation)
+    if wait:
+        return await _to_the_end(visit, accepted)
+    visit.done(accepted, accepted.id)
+    return exits.OK
+
+
+async def _filed(visit: Visit, file: taskfile.TaskFile) -> str:
+    """The name of the file's task, which is registered as the file says now."""
+    spec = await specs.filed(visit.node, file)
+    try:
+        task = await visit.node.register(spec)
+    except AlreadyExists:
+        task = await visit.node.update(spec)
+        visit.tell(f"task {words.one_line(task.name)} is at version {task.version} now")
+    return task.name
+
+
+async def _named(visit: Visit, what: str) -> str | TaskSpec:
+    """A task by its name, or the spec of a module, which is run as it is."""
+    return await specs.spec_of(visit.node, what) if specs.is_module(what) else what
+
+
+async def _to_the_end(visit: Visit, accepted: Execution) -> int:
+    visit.tell(f"execution {accepted.id}")
+    with bars.waiting(f"waiting for {words.id_end(accepted.id)}"):
+        ended = await visit.node.wait(accepted.id)
+    return await outcome.show_call(visit, ended)

@@ -1,0 +1,113 @@
+"""A verb's visit to a node: the options every such verb has, the connection, and its end.
+
+The rule: a verb's body is a coroutine that gets a Visit and gives an exit code; it talks to a
+`Node`, so it does not know whether that is a client, or a stand-in of the tests. An interrupt
+cancels the body and with it the call it waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import click
+
+from spear.cli import document, exits, terminal
+from spear.cli.visits.dial import dial_client
+from spear.cli.visits.options import CONFIG, NODE, OUTPUT
+from spear.clock import Clock
+from spear.errors import SpearError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import msgspec
+
+    from spear.cli.screens.tables import Kind
+    from spear.cli.visits.dial import Dial
+    from spear.records.node import Node
+
+
+class Visit:
+    """The node and how to show what it says. Text for a person is escaped on terminals."""
+
+    def __init__(self, node: Node, *, as_json: bool, clock: Clock) -> None:
+        self.node, self.as_json, self.clock = node, as_json, clock
+
+    def show(self, record: msgspec.Struct) -> None:
+        """One record."""
+        from spear.cli.screens import details, values
+
+        if self.as_json:
+            terminal.write(terminal.STDOUT, values.dump(record))
+        else:
+            terminal.write(terminal.STDOUT, _encoded(details.text_of(record)))
+
+    def show_all(self, kind: Kind, records: Sequence[Any]) -> None:
+        """A list of records of one kind."""
+        from spear.cli.screens import tables, values
+
+        if self.as_json:
+            terminal.write(terminal.STDOUT, values.dump(records))
+        elif not records:
+            terminal.say(f"no {kind.plural}\n")
+        else:
+            text = tables.text_of(kind, records, self.clock.now_ns())
+            terminal.write(terminal.STDOUT, _encoded(text))
+
+    def done(self, record: msgspec.Struct, sentence: str) -> None:
+        """What was done: the record for programs, a sentence for people."""
+        if self.as_json:
+            self.show(record)
+        else:
+            terminal.write(terminal.STDOUT, _encoded(terminal.escape(sentence) + "\n"))
+
+    def answer(self, value: object, text: str) -> None:
+        """Any value for programs; for people `text`, whole lines that are escaped already."""
+        from spear.cli.screens import values
+
+        data = values.dump(value) if self.as_json else _encoded(text)
+        terminal.write(terminal.STDOUT, data)
+
+    def tell(self, sentence: str) -> None:
+        """Beside the result, on stderr, for people only."""
+        if not self.as_json:
+            terminal.say(sentence + "\n")
+
+
+def on_node(body: Callable[..., Awaitable[int]]) -> Callable[..., None]:
+    """The command's function for click: the body, with the options all such verbs have."""
+
+    @wraps(body)
+    def command(address: str | None, path: str | None, output: str, **given: Any) -> None:
+        import asyncio
+
+        context = click.get_current_context()
+        dial: Dial = context.obj or dial_client
+        as_json = output == "json"
+
+        async def visit() -> int:
+            async with dial(address, path) as node:
+                return await body(Visit(node, as_json=as_json, clock=Clock()), **given)
+
+        try:
+            code = asyncio.run(visit())
+        except SpearError as error:
+            if not as_json:
+                raise
+            code = _refused(error)
+        context.exit(code)
+
+    return NODE(CONFIG(OUTPUT(command)))
+
+
+def _refused(error: SpearError) -> int:
+    from spear.cli.tree import hint_of
+
+    content = {"code": document.code_of(error), "message": str(error), "hint": hint_of(error)}
+    terminal.write(terminal.STDOUT, document.dump({"error": content}))
+    return exits.of_error(error)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")

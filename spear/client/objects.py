@@ -1,0 +1,98 @@
+"""Objects, over a line.
+
+The rule: what counts (versions, references) is not done twice by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final
+
+from spear.client.artifacts import chunks
+from spear.client.line import Line
+from spear.errors import SpearError
+from spear.protocol.convert.object import OBJECT_INFO
+from spear.protocol.pb.spear.v1 import object_pb2 as pb
+from spear.records.objects import ObjectInfo, ObjectPage
+
+_SERVICE: Final = "/spear.v1.ObjectService"
+
+
+class ObjectCalls:
+    _line: Line
+
+    async def put_object(
+        self, key: str, value: bytes, *, metadata: Mapping[str, str] | None = None,
+        overwrite: bool = True, if_version: int | None = None, durable: bool = False,
+    ) -> ObjectInfo:  # fmt: skip
+        async def requests() -> AsyncGenerator[pb.PutObjectRequest, None]:
+            yield pb.PutObjectRequest(
+                head=pb.ObjectHead(
+                    key=key, metadata=metadata, overwrite=overwrite, if_version=if_version,
+                    durable=durable,
+                )
+            )  # fmt: skip
+            async for chunk in chunks(value):
+                yield pb.PutObjectRequest(chunk=chunk)
+
+        found = await self._line.send(f"{_SERVICE}/Put", requests, pb.ObjectInfo, again=False)
+        return OBJECT_INFO.record(found)
+
+    async def get_object(self, key: str) -> tuple[ObjectInfo, bytes]:
+        request = pb.GetObjectRequest(key=key)
+        info: ObjectInfo | None = None
+        value = bytearray()
+        async for part in self._line.receive(f"{_SERVICE}/Get", request, pb.GetObjectResponse):
+            if part.WhichOneof("part") == "info":
+                info = OBJECT_INFO.record(part.info)
+            else:
+                value += part.chunk
+        if info is None or info.size != len(value):
+            raise SpearError(f"the node sent {len(value)} bytes of object {key!r}, not all of it")
+        return info, bytes(value)
+
+    async def stat_object(self, key: str) -> ObjectInfo:
+        request = pb.StatObjectRequest(key=key)
+        return OBJECT_INFO.record(await self._line.ask(f"{_SERVICE}/Stat", request, pb.ObjectInfo))
+
+    async def list_objects(
+        self, prefix: str = "", *, limit: int = 1000, start_after: str = ""
+    ) -> ObjectPage:
+        request = pb.ListObjectsRequest(prefix=prefix, limit=limit, start_after=start_after)
+        page = await self._line.ask(f"{_SERVICE}/List", request, pb.ListObjectsResponse)
+        return ObjectPage(OBJECT_INFO.records(page.objects), page.next_start_after)
+
+    async def delete_object(
+        self, key: str, *, force: bool = False, if_version: int | None = None
+    ) -> None:
+        request = pb.DeleteObjectRequest(key=key, force=force, if_version=if_version)
+        await self._line.ask(f"{_SERVICE}/Delete", request, pb.DeleteObjectResponse, again=False)
+
+    async def add_object_ref(self, key: str, count: int = 1) -> int:
+        return (await self._refs("AddRef", key, count)).ref_count
+
+    async def remove_object_ref(self, key: str, count: int = 1) -> tuple[int, bool]:
+        found = await self._refs("RemoveRef", key, count)
+        return found.ref_count, found.deleted
+
+    async def _refs(self, method: str, key: str, count: int) -> pb.ObjectRefResponse:
+        request = pb.ObjectRefRequest(key=key, count=count)
+        path = f"{_SERVICE}/{method}"
+        return await self._line.ask(path, request, pb.ObjectRefResponse, again=False)
+
+    async def pin_object(self, key: str) -> None:
+        await self._line.ask(f"{_SERVICE}/Pin", pb.ObjectPinRequest(key=key), pb.ObjectPinResponse)
+
+    async def unpin_object(self, key: str) -> None:
+        request = pb.ObjectPinRequest(key=key)
+        await self._line.ask(f"{_SERVICE}/Unpin", request, pb.ObjectPinResponse)
+
+    async def transact(
+        self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]
+    ) -> dict[str, int]:
+        request = pb.TransactRequest(
+            reads=reads, writes={key: pb.ObjectWrite(value=value) for key, value in writes.items()}
+        )
+        path = f"{_SERVICE}/Transact"
+        found = await self._line.ask(path, request, pb.TransactResponse, again=False)
+        return dict(found.versions)

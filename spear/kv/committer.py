@@ -1,0 +1,148 @@
+"""Group commit: all who wait for a power cut to spare their write share one flush.
+
+The rule: a waiter is told only after a flush that began after its write. `GroupCommit` decides, and
+knows no thread and no loop; `Committer` runs the flushes in a thread of its own, one at a time,
+since a flush waits for the disk and the loop must not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+from typing import Generic, TypeVar
+
+from spear.errors import KvError
+
+Waiter = TypeVar("Waiter")
+
+
+class GroupCommit(Generic[Waiter]):
+    """Sequence numbers in, waiters out. `written` is the last write, `synced` the last that is
+    safe, `flushing` the last that the flush under way makes safe (None: there is none)."""
+
+    __slots__ = ("_covered", "_later", "flushing", "synced", "written")
+
+    def __init__(self, sequence: int) -> None:
+        self.written = self.synced = sequence
+        self.flushing: int | None = None
+        self._covered: list[Waiter] = []  # told by the flush under way
+        self._later: list[Waiter] = []  # told by the one after it
+
+    def wait(self, sequence: int, waiter: Waiter) -> None:
+        """`sequence` is above `synced`."""
+        covered = self.flushing is not None and sequence <= self.flushing
+        (self._covered if covered else self._later).append(waiter)
+
+    def begin(self) -> int | None:
+        """Starts a flush if none is under way and somebody waits: of all that is written now."""
+        if self.flushing is not None or not self._later:
+            return None
+        self._covered, self._later = self._later, []
+        self.flushing = self.written
+        return self.flushing
+
+    def end(self, done: bool) -> list[Waiter]:
+        """The flush is over. Done: who is to be told so; else everybody, since none will come."""
+        assert self.flushing is not None
+        told, self._covered = self._covered, []
+        if done:
+            self.synced = self.flushing
+        else:
+            told += self.give_up()
+        self.flushing = None
+        return told
+
+    def give_up(self) -> list[Waiter]:
+        """All who wait; a flush under way still ends by `end`."""
+        told = self._covered + self._later
+        self._covered, self._later = [], []
+        return told
+
+
+class Committer:
+    """`flush` is called in the thread with the sequence number it makes safe; `failed` on the loop
+    with what it raised, and gives the error that the waiters get.
+
+    A flush begins when the callbacks that are due have run, so that it covers all writes of that
+    turn of the loop: begun at once it would serve the first, and the others by turns with it.
+    """
+
+    def __init__(
+        self,
+        sequence: int,
+        flush: Callable[[int], None],
+        failed: Callable[[Exception], KvError],
+    ) -> None:
+        self.state: GroupCommit[asyncio.Future[None]] = GroupCommit(sequence)
+        self.flushes = 0
+        self._flush, self._failed = flush, failed
+        self._work: SimpleQueue[tuple[asyncio.AbstractEventLoop, int] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._due = False  # a beginning is scheduled
+        self._stopped = False
+
+    async def synced(self, sequence: int) -> None:
+        if sequence <= self.state.synced:
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self.state.wait(sequence, waiter)
+        self._plan(loop)
+        await waiter
+
+    def fail(self, error: KvError) -> None:
+        """Whoever waits gets the error."""
+        for waiter in self.state.give_up():
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    def stop(self, error: KvError) -> None:
+        """Ends the thread after the flush under way, for good."""
+        self._stopped = True
+        self.fail(error)
+        if self._thread is not None:
+            self._work.put(None)
+            self._thread.join()
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._due and self.state.flushing is None:
+            self._due = True
+            loop.call_soon(self._begin, loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = False
+        if self._stopped or (target := self.state.begin()) is None:
+            return
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="spear-kv-flush", daemon=True)
+            self._thread.start()
+        self._work.put((loop, target))
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            loop, target = work
+            error: Exception | None = None
+            try:
+                self._flush(target)
+            except Exception as raised:
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(self._end, loop, error)
+
+    def _end(self, loop: asyncio.AbstractEventLoop, error: Exception | None) -> None:
+        if self._stopped:
+            return
+        if error is not None:
+            failure = self._failed(error)
+            for waiter in self.state.end(done=False):
+                if not waiter.done():
+                    waiter.set_exception(failure)
+            return
+        self.flushes += 1
+        for waiter in self.state.end(done=True):
+            if not waiter.done():  # cancelled meanwhile
+                waiter.set_result(None)
+        self._plan(loop)

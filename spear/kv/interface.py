@@ -1,0 +1,66 @@
+"""The one interface of the metadata store: ordered keys and values, atomic batches, durability by
+name.
+
+The rule: every implementation passes tests/unit/kv/test_kv_contract.py, and nobody above asks which
+one it has. All methods are called on the thread that opened the store, the loop's.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from spear.kv.batch import Batch
+from spear.kv.watch import Watch
+
+SCAN_LIMIT = 1000
+
+
+class LocalKv(Protocol):
+    """One process writes; within it a batch's preconditions and changes are one step.
+
+    Keys are compared as bytes. Every method raises KvError once the store is closed, and KvDamaged
+    where what is read is not what was written.
+    """
+
+    @property
+    def durability(self) -> str:
+        """The strongest class it can give: "volatile" or "power"."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None."""
+
+    def scan(
+        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """At most `limit` rows whose keys begin with `prefix`, by key; those behind the key
+        `after` (a whole key, itself left out). With `reverse` from the greatest key down, and
+        `after` is the upper bound, left out too. So the last key of a page gives the next page."""
+
+    def write(self, batch: Batch) -> int:
+        """All of the batch or nothing; visible at once; class crash (in the WAL, not synced) when
+        it returns, where the store is not volatile. Returns its sequence number, which is above
+        those of all batches before; of a batch without changes, that of the last.
+
+        Raises Conflict where a precondition does not hold, KvFull without room; then nothing of
+        it was kept."""
+
+    async def synced(self, sequence: int) -> None:
+        """Returns once the write of that number survives a power cut (class power), where the
+        store is not volatile. All who wait meanwhile share one flush. An error leaves open
+        whether the write will survive; it stays visible."""
+
+    async def commit(self, batch: Batch) -> int:
+        """write, then synced."""
+
+    def watch(self, prefix: bytes) -> Watch:
+        """The changes under the prefix from now on."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters since it was opened, and its present state."""
+
+    async def backup(self, path: str) -> None:
+        """A consistent copy of all rows in a new file, while others read and write. Raises
+        AlreadyExists, KvFull; a file that was begun is removed."""
+
+    async def close(self) -> None:
+        """What was written is synced first. Watches end. Closing again does nothing."""

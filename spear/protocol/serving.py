@@ -1,0 +1,366 @@
+"""One connection of a client, as the node serves it.
+
+The rule: what a connection may have in flight is bounded: beyond the window, or too many bytes, or
+while it does not read its answers, no further request is taken, and what it asked for ends with
+it. A call that its handler answers at once costs no task and no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, NamedTuple, Protocol
+
+from spear.errors import (
+    DeadlineExceeded,
+    FrameError,
+    NodeClosed,
+    SpearError,
+    Unauthenticated,
+    Unimplemented,
+    Unreachable,
+)
+from spear.protocol.connection import Connection
+from spear.protocol.message import Hello, Welcome, is_request
+from spear.protocol.message_stream import MessageStream
+from spear.protocol.session import (
+    Aborted,
+    Call,
+    Cancelled,
+    Credited,
+    Data,
+    Ended,
+    Greeted,
+    Request,
+    Session,
+)
+from spear.protocol.sockets import Credentials
+from spear.protocol.transport import Transport
+
+INFLIGHT_BYTES_MAX: Final = 64 << 20
+HELLO_TIMEOUT_S: Final = 10.0
+
+
+class Caller(NamedTuple):
+    """Who is at the other end: its `credentials` on a Unix socket, else None."""
+
+    source: str
+    credentials: Credentials | None = None
+
+
+class Handler(Protocol):
+    """What answers calls. Both may raise any SpearError; all else is reported, and answered as
+    INTERNAL. A call is cancelled when its client gives it up or goes away."""
+
+    def call(
+        self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
+    ) -> bytes | Awaitable[bytes]: ...
+
+    def stream(
+        self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
+    ) -> Awaitable[None]:
+        """`payload` is the first message; more come and go by `call.messages`."""
+
+
+class Serving(NamedTuple):
+    """What all connections of a server share. `authorize` gives the caller's identity or raises;
+    `report` hears of errors that are not of our tree, with the path of the call; `tasks` are the
+    calls under way."""
+
+    handler: Handler
+    authorize: Callable[[Caller, Hello], object]
+    report: Callable[[str, BaseException], None]
+    tasks: set[asyncio.Future[Any]]
+    released: Callable[[ServedConnection], None]  # its socket is closed
+    hello_timeout_s: float = HELLO_TIMEOUT_S
+    inflight_bytes_max: int = INFLIGHT_BYTES_MAX
+
+
+class ServedCall:
+    """A call or stream under way."""
+
+    __slots__ = (
+        "_begun", "_connection", "_doomed", "_expired", "_messages", "_timer", "request", "task",
+    )  # fmt: skip
+
+    def __init__(self, connection: ServedConnection, request: Call) -> None:
+        self._connection, self.request = connection, request
+        self.task: asyncio.Future[Any]
+        self._timer: asyncio.TimerHandle | None = None
+        self._begun = self._doomed = self._expired = False
+        self._messages: MessageStream | None = None
+        if request.stream is not None:
+            self._messages = MessageStream(connection, request.stream)
+
+    @property
+    def identity(self) -> object:
+        """What `authorize` gave for the connection."""
+        return self._connection.identity
+
+    @property
+    def messages(self) -> MessageStream:
+        """Of a stream; a unary call has none."""
+        if self._messages is None:
+            raise RuntimeError("a unary call has no stream")
+        return self._messages
+
+    def cancel(self) -> None:
+        if self._begun:
+            self.task.cancel()
+        else:
+            self._doomed = True  # a task cancelled before its first step would never answer
+
+    # Of the connection
+
+    def begin(self, answer: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
+        if self.request.deadline_ms:
+            self._timer = loop.call_later(self.request.deadline_ms / 1000, self._expire)
+        if isinstance(answer, asyncio.Future):
+            self.task, self._begun = answer, True
+            answer.add_done_callback(self._done)
+        else:
+            self.task = loop.create_task(self._run(answer))
+
+    async def _run(self, answer: Awaitable[Any]) -> None:
+        """Awaits the handler and answers in the same step: a callback would cost another turn."""
+        self._begun = True
+        result, error = None, None
+        try:
+            if self._doomed:
+                if isinstance(answer, Coroutine):
+                    answer.close()
+                raise asyncio.CancelledError
+            result = await answer
+        except (Exception, asyncio.CancelledError) as raised:
+            error = raised
+        self._end(result, error)
+
+    def _done(self, answer: asyncio.Future[Any]) -> None:
+        if answer.cancelled():
+            self._end(None, asyncio.CancelledError())
+        else:
+            error = answer.exception()
+            self._end(None if error is not None else answer.result(), error)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self.cancel()
+
+    def _end(self, result: bytes | None, error: BaseException | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._expired and isinstance(error, asyncio.CancelledError):
+            error = DeadlineExceeded(
+                f"{self.request.path} took more than the {self.request.deadline_ms} ms it was given"
+            )
+        self._connection.answer(self, result, error)
+
+
+class ServedConnection(Connection):
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: Transport,
+        session: Session,
+        caller: Caller,
+        serving: Serving,
+        heartbeat_ms: int = 0,
+    ) -> None:
+        super().__init__(loop, transport, session)
+        self.caller, self._serving = caller, serving
+        self._call_handler = serving.handler.call
+        self.identity: object = None
+        self._calls: dict[int, ServedCall] = {}
+        self._bytes, self._full = 0, False
+        self._held: deque[bytes] = deque()
+        self._draining = False
+        self._heartbeat_ms = heartbeat_ms
+        self._hello_timer = loop.call_later(serving.hello_timeout_s, self._hello_missed)
+
+    def handlers(self) -> Mapping[type[Any], Callable[[Any], None]]:
+        return {
+            Greeted: self._greeted,
+            Call: self._called,
+            Request: self._asked,
+            Data: self._data,
+            Credited: self._credited,
+            Cancelled: self._cancelled,
+            Aborted: self._aborted,
+            Ended: self._peer_ended,
+        }
+
+    @property
+    def calls(self) -> int:
+        """Calls under way."""
+        return len(self._calls)
+
+    # Greeting
+
+    def _hello_missed(self) -> None:
+        error = Unauthenticated(f"no hello within {self._serving.hello_timeout_s:g} s")
+        self.refuse(error)
+
+    def refuse(self, error: SpearError) -> None:
+        self.session.refuse(error)
+        self.finish(error)
+
+    def _greeted(self, event: Greeted) -> None:
+        self._hello_timer.cancel()
+        try:
+            self.identity = self._serving.authorize(self.caller, event.hello)
+        except SpearError as error:
+            return self.refuse(error)
+        except Exception as error:
+            self._serving.report("hello", error)
+            return self.refuse(SpearError("an error inside of the node; its log says more"))
+        welcome = Welcome(window=self.session.window, heartbeat_ms=self._heartbeat_ms)
+        self.session.welcome(welcome)
+        self.start_heartbeats()
+        return None
+
+    # Requests
+
+    def take(self, frames: list[bytes]) -> None:
+        if self._held:
+            self._held.extend(frames)
+            return
+        receive = self.session.receive
+        for index, frame in enumerate(frames):
+            if self._full and is_request(frame):
+                self._held.extend(frames[index:])
+                self.transport.pause_reading()
+                return
+            try:
+                event = receive(frame)
+            except FrameError as error:
+                self._broken(error)
+                return
+            if event is not None:
+                self.handle(event)
+
+    def _weigh(self) -> None:
+        """Whether the next request waits until something has ended."""
+        self._full = (
+            len(self._calls) >= self.session.window
+            or self._bytes > self._serving.inflight_bytes_max
+            or self.write_paused
+        )
+        if self._held and not self._full and not self.gone:
+            self.loop.call_soon(self._take_held)
+
+    def _called(self, request: Call) -> None:
+        call = ServedCall(self, request)
+        try:
+            if self._draining:
+                raise NodeClosed("the node is closing and takes no more calls")
+            answer: bytes | Awaitable[Any]
+            if request.stream is None:
+                answer = self._call_handler(
+                    request.path, request.payload, request.deadline_ms, call
+                )
+            else:
+                answer = self._serving.handler.stream(
+                    request.path, request.payload, request.deadline_ms, call
+                )
+        except Exception as error:
+            return self._answer_error(request, error)
+        if isinstance(answer, bytes):
+            return self.session.respond(request.request_id, answer)
+        self._calls[request.request_id] = call
+        self._bytes += len(request.payload)
+        self._weigh()
+        call.begin(answer, self.loop)
+        self._serving.tasks.add(call.task)
+        return None
+
+    def answer(self, call: ServedCall, result: bytes | None, error: BaseException | None) -> None:
+        """The end of a call."""
+        request = call.request
+        self._serving.tasks.discard(call.task)
+        del self._calls[request.request_id]
+        self._bytes -= len(request.payload)
+        if request.stream is not None:
+            call.messages.finish(None)
+        if error is None:
+            self.session.respond(request.request_id, result or b"")
+        else:
+            self._answer_error(request, error)
+        if self.gone:
+            return
+        self.flush_soon(alone=not self._calls)
+        if self._full:
+            self._weigh()
+        if self._draining and not self._calls:
+            self.finish(None)
+
+    def _answer_error(self, request: Call, error: BaseException) -> None:
+        if not isinstance(error, (SpearError, asyncio.CancelledError)):
+            self._serving.report(request.path, error)
+        self.session.respond_error(request.request_id, error)
+
+    def _take_held(self) -> None:
+        if self.gone or self._full or not self._held:
+            return
+        frames = list(self._held)
+        self._held.clear()
+        self.frames_received(frames)
+        if not self._held:
+            self.transport.resume_reading()
+
+    def writing_paused(self) -> None:
+        super().writing_paused()
+        self._weigh()
+
+    def writing_resumed(self) -> None:
+        super().writing_resumed()
+        self._weigh()
+
+    def _asked(self, request: Request) -> None:
+        error = Unimplemented(f"operation {request.operation} is not for clients")
+        self.session.respond_error(request.request_id, error)
+
+    # What comes while a call is under way
+
+    def _data(self, event: Data) -> None:
+        call = self._calls.get(event.request_id)
+        if call is not None:
+            call.messages.received(event.payload)
+            if event.last:
+                call.messages.end()
+
+    def _credited(self, event: Credited) -> None:
+        call = self._calls.get(event.request_id)
+        if call is not None:
+            call.messages.credited()
+
+    def _cancelled(self, event: Cancelled | Aborted) -> None:
+        call = self._calls.get(event.request_id)
+        if call is not None:
+            call.cancel()
+
+    _aborted = _cancelled
+
+    # End
+
+    def drain(self) -> None:
+        """Answers what is under way, refuses what comes, then closes."""
+        self._draining = True
+        if not self._calls:
+            self.finish(None)
+
+    def _peer_ended(self, event: Ended) -> None:
+        self.finish(None)
+
+    def ended(self, error: SpearError | None) -> None:
+        self._hello_timer.cancel()
+        self._held.clear()
+        gone = error or Unreachable("the client closed the connection")
+        for call in list(self._calls.values()):
+            if call.request.stream is not None:
+                call.messages.finish(gone)
+            call.cancel()
+
+    def connection_lost(self, error: SpearError | None) -> None:
+        super().connection_lost(error)
+        self._serving.released(self)

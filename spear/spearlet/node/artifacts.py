@@ -1,0 +1,128 @@
+"""The artifacts of a node: bytes by their digest, kept until nobody needs them.
+
+The rule: an artifact is compiled before it is accepted, so one that is there can run; it is not
+deleted while a task, an execution or another artifact needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from spear.errors import InUse, InvalidArgument, NotFound
+from spear.records.task import RUNTIMES, Artifact
+from spear.spearlet.node import rows
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from spear.records.node import Bytes
+    from spear.spearlet.node.parts import Parts
+
+_DIGITS_MIN = 8
+_SCAN = 1000
+
+
+class Artifacts:
+    """Of one node, on its loop. `users` gives the names of what needs a digest."""
+
+    def __init__(self, parts: Parts, users: Callable[[str], Iterator[str]]) -> None:
+        self._parts, self._users = parts, users
+
+    async def put(
+        self, data: Bytes, digest: str, name: str, version: str, runtime: str,
+        dependencies: Sequence[str],
+    ) -> Artifact:  # fmt: skip
+        """Raises InvalidArgument, ModuleInvalid, ModuleLimit, NotFound (a dependency), KvFull."""
+        if runtime not in RUNTIMES:
+            raise InvalidArgument(f"no runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}")
+        needed = tuple(self.find(one).digest for one in dependencies)
+        parts = self._parts
+        bytes_max = parts.config.module_bytes_max
+        chunks = _chunks(data) if isinstance(data, bytes) else data
+        files = parts.files.artifacts
+        found, size = await files.put_stream(chunks, bytes_max=bytes_max, digest=digest)
+        try:
+            known = parts.kv.get(rows.artifact_key(found))
+            if known is not None:
+                return rows.decode_artifact(known)
+            await self._check(found, runtime)
+            return await self._keep(found, size, name, version, runtime, needed)
+        finally:
+            files.let_go(found)
+            if parts.kv.get(rows.artifact_key(found)) is None:
+                files.delete(found)
+
+    async def _keep(
+        self, found: str, size: int, name: str, version: str, runtime: str,
+        needed: tuple[str, ...],
+    ) -> Artifact:  # fmt: skip
+        parts = self._parts
+        artifact = Artifact(
+            digest=found,
+            size=size,
+            runtime=runtime,
+            name=name,
+            version=version,
+            dependencies=needed,
+            created_ns=parts.clock.now_ns(),
+            durability=parts.journal.class_of(power=True),
+        )
+        parts.journal.put(rows.artifact_key(found), rows.encode(artifact))
+        await parts.journal.kept()
+        return artifact
+
+    def find(self, digest: str) -> Artifact:
+        """By its digest or a unique beginning of 8 digits or more. Raises NotFound,
+        InvalidArgument."""
+        digest = digest.removeprefix("sha256:").lower()
+        if len(digest) < _DIGITS_MIN:
+            raise InvalidArgument(
+                f"{digest!r} is too short: name an artifact by {_DIGITS_MIN} digits or more"
+            )
+        found = self._parts.kv.scan(rows.artifact_key(digest), limit=2)
+        if not found:
+            raise NotFound(f"the artifact {digest!r} is not on this node")
+        if len(found) > 1:
+            raise InvalidArgument(f"more than one artifact begins with {digest!r}")
+        return rows.decode_artifact(found[0][1])
+
+    def list(self, limit: int, after: str) -> list[Artifact]:
+        """By digest, behind `after`."""
+        start = rows.artifact_key(after) if after else b""
+        found = self._parts.kv.scan(rows.ARTIFACTS, after=start, limit=limit)
+        return [rows.decode_artifact(value) for _, value in found]
+
+    def chunks(self, digest: str) -> AsyncIterator[bytes]:
+        return self._parts.files.artifacts.chunks(self.find(digest).digest)
+
+    async def delete(self, digest: str) -> Artifact:
+        """Raises NotFound, InUse."""
+        artifact = self.find(digest)
+        users = [*self._users(artifact.digest), *self._depending(artifact.digest)]
+        if users:
+            shown = ", ".join(sorted(users)[:5])
+            raise InUse(f"artifact {artifact.digest[:12]} is needed by {shown}: remove that first")
+        self._parts.journal.delete(rows.artifact_key(artifact.digest))
+        await self._parts.journal.kept()
+        self._parts.files.artifacts.delete(artifact.digest)
+        return artifact
+
+    async def _check(self, digest: str, runtime: str) -> None:
+        """Compiles it. What cannot run is not kept."""
+        if runtime != "wasm":
+            raise InvalidArgument(f"runtime {runtime!r} is not served by this build")
+        await self._parts.programs.load(digest, False)
+
+    def _depending(self, digest: str) -> Iterator[str]:
+        after = b""
+        while page := self._parts.kv.scan(rows.ARTIFACTS, after=after, limit=_SCAN):
+            for _, value in page:
+                artifact = rows.decode_artifact(value)
+                if digest in artifact.dependencies:
+                    yield f"artifact {artifact.digest[:12]}"
+            after = page[-1][0]
+
+
+async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+    yield data

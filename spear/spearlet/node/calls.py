@@ -1,0 +1,97 @@
+"""One call of a task, checked and made into an execution.
+
+The rule: pure but for the ids and the clock; what is wrong is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+from spear.errors import InvalidArgument
+from spear.records.execution import Execution, Invocation
+from spear.records.task import PRIORITIES, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.plan import Plan
+
+_TEXT_BYTES_MAX = 255
+_METADATA_BYTES_MAX = 65536
+_ARGS_MAX = 64
+_ID_LETTERS = frozenset("0123456789abcdefABCDEF-")
+NOTHING = Invocation()
+
+
+def execution_of(
+    parts: Parts, task: Task | None, plan: Plan, invocation: Invocation, input: bytes, mode: str
+) -> Execution:
+    """The record of a new execution. Raises InvalidArgument."""
+    if len(input) > parts.config.input_bytes_max:
+        raise InvalidArgument(
+            f"the input has {len(input)} bytes, limits.input is {parts.config.text('limits.input')}"
+        )
+    if invocation is not NOTHING:
+        check(invocation)
+    spec = plan.spec
+    id = invocation.execution_id or parts.ids.next()
+    return Execution(
+        id=id,
+        task_id=task.id if task else "",
+        task_name=spec.name,
+        task_version=task.version if task else 0,
+        artifact=spec.artifact,
+        node_name=parts.node_name,
+        invocation_id=invocation.invocation_id,
+        session_id=invocation.session_id,
+        function=invocation.function,
+        mode=mode,
+        priority=invocation.priority or spec.priority,
+        idempotency_key=invocation.idempotency_key,
+        parent_id=invocation.parent_id,
+        root_id=id,
+        created_ns=parts.clock.now_ns(),
+        timeout_ns=plan.timeout_for(invocation, mode),
+        input_bytes=len(input),
+        metadata=invocation.metadata,
+    )
+
+
+def check(invocation: Invocation) -> None:
+    """Raises InvalidArgument."""
+    if invocation.priority and invocation.priority not in PRIORITIES:
+        raise InvalidArgument(
+            f"no priority {invocation.priority!r}: expected one of {', '.join(PRIORITIES)}"
+        )
+    for name in ("idempotency_key", "invocation_id", "session_id", "parent_id", "content_type"):
+        _check_text(name, getattr(invocation, name))
+    if invocation.execution_id:
+        _check_id(invocation.execution_id)
+    if invocation.timeout_ns < 0:
+        raise InvalidArgument(f"timeout_ns: expected 0 or more, found {invocation.timeout_ns}")
+    if len(invocation.call_args) > _ARGS_MAX:
+        raise InvalidArgument(f"a function takes at most {_ARGS_MAX} arguments")
+    if invocation.metadata:
+        size = sum(len(key) + len(value) for key, value in invocation.metadata.items())
+        if size > _METADATA_BYTES_MAX:
+            raise InvalidArgument(
+                f"metadata has {size} letters, the limit is {_METADATA_BYTES_MAX}"
+            )
+    _check_webhook(invocation.webhook)
+
+
+def _check_text(name: str, text: str) -> None:
+    if text and (len(text) > _TEXT_BYTES_MAX or "\0" in text):
+        raise InvalidArgument(
+            f"{name}: expected up to {_TEXT_BYTES_MAX} letters, found {text[:60]!r}"
+        )
+
+
+def _check_id(id: str) -> None:
+    if not (8 <= len(id) <= 64 and set(id) <= _ID_LETTERS):
+        raise InvalidArgument(
+            f"execution_id {id[:80]!r}: expected a UUID, or 8 to 64 hexadecimal digits and dashes"
+        )
+
+
+def _check_webhook(url: str) -> None:
+    if url and not url.startswith(("http://", "https://")):
+        raise InvalidArgument(f"webhook {url[:80]!r}: expected an http or https URL")

@@ -1,0 +1,433 @@
+"""Carries an execution from its acceptance to its one terminal state, across crashes.
+
+The rule: a step is written before it has an effect. Acceptance is kept before it is answered; that
+an attempt begins is kept, in the execution's own class, before its guest runs, so an execution
+found pending after a crash certainly did not run; the end is kept before it is told. Nobody but
+this file moves a Work or changes its record. On the node's loop only; no task watches a guest: the
+runtime calls back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import msgspec
+
+from spear.errors import NodeBusy, NodeClosed, QueueFull, SpearError
+from spear.records.execution import (
+    COMPLETED,
+    FAILED,
+    PENDING,
+    RUNNING,
+    TERMINATED,
+    TIMEOUT,
+    TRANSITIONS,
+    Execution,
+    ExecutionError,
+)
+from spear.spearlet.node import rows
+from spear.spearlet.node.ends import Ends, Rows
+from spear.spearlet.node.outcomes import cancelled, error_of, fill, unstarted
+from spear.spearlet.node.starter import Starter
+from spear.spearlet.node.work import ENDING, LOADING, QUEUED, RESTING, RUNS, WRITING, Work
+from spear.spearlet.retry import RANDOM_BITS, next_delay_ns
+from spear.spearlet.webhooks.delivery import rows_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from spear.records.task import Task
+    from spear.runtime.interface import Run
+    from spear.spearlet.logs.sink import Sink
+    from spear.spearlet.node.parts import Parts
+
+_PUMP_S = 0.02  # between two looks at the log of a guest that writes
+_FULL_S = 0.5  # until a queue that was full is tried again, by what may not be refused
+_GONE = "the node was closed"
+
+
+class Executions:
+    """All executions of one node that have not ended. `told` hears of each end."""
+
+    def __init__(self, parts: Parts, told: Callable[[Execution], None]) -> None:
+        self._parts, self._told = parts, told
+        self._ends = Ends(parts)
+        self._starter = Starter(parts, self._runs, self._end_unstarted)
+        self._works: dict[str, Work] = {}
+        self._input_bytes = 0
+        self._closed = False
+
+    # ---- from outside
+
+    def find(self, id: str) -> Work | None:
+        return self._works.get(id)
+
+    def unkept(self, id: str) -> Execution | None:
+        """One that has ended and whose end is not written yet."""
+        return self._ends.find(id)
+
+    def works(self) -> list[Work]:
+        return list(self._works.values())
+
+    def accept(self, work: Work, *, idempotency: bytes | None = None) -> None:
+        """Takes in a new execution; `work.accepted`, where there is one, is told once that is
+        kept. Raises NodeClosed, NodeBusy, QueueFull, and then nothing of it is left."""
+        if self._closed:
+            raise NodeClosed("the node is closed or draining and takes no more work")
+        self._check_room(len(work.input))
+        self._take(work)
+        try:
+            self._offer(work)
+        except BaseException:
+            self._forget(work)
+            raise
+        if work.admitted:
+            work.execution.status = RUNNING
+        if idempotency is not None:
+            self._parts.journal.put(idempotency, work.execution.id.encode())
+        self._write(work, partial(self._accepted, work))
+
+    def readmit(self, work: Work) -> None:
+        """Takes in an execution of an earlier process that did not begin."""
+        self._take(work)
+        self._line_up(work)
+
+    def settle_unknown(self, work: Work) -> None:
+        """An execution of an earlier process that had begun: nobody knows how far it came."""
+        error = ExecutionError(code="OUTCOME_UNKNOWN", message="the node died while it ran")
+        self._take(work)
+        if not (work.powered and self._rest(work, error.code)):
+            self._finish(work, FAILED, "lost", error)
+
+    def settle_gone(self, work: Work) -> None:
+        """An execution of an earlier process that did not begin and whose caller is gone."""
+        self.settle(work, TERMINATED, "cancelled", cancelled("its caller went with the node"))
+
+    def settle(self, work: Work, status: str, cause: str, error: ExecutionError) -> None:
+        """An execution of an earlier process that ends here and now."""
+        self._take(work)
+        self._finish(work, status, cause, error)
+
+    def cancel(self, work: Work, reason: str) -> None:
+        """Ends it wherever it is; the first reason counts."""
+        if work.doom:
+            return
+        work.doom = reason or "cancelled"
+        if work.stage == RUNS:
+            assert work.run is not None
+            work.run.cancel(reason)
+        elif work.stage in (QUEUED, RESTING):
+            self._end_doomed(work)
+
+    def open_log(self, work: Work) -> Sink:
+        """The log of an execution that has not ended; it has none before its first line or its
+        first follower."""
+        if work.sink is None:
+            execution = work.execution
+            work.sink = self._parts.logs.sink(
+                execution.id, execution.task_name, execution.instance_id, resumed=work.recovered
+            )
+        return work.sink
+
+    def limit(self, task: Task) -> None:
+        """The task's limits are these from now on; begins whom they make room for."""
+        spec = task.spec
+        self._let_in(self._parts.admission.set_limits(task.id, spec.concurrency, spec.queue))
+
+    def unlimit(self, task: Task) -> None:
+        """The task is gone."""
+        self._let_in(self._parts.admission.forget(task.id))
+
+    async def close(self, grace_s: float) -> None:
+        """Takes no more, waits up to `grace_s` for what runs, then ends it. What waits in class
+        power goes on with the node's next process."""
+        self._closed = True
+        for work in self.works():
+            if work.stage in (QUEUED, RESTING):
+                self._leave(work)
+        await self._all_ended(grace_s)
+        for work in self.works():
+            self.cancel(work, _GONE)
+        await self._all_ended(None)
+
+    def stats(self) -> dict[str, int]:
+        found = {"live": len(self._works), "unkept": len(self._ends)}
+        for stage in (WRITING, QUEUED, LOADING, RUNS, RESTING, ENDING):
+            found[stage] = 0
+        for work in self._works.values():
+            found[work.stage] += 1
+        return found
+
+    # ---- admission
+
+    def _check_room(self, size: int) -> None:
+        limit = self._parts.input_bytes_max
+        if self._input_bytes + size > limit:
+            raise NodeBusy(
+                f"the inputs of executions in memory take {self._input_bytes} bytes, {limit} is "
+                f"the limit, and this one has {size}: come back later"
+            )
+
+    def _take(self, work: Work) -> None:
+        self._works[work.execution.id] = work
+        work.charged = len(work.input)
+        self._input_bytes += work.charged
+        if work.input_digest:
+            self._parts.files.inputs.hold(work.input_digest)
+
+    def _forget(self, work: Work, *, delete: bool = True) -> None:
+        del self._works[work.execution.id]
+        self._input_bytes -= work.charged
+        if work.input_digest:
+            self._parts.files.inputs.let_go(work.input_digest)
+            if delete:
+                self._parts.files.inputs.delete(work.input_digest)
+
+    def _offer(self, work: Work) -> None:
+        """Raises QueueFull, InvalidArgument for a reservation that the node never has."""
+        parts, resources = self._parts, work.plan.spec.resources
+        work.arrived_ns = parts.clock.monotonic_ns()
+        started = parts.admission.offer(
+            work,
+            work.execution.task_id or "/" + work.execution.task_name,
+            work.execution.priority,
+            work.arrived_ns,
+            resources.cpu_millis,
+            resources.memory_bytes,
+        )
+        work.offered = True
+        self._let_in(started)
+
+    def _let_in(self, works: Iterable[Work]) -> None:
+        for work in works:
+            work.admitted = True
+            if work.stage == QUEUED and not self._closed:
+                self._promote(work)
+
+    def _line_up(self, work: Work) -> None:
+        """Of one that was accepted before: a full queue makes it wait, never refuses it."""
+        work.timer = None
+        try:
+            self._offer(work)
+        except QueueFull:
+            work.stage = RESTING
+            work.timer = asyncio.get_running_loop().call_later(_FULL_S, self._line_up, work)
+            return
+        except SpearError as error:
+            self._end_unstarted(work, error)
+            return
+        work.stage = QUEUED
+        if work.admitted:
+            self._promote(work)
+
+    def _release(self, work: Work) -> None:
+        """Gives back its place, and begins whom that makes room for."""
+        if not work.offered:
+            return
+        admission, work.offered = self._parts.admission, False
+        if work.admitted:
+            work.admitted = False
+            self._let_in(admission.release(work))
+        else:
+            self._let_in(admission.cancel(work) or ())
+
+    # ---- what is written first
+
+    def _write(self, work: Work, then: Callable[[Exception | None], None]) -> None:
+        """Keeps the execution as it is now."""
+        execution, journal = work.execution, self._parts.journal
+        execution.durability = journal.class_of(work.powered)
+        row = rows.LiveRow(execution=execution)
+        if work.powered:
+            row.invocation = work.invocation
+            row.input, row.input_digest = work.inline_input(), work.input_digest
+            row.spec = None if execution.task_id else work.plan.spec
+        journal.put(rows.live_key(execution.id), rows.encode(row))
+        journal.then(then, power=work.powered)
+
+    def _accepted(self, work: Work, error: Exception | None) -> None:
+        if error is not None:
+            self._release(work)
+            self._forget(work)
+            work.fail(error)
+            return
+        work.told_accepted()
+        self._parts.events.changed(work.execution)
+        if work.execution.status == RUNNING:
+            self._begin(work)
+        elif work.doom:
+            self._end_doomed(work)
+        elif work.admitted:  # while its acceptance was being written
+            self._promote(work)
+        else:
+            work.stage = QUEUED
+            if not work.powered:
+                self._limit_wait(work)
+
+    def _limit_wait(self, work: Work) -> None:
+        """A caller waits: the time in the queue is part of the time it gave."""
+        seconds = work.execution.timeout_ns / 1e9
+        work.timer = asyncio.get_running_loop().call_later(seconds, self._waited_too_long, work)
+
+    def _waited_too_long(self, work: Work) -> None:
+        sentence = "it waited in the queue for all of its time"
+        self._finish(work, TIMEOUT, "deadline", ExecutionError(code="DEADLINE", message=sentence))
+
+    def _promote(self, work: Work) -> None:
+        """It may run now: that is written first."""
+        work.stop_timer()
+        work.stage = WRITING
+        work.execution.status = RUNNING
+        self._write(work, partial(self._promoted, work))
+
+    def _promoted(self, work: Work, error: Exception | None) -> None:
+        if error is not None:
+            self._end_unstarted(work, error)
+            return
+        self._parts.events.changed(work.execution)
+        self._begin(work)
+
+    # ---- the guest
+
+    def _begin(self, work: Work) -> None:
+        work.stage = LOADING
+        self._starter.start(work)
+
+    def _runs(self, work: Work, run: Run) -> None:
+        work.run, work.stage = run, RUNS
+        if work.sink is not None:  # of an earlier attempt: this one's lines name its instance
+            work.sink = None
+            self.open_log(work)
+        if work.doom:
+            run.cancel(work.doom)
+        if run.done:  # in its first slice, on this thread
+            self._ended(work, run)
+        else:
+            self._listen(work, run)
+
+    def _listen(self, work: Work, run: Run) -> None:
+        run.call_back(partial(self._heard, work), news=True)
+
+    def _heard(self, work: Work, run: Run) -> None:
+        self._pump(work, run)
+        if run.done:
+            self._ended(work, run)
+        else:
+            asyncio.get_running_loop().call_later(_PUMP_S, self._listen, work, run)
+
+    def _pump(self, work: Work, run: Run) -> None:
+        lines = run.read_logs()
+        if lines:
+            self.open_log(work).append(lines)
+
+    def _give_back(self, work: Work, *, spent: bool) -> None:
+        if work.lease is not None:
+            self._parts.pools.give_back(work.lease, spent=spent)
+            work.lease = None
+
+    # ---- the end of an attempt, and of all
+
+    def _ended(self, work: Work, run: Run) -> None:
+        self._pump(work, run)  # what came since the last look
+        outcome = run.outcome
+        work.run = None
+        self._give_back(work, spent=outcome.status != COMPLETED)
+        fill(work.execution, outcome, run)
+        work.plan.pace.ran(outcome.cpu_ns)
+        error = error_of(outcome)
+        if error is not None and not work.doom and self._rest(work, error.code):
+            return
+        self._finish(work, outcome.status, outcome.cause, error, run.output)
+
+    def _end_unstarted(self, work: Work, error: Exception) -> None:
+        """It could not begin."""
+        if work.doom:
+            self._end_doomed(work)
+            return
+        why = unstarted(error)
+        if not self._rest(work, why.code):
+            self._finish(work, FAILED, why.code.lower(), why)
+
+    def _end_doomed(self, work: Work) -> None:
+        self._finish(work, TERMINATED, "cancelled", cancelled(work.doom))
+
+    def _rest(self, work: Work, code: str) -> bool:
+        """Whether there is another attempt; it is then written, and due later."""
+        execution, clock = work.execution, self._parts.clock
+        random = int.from_bytes(clock.random_bytes(RANDOM_BITS // 8), "big")
+        wait_ns = next_delay_ns(work.plan.spec.retry, execution.attempt, code, random)
+        if wait_ns is None or (self._closed and not work.powered):
+            return False
+        execution.status, execution.attempt = PENDING, execution.attempt + 1
+        execution.instance_id = ""
+        execution.next_attempt_ns = clock.now_ns() + wait_ns
+        work.stage = RESTING
+        self._release(work)
+        self._write(work, _ignore)  # were it lost, what was kept before claims no more than is so
+        loop = asyncio.get_running_loop()
+        work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
+        self._parts.events.changed(execution)
+        return True
+
+    def _line_up_again(self, work: Work) -> None:
+        work.execution.next_attempt_ns = 0
+        self._line_up(work)
+
+    def _finish(
+        self, work: Work, status: str, cause: str, error: ExecutionError | None,
+        output: bytes = b"",
+    ) -> None:  # fmt: skip
+        execution = work.execution
+        if status not in TRANSITIONS[execution.status]:
+            raise RuntimeError(f"{execution.id} cannot go from {execution.status} to {status}")
+        work.stop_timer()
+        work.stage = ENDING
+        execution.status, execution.cause = status, cause
+        execution.error = self._redacted(error)
+        execution.output, execution.output_bytes = output, len(output)
+        execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
+        self._release(work)
+        notices = rows_for(execution, *work.webhooks) if any(work.webhooks) else []
+        self._ends.keep(execution, notices, partial(self._kept, work, notices))
+
+    def _redacted(self, error: ExecutionError | None) -> ExecutionError | None:
+        redactor = self._parts.redactor
+        if error is None or not redactor:
+            return error
+        return msgspec.structs.replace(error, message=redactor.text(error.message))
+
+    def _kept(self, work: Work, notices: Rows) -> None:
+        self._forget(work)
+        if notices:
+            self._parts.webhooks.added(notices)
+        if work.sink is not None:
+            work.sink.finish()
+        work.told_accepted()
+        self._told(work.execution)
+        self._parts.events.changed(work.execution)
+        work.tell(work.execution)
+
+    # ---- closing
+
+    def _leave(self, work: Work) -> None:
+        """One that waits, as the node ends: kept as it is, or ended where nothing keeps it."""
+        if not work.powered or self._parts.journal.class_of(True) == "volatile":
+            self.cancel(work, _GONE)
+            return
+        work.stop_timer()
+        self._release(work)
+        self._forget(work, delete=False)
+        work.fail(NodeClosed(f"execution {work.execution.id} waits for the node's next start"))
+
+    async def _all_ended(self, timeout_s: float | None) -> None:
+        ends = [asyncio.ensure_future(work.end()) for work in self.works()]
+        if ends:
+            await asyncio.wait(ends, timeout=timeout_s)
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+
+
+def _ignore(_: Exception | None) -> None: ...

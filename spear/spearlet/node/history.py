@@ -1,0 +1,114 @@
+"""The executions that have ended, in the metadata store: found by id, listed by time, forgotten.
+
+The rule: nothing of them is held in memory but their number. A list is read in slices, so that one
+over a million records does not stop the loop; forgetting goes from the oldest on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from spear.errors import InvalidArgument
+from spear.records.execution import Execution
+from spear.spearlet.node import rows
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from spear.spearlet.node.parts import Parts
+
+_SLICE = 256
+_LOOKED_AT_MAX = 100_000  # records behind one page; a filter that finds less gives a short page
+
+
+class History:
+    """Of one node, on its loop. `forget` is told of each execution that goes."""
+
+    def __init__(self, parts: Parts, forget: Callable[[Execution], Awaitable[None]]) -> None:
+        self._parts, self._forget = parts, forget
+        self.count = 0
+
+    async def load(self) -> None:
+        """Counts what is kept; once, at start."""
+        async for _ in self._stamps(b"", reverse=False):
+            self.count += 1
+
+    def find(self, id: str) -> Execution | None:
+        row = self._parts.kv.get(rows.execution_key(id))
+        return None if row is None else rows.decode_execution(row)
+
+    async def page(
+        self, task_id: str, matches: Callable[[Execution], bool], limit: int, token: str
+    ) -> tuple[list[Execution], str]:
+        """The newest first, behind the token of the page before; and the next token, "" at the
+        end. Raises InvalidArgument for a token of other making."""
+        found: list[Execution] = []
+        last, looked_at, wanted = b"", 0, task_id.encode()
+        async for stamp, value in self._stamps(_stamp_of(token), reverse=True):
+            if len(found) == limit or looked_at == _LOOKED_AT_MAX:
+                return found, last.hex()
+            last = stamp
+            looked_at += 1
+            if wanted and rows.task_id_of(value) != wanted:
+                continue
+            execution = self.find(rows.id_of_stamp(stamp))
+            if execution is not None and matches(execution):
+                found.append(execution)
+        return found, ""
+
+    async def trim(self, count_max: int, age_ns_max: int) -> int:
+        """Forgets what is too much and too old; how many."""
+        until_ns = self._parts.clock.now_ns() - age_ns_max
+        gone = 0
+        async for stamp, value in self._stamps(b"", reverse=False):
+            if self.count <= count_max and int.from_bytes(stamp[:8], "big") >= until_ns:
+                break
+            if self.count <= count_max and rows.finished_ns_of(value) >= until_ns:
+                continue
+            await self._forget_row(stamp, value)
+            gone += 1
+        if gone:
+            await self._parts.journal.kept(power=False)
+        return gone
+
+    async def remove(self, execution: Execution) -> None:
+        """Forgets one; kept with the next write of the journal."""
+        await self._forget_row(rows.stamp_of(execution), rows.time_value(execution))
+
+    async def _forget_row(self, stamp: bytes, value: bytes) -> None:
+        journal, id = self._parts.journal, rows.id_of_stamp(stamp)
+        if not rows.stands_alone(value):
+            await self._forget_more(id)
+        journal.delete(rows.EXECUTIONS_BY_TIME + stamp)
+        journal.delete(rows.execution_key(id))
+        self.count -= 1
+
+    async def _forget_more(self, id: str) -> None:
+        execution = self.find(id)
+        if execution is None:
+            return
+        if execution.idempotency_key:
+            key = rows.idempotency_key(execution.task_id, execution.idempotency_key)
+            self._parts.journal.delete(key)
+        await self._forget(execution)
+
+    async def _stamps(self, after: bytes, *, reverse: bool) -> AsyncIterator[tuple[bytes, bytes]]:
+        """What follows the prefix in the keys by time, and the values, in slices."""
+        prefix = rows.EXECUTIONS_BY_TIME
+        last = prefix + after if after else b""
+        while True:
+            found = self._parts.kv.scan(prefix, after=last, limit=_SLICE, reverse=reverse)
+            for key, value in found:
+                yield key[len(prefix) :], value
+            if len(found) < _SLICE:
+                return
+            last = found[-1][0]
+            await asyncio.sleep(0)
+
+
+def _stamp_of(token: str) -> bytes:
+    try:
+        return bytes.fromhex(token)
+    except ValueError:
+        raise InvalidArgument(f"no page token of this node: {token[:80]!r}") from None

@@ -1,0 +1,65 @@
+"""What the node does by itself: runs schedules, delivers webhooks, forgets what is too old.
+
+The rule: small steps, seconds apart; what fails is logged and tried again at the next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from spear.errors import SpearError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from spear.spearlet.node.history import History
+    from spear.spearlet.node.parts import Parts
+    from spear.spearlet.schedules.scheduler import Scheduler
+
+_EVERY_S = 5.0
+
+
+class Housekeeping:
+    """Tasks of the node's loop, from `start` to `close`."""
+
+    def __init__(self, parts: Parts, history: History, scheduler: Scheduler) -> None:
+        self._parts, self._history, self._scheduler = parts, history, scheduler
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._run()),
+            loop.create_task(self._keep_up("schedules", self._scheduler.run)),
+            loop.create_task(self._keep_up("webhooks", self._parts.webhooks.run)),
+        ]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep_up(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Runs again after an error that nobody foresaw, which is said."""
+        while True:
+            try:
+                await run()
+            except Exception as error:
+                self._parts.log.failure(f"{name} stopped", error)
+            await asyncio.sleep(_EVERY_S)
+
+    async def turn(self) -> None:
+        """One round."""
+        config = self._parts.config
+        self._parts.pools.trim()
+        await self._history.trim(config.history_count_max, config.history_ns_max)
+        await self._parts.logs.sweep()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            try:
+                await self.turn()
+            except (SpearError, OSError) as error:
+                self._parts.log.warn("housekeeping failed", reason=str(error))

@@ -1,0 +1,117 @@
+"""Writes what happens in one turn of the event loop as one batch, and says when it is kept.
+
+The rule: what is told to somebody was written before, in the class it was promised in. `crash` is
+written when the turn ends, `power` once a flush after that is done; many turns share a flush. A
+write that fails keeps nothing of its turn, and everybody who waits for it is told why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from spear.kv.batch import Batch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spear.kv.interface import LocalKv
+
+    Then = Callable[[Exception | None], None]
+
+
+_BATCH_BYTES = 16 << 20  # above it a turn is written in several
+
+
+class Journal:
+    """One a node; on its loop only."""
+
+    def __init__(self, kv: LocalKv) -> None:
+        self._kv = kv
+        self._batch = Batch()
+        self._crash: list[Then] = []
+        self._power: list[Then] = []
+        self._full: list[tuple[Batch, list[Then], list[Then]]] = []
+        self._syncs: set[asyncio.Task[None]] = set()
+        self._due = False
+
+    def class_of(self, power: bool) -> str:
+        """The durability of a write that asked for this."""
+        if self._kv.durability == "volatile":
+            return "volatile"
+        return "power" if power else "crash"
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._batch.put(key, value)
+
+    def delete(self, key: bytes) -> None:
+        self._batch.delete(key)
+
+    def then(self, call: Then, *, power: bool = False) -> None:
+        """Calls `call(None)` once all that was put so far is kept, or `call(error)`; never before
+        this returns."""
+        (self._power if power else self._crash).append(call)
+        if self._batch.bytes > _BATCH_BYTES:
+            self._turn_over()
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    async def kept(self, *, power: bool = True) -> None:
+        """Returns once all that was put so far is kept. Raises KvFull, KvDamaged."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.then(lambda error: _resolve(future, error), power=power)
+        await future
+
+    async def close(self) -> None:
+        """Everything written, every flush waited for."""
+        if self._due:
+            self._flush()
+        while self._syncs:
+            await asyncio.wait(self._syncs)
+
+    def _flush(self) -> None:
+        if not self._due:
+            return
+        self._turn_over()
+        full, self._full, self._due = self._full, [], False
+        for batch, crash, power in full:
+            self._write(batch, crash, power)
+
+    def _turn_over(self) -> None:
+        self._full.append((self._batch, self._crash, self._power))
+        self._batch, self._crash, self._power = Batch(), [], []
+
+    def _write(self, batch: Batch, crash: list[Then], power: list[Then]) -> None:
+        try:
+            sequence = self._kv.write(batch)
+        except Exception as error:  # told to all whose rows these were
+            _tell(crash + power, error)
+            return
+        _tell(crash, None)
+        if power:
+            task = asyncio.get_running_loop().create_task(self._sync(sequence, power))
+            self._syncs.add(task)
+            task.add_done_callback(self._syncs.discard)
+
+    async def _sync(self, sequence: int, power: list[Then]) -> None:
+        try:
+            await self._kv.synced(sequence)
+        except Exception as error:  # as above
+            _tell(power, error)
+        else:
+            _tell(power, None)
+
+
+def _tell(calls: list[Then], error: Exception | None) -> None:
+    for call in calls:
+        call(error)
+
+
+def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,69 @@
+"""From what a runtime says of a run to what a record says of its end.
+
+The rule: pure, and one place for the codes of errors; see ExecutionError for the list.
+"""
+
+from __future__ import annotations
+
+from spear.errors import InvalidArgument, KvError, KvFull, NodeBusy, NodeClosed, NotFound
+from spear.records.execution import COMPLETED, Execution, ExecutionError, Frame
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.runtime.interface import Outcome, Run
+
+
+def fill(execution: Execution, outcome: Outcome, run: Run) -> None:
+    """What the attempt used and gave, but for its output; the state is the manager's."""
+    execution.started_ns, execution.duration_ns = outcome.started_ns, outcome.duration_ns
+    execution.finished_ns = outcome.started_ns + outcome.duration_ns
+    execution.cpu_ns, execution.fuel = outcome.cpu_ns, outcome.fuel
+    execution.memory_bytes = outcome.memory_bytes
+    execution.log_lines, execution.log_lost = outcome.log_lines, outcome.log_lost
+    execution.log_truncated = outcome.log_truncated
+    execution.exit_code = None if outcome.exit_code < 0 else outcome.exit_code
+    if outcome.status == COMPLETED:
+        execution.value = _value_of(run)
+
+
+def error_of(outcome: Outcome) -> ExecutionError | None:
+    """Why the attempt did not complete; None where it did."""
+    if outcome.status == COMPLETED:
+        return None
+    return ExecutionError(
+        code=outcome.cause.upper(),
+        message=outcome.message,
+        trap=outcome.trap,
+        backtrace=tuple(
+            Frame(frame.function, frame.index, frame.offset) for frame in outcome.backtrace
+        ),
+    )
+
+
+def unstarted(error: Exception) -> ExecutionError:
+    """Why an attempt could not begin."""
+    return ExecutionError(code=_code_of(error), message=str(error))
+
+
+def cancelled(reason: str) -> ExecutionError:
+    return ExecutionError(code="CANCELLED", message=reason)
+
+
+def _value_of(run: Run) -> tuple[int | float, ...]:
+    try:
+        value = run.value
+    except RuntimeError:  # it left by proc_exit, so nothing was returned
+        return ()
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _code_of(error: Exception) -> str:
+    if isinstance(error, NodeBusy | KvFull):
+        return "NODE_BUSY"
+    if isinstance(error, NotFound | KvError):
+        return "ARTIFACT"
+    if isinstance(error, NodeClosed):
+        return "CANCELLED"
+    return "INVALID_ARGUMENT" if isinstance(error, InvalidArgument) else "INSTANTIATE"

@@ -1,0 +1,42 @@
+"""Programs ready to run, by the digest of their artifact.
+
+The rule: an artifact's bytes are checked against its digest when they are read, and compiled once
+however many executions wait. What was used last stays in memory, within a budget.
+"""
+
+from __future__ import annotations
+
+from spear.spearlet.execution.loader import Loader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.runtime.interface import Program, Runtime
+    from spear.spearlet.node.blobs import Blobs
+
+
+class Programs:
+    """Of one runtime, kept within `bytes_max` of modules."""
+
+    def __init__(self, runtime: Runtime, blobs: Blobs, bytes_max: int) -> None:
+        self._loader = Loader(runtime, bytes_max)
+        self._runtime, self._blobs = runtime, blobs
+
+    def ready(self, digest: str, metered: bool) -> Program | None:
+        """The program, if it is in memory."""
+        found = self._loader.find(digest, metered)
+        return None if found is None else found.program
+
+    async def load(self, digest: str, metered: bool) -> Program:
+        """Raises NotFound, KvDamaged, ModuleInvalid, ModuleLimit."""
+        found = self.ready(digest, metered)
+        if found is not None:
+            return found
+        wasm = await self._blobs.read(digest)
+        return (await self._loader.load(wasm, metered)).program
+
+    async def check(self, wasm: bytes) -> Program:
+        """Of bytes that are not kept yet. Raises ModuleInvalid, ModuleLimit."""
+        return (await self._loader.load(wasm)).program
+
+    def stats(self) -> dict[str, int]:
+        return self._loader.stats()

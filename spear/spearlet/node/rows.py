@@ -1,0 +1,132 @@
+"""The rows of a node's metadata: their keys, and the values in msgpack.
+
+The rule: every key and every encoding of the node stands here. Times in keys are 8 bytes, big
+endian, so that the order of keys is the order of time.
+
+    task/<id>                         Task as it is now
+    task_version/<id>/<version>       TaskSpec of that version
+    artifact/<digest>                 Artifact
+    live/<id>                         LiveRow: an execution that has not ended, and its input
+    exec/<id>                         Execution that has ended
+    exec_time/<created><id>           executions by time: when it ended, whether anything but its
+                                      record belongs to it, the task's id
+    idem/<task id>/<key>              the execution's id
+    result/<digest>/<id>              that this execution has that result
+    object/<key>                      ObjectRow: an object put durably
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from spear.records.execution import Execution, Invocation
+from spear.records.task import Artifact, Task, TaskSpec
+
+EXECUTIONS_BY_TIME = b"exec_time/"
+LIVE, TASKS, ARTIFACTS, OBJECTS = b"live/", b"task/", b"artifact/", b"object/"
+
+
+class LiveRow(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What is needed to run an execution again after a restart. `spec` is there where no task of
+    that version is registered; `input_digest` names an input too large for the row."""
+
+    execution: Execution
+    invocation: Invocation = Invocation()
+    spec: TaskSpec | None = None
+    input: bytes = b""
+    input_digest: str = ""
+
+
+class ObjectRow(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """An object that outlives the process; one too large for the row lies in a file."""
+
+    metadata: dict[str, str] = {}
+    value: bytes = b""
+    digest: str = ""
+    pinned: bool = False
+    refs: int = 0
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_live = msgspec.msgpack.Decoder(LiveRow).decode
+decode_execution = msgspec.msgpack.Decoder(Execution).decode
+decode_task = msgspec.msgpack.Decoder(Task).decode
+decode_spec = msgspec.msgpack.Decoder(TaskSpec).decode
+decode_artifact = msgspec.msgpack.Decoder(Artifact).decode
+decode_object = msgspec.msgpack.Decoder(ObjectRow).decode
+
+
+def live_key(id: str) -> bytes:
+    return b"live/" + id.encode()
+
+
+def execution_key(id: str) -> bytes:
+    return b"exec/" + id.encode()
+
+
+def time_key(execution: Execution) -> bytes:
+    return EXECUTIONS_BY_TIME + stamp_of(execution)
+
+
+def time_value(execution: Execution) -> bytes:
+    """Enough to list by task and to forget the record without reading it."""
+    more = execution.output_digest or execution.idempotency_key or execution.log_lines
+    return (
+        execution.finished_ns.to_bytes(8, "big")
+        + (b"+" if more else b"-")
+        + (execution.task_id.encode())
+    )
+
+
+def finished_ns_of(value: bytes) -> int:
+    return int.from_bytes(value[:8], "big")
+
+
+def stands_alone(value: bytes) -> bool:
+    """Whether nothing but the record has to be forgotten."""
+    return value[8:9] == b"-"
+
+
+def task_id_of(value: bytes) -> bytes:
+    return value[9:]
+
+
+def stamp_of(execution: Execution) -> bytes:
+    """What follows the prefix; also the token of a page, in hex."""
+    return execution.created_ns.to_bytes(8, "big") + execution.id.encode()
+
+
+def id_of_stamp(stamp: bytes) -> str:
+    return stamp[8:].decode()
+
+
+def task_key(id: str) -> bytes:
+    return b"task/" + id.encode()
+
+
+def task_version_key(id: str, version: int) -> bytes:
+    return b"task_version/" + id.encode() + b"/" + version.to_bytes(8, "big")
+
+
+def task_version_prefix(id: str) -> bytes:
+    return b"task_version/" + id.encode() + b"/"
+
+
+def artifact_key(digest: str) -> bytes:
+    return b"artifact/" + digest.encode()
+
+
+def idempotency_key(task_id: str, key: str) -> bytes:
+    return b"idem/" + task_id.encode() + b"/" + key.encode()
+
+
+def result_key(digest: str, id: str) -> bytes:
+    return result_prefix(digest) + id.encode()
+
+
+def result_prefix(digest: str) -> bytes:
+    return b"result/" + digest.encode() + b"/"
+
+
+def object_key(key: bytes) -> bytes:
+    return b"object/" + key

@@ -1,0 +1,479 @@
+"""The node's services: everything of records.node.Node, behind every door.
+
+The rule: plain async methods, from plain values to records. Here a name becomes the thing it names
+and a call becomes an execution; what happens then is decided by the parts. On the node's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
+
+import msgspec
+
+from spear.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    InUse,
+    InvalidArgument,
+    NotFound,
+    TaskInactive,
+)
+from spear.records.execution import (
+    STATUSES,
+    Execution,
+    ExecutionPage,
+    Instance,
+    Invocation,
+    LogLine,
+)
+from spear.records.objects import ObjectInfo, ObjectPage
+from spear.records.schedule import Schedule, ScheduleSpec
+from spear.records.task import Artifact, Task, TaskSpec
+from spear.spearlet.node import rows
+from spear.spearlet.node.calls import NOTHING, execution_of
+from spear.spearlet.node.ends import INLINE_BYTES_MAX
+from spear.spearlet.node.objects import key_of
+from spear.spearlet.node.plan import Plan, secrets_of
+from spear.spearlet.node.work import Work
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.records.node import Bytes
+    from spear.spearlet.logs.store import LogStore
+    from spear.spearlet.node.artifacts import Artifacts
+    from spear.spearlet.node.executions import Executions
+    from spear.spearlet.node.history import History
+    from spear.spearlet.node.objects import NodeObjects
+    from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.tallies import Tallies
+    from spear.spearlet.node.tasks import Tasks
+    from spear.spearlet.node.upkeep import Upkeep
+    from spear.spearlet.schedules.scheduler import Scheduler
+
+_PAGE_MAX = 10_000
+
+
+class NodeServices:
+    """Made by opening.open_node, which also says how it ends."""
+
+    def __init__(
+        self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
+        history: History, objects: NodeObjects, logs: LogStore, schedules: Scheduler,
+        tallies: Tallies, upkeep: Upkeep, facts: dict[str, str], on_drain: asyncio.Event,
+    ) -> None:  # fmt: skip
+        self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
+        self._executions, self._history, self._objects = executions, history, objects
+        self._logs, self._schedules, self._tallies = logs, schedules, tallies
+        self._upkeep, self._facts, self._on_drain = upkeep, facts, on_drain
+        self._secrets: set[tuple[str, str]] = set()
+        self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
+
+    # ---- artifacts
+
+    async def put_artifact(
+        self, data: Bytes, *, digest: str = "", name: str = "", version: str = "",
+        runtime: str = "wasm", dependencies: Sequence[str] = (),
+    ) -> Artifact:  # fmt: skip
+        return await self._artifacts.put(data, digest, name, version, runtime, dependencies)
+
+    async def artifact(self, digest: str) -> Artifact:
+        return self._artifacts.find(digest)
+
+    async def artifacts(self, *, limit: int = 100, after: str = "") -> list[Artifact]:
+        return self._artifacts.list(_limit(limit), after)
+
+    def read_artifact(self, digest: str) -> AsyncIterator[bytes]:
+        return self._artifacts.chunks(digest)
+
+    async def delete_artifact(self, digest: str) -> Artifact:
+        return await self._artifacts.delete(digest)
+
+    # ---- tasks
+
+    async def register(self, spec: TaskSpec) -> Task:
+        return self._limited(await self._tasks.register(self._whole(spec)))
+
+    async def update(self, spec: TaskSpec, *, if_version: int = 0) -> Task:
+        return self._limited(await self._tasks.update(self._whole(spec), if_version))
+
+    async def task(self, task: str) -> Task:
+        return self._tasks.find(task).task
+
+    async def tasks(self, *, status: str = "", limit: int = 100, after: str = "") -> list[Task]:
+        return self._tasks.list(status, _limit(limit), after)
+
+    async def set_task_status(self, task: str, status: str) -> Task:
+        return await self._tasks.set_status(task, status)
+
+    async def unregister(self, task: str, reason: str = "") -> Task:
+        gone = await self._tasks.unregister(task)
+        for work in self._executions.works():
+            if work.execution.task_id == gone.id and work.run is None:
+                self._executions.cancel(work, reason or f"task {gone.name!r} was unregistered")
+        self._parts.pools.forget(gone.id)
+        self._executions.unlimit(gone)
+        return gone
+
+    def _whole(self, spec: TaskSpec) -> TaskSpec:
+        """The spec with its artifact's whole digest."""
+        return msgspec.structs.replace(spec, artifact=self._artifacts.find(spec.artifact).digest)
+
+    def learn(self, spec: TaskSpec) -> None:
+        """What the spec takes from the node's environment is shown nowhere from now on."""
+        for name, value in secrets_of(spec, self._parts.environ).items():
+            if (name, value) not in self._secrets:
+                self._secrets.add((name, value))
+                self._parts.redactor.learn(name, value)
+
+    def _limited(self, task: Task) -> Task:
+        self.learn(task.spec)
+        self._executions.limit(task)
+        return task
+
+    # ---- executions
+
+    async def invoke(
+        self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = NOTHING
+    ) -> Execution:
+        found = self._accept(task, input, invocation, "sync")
+        if isinstance(found, Execution):
+            return await self._with_output(found)
+        try:
+            return await found.end()
+        except asyncio.CancelledError:
+            if not found.waiters and not found.powered:
+                self._executions.cancel(found, "the caller went away")
+            raise
+
+    async def submit(
+        self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = NOTHING
+    ) -> Execution:
+        digest, inputs = "", self._parts.files.inputs
+        if len(input) > INLINE_BYTES_MAX:
+            digest = await inputs.put(input, sync=True)
+        try:
+            found = self._accept(task, input, invocation, "async", digest)
+        finally:
+            if digest:
+                inputs.let_go(digest)  # the execution holds it, if there is one
+                inputs.delete(digest)
+        if isinstance(found, Execution):
+            return _bare(found)
+        if found.accepted is not None:
+            await asyncio.shield(found.accepted)
+        return _bare(found.execution)
+
+    def _accept(
+        self, task: str | TaskSpec, input: bytes, invocation: Invocation, mode: str,
+        input_digest: str = "",
+    ) -> Work | Execution:  # fmt: skip
+        """A new execution, or the one that was asked for before under the same key or id."""
+        registered, plan = self._named(task)
+        key = None
+        if invocation is not NOTHING and (invocation.idempotency_key or invocation.execution_id):
+            known = self._known(registered.id if registered else "", invocation)
+            if known is not None:
+                return known
+            if invocation.idempotency_key:
+                key = rows.idempotency_key(
+                    registered.id if registered else "", invocation.idempotency_key
+                )
+        execution = execution_of(self._parts, registered, plan, invocation, input, mode)
+        work = Work(execution, invocation, plan, b"" if input_digest else input)
+        work.input_digest = input_digest
+        if mode == "async":
+            work.accepted = asyncio.get_running_loop().create_future()
+        self._executions.accept(work, idempotency=key)
+        if key is not None:
+            self._arriving[key] = execution.id
+            self._parts.journal.then(partial(self._arrived, key))
+        return work
+
+    def _arrived(self, key: bytes, _: Exception | None) -> None:
+        """It is a row now, or was not accepted."""
+        del self._arriving[key]
+
+    def _named(self, task: str | TaskSpec) -> tuple[Task | None, Plan]:
+        if isinstance(task, TaskSpec):
+            plan = Plan(self._tasks.checked(self._whole(task)), self._parts.config)
+            self.learn(plan.spec)
+            return None, plan
+        registered = self._tasks.find(task)
+        if registered.task.status == "inactive":
+            raise TaskInactive(f"task {registered.task.name!r} is inactive: activate it first")
+        return registered.task, registered.plan
+
+    def _known(self, task_id: str, invocation: Invocation) -> Work | Execution | None:
+        """What was accepted before under this key or id. Raises AlreadyExists where the id is that
+        of another task's execution."""
+        id = invocation.execution_id
+        if invocation.idempotency_key:
+            key = rows.idempotency_key(task_id, invocation.idempotency_key)
+            row = self._parts.kv.get(key)
+            id = row.decode() if row is not None else self._arriving.get(key, id)
+        if not id:
+            return None
+        found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
+        if found is None:
+            return None
+        execution = found.execution if isinstance(found, Work) else found
+        if execution.task_id != task_id:
+            raise AlreadyExists(f"execution {id} is one of task {execution.task_name!r}")
+        return found
+
+    async def execution(self, id: str, *, include_output: bool = False) -> Execution:
+        found = self._find(id)
+        if isinstance(found, Work):
+            return _bare(found.execution)
+        return await self._with_output(found) if include_output else _bare(found)
+
+    async def executions(
+        self, *, task: str = "", status: str = "", invocation_id: str = "", limit: int = 100,
+        page_token: str = "",
+    ) -> ExecutionPage:  # fmt: skip
+        if status and status not in STATUSES:
+            raise InvalidArgument(f"no status {status!r}: expected one of {', '.join(STATUSES)}")
+        task_id = self._task_id(task)
+
+        def matches(execution: Execution) -> bool:
+            return (
+                (not status or execution.status == status)
+                and (not invocation_id or execution.invocation_id == invocation_id)
+                and (not task or task in (execution.task_id, execution.task_name))
+            )
+
+        live = [] if page_token else self._live(matches)
+        ended, token = await self._history.page(
+            task_id, matches, max(0, _limit(limit) - len(live)), page_token
+        )
+        seen = {execution.id for execution in live}
+        return ExecutionPage((*live, *(_bare(e) for e in ended if e.id not in seen)), token)
+
+    async def wait(
+        self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
+    ) -> Execution:
+        found = self._find(id)
+        ended = await _end_within(found, timeout_ns) if isinstance(found, Work) else found
+        return await self._with_output(ended) if include_output else _bare(ended)
+
+    async def watch(self, *, id: str = "", task: str = "") -> AsyncIterator[Execution]:
+        if id:
+            found = self._find(id)
+            if not isinstance(found, Work):
+                yield _bare(found)
+                return
+            execution = found.execution
+            changes = self._parts.events.watch(execution.id, "", _bare(execution))
+        else:
+            changes = self._parts.events.watch("", task)
+        async for execution in changes:
+            yield execution
+
+    async def cancel(self, id: str, reason: str = "") -> Execution:
+        found = self._find(id)
+        if isinstance(found, Work):
+            end = asyncio.ensure_future(found.end())
+            await asyncio.sleep(0)  # it listens before the end can be told
+            self._executions.cancel(found, reason)
+            return _bare(await end)
+        return _bare(found)
+
+    async def remove(self, id: str) -> Execution:
+        found = self._find(id)
+        if isinstance(found, Work):
+            raise InUse(f"execution {id} is {found.execution.status}: cancel it first")
+        await self._history.remove(found)
+        await self._parts.journal.kept()
+        return _bare(found)
+
+    async def read_result(self, id: str) -> AsyncIterator[bytes]:
+        found = self._find(id)
+        if isinstance(found, Work):
+            raise InUse(f"execution {id} is {found.execution.status}: wait for its end")
+        if found.output_digest:
+            async for chunk in self._parts.files.results.chunks(found.output_digest):
+                yield chunk
+        elif found.output:
+            yield found.output
+
+    def logs(
+        self, id: str, *, after_seq: int = 0, follow: bool = False
+    ) -> AsyncIterator[list[LogLine]]:
+        found = self._find(id)
+        if not isinstance(found, Work):
+            return _later(self._logs.read(found.id, found.task_name, after_seq))
+        execution = found.execution
+        if not follow:
+            return _later(self._logs.read(execution.id, execution.task_name, after_seq))
+        self._executions.open_log(found)
+        return self._logs.follow(execution.id, execution.task_name, after_seq)
+
+    def _live(self, matches: object) -> list[Execution]:
+        works = [w for w in self._executions.works() if matches(w.execution)]  # type: ignore[operator]
+        works.sort(key=lambda work: (work.execution.created_ns, work.execution.id), reverse=True)
+        return [_bare(work.execution) for work in works]
+
+    def _find(self, id: str) -> Work | Execution:
+        found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
+        if found is None:
+            raise NotFound(f"no execution {id!r} is known here; ended ones are forgotten in time")
+        return found
+
+    def _task_id(self, task: str) -> str:
+        """The id of a registered task; "" for one that is not (any more), which is then looked for
+        by its name."""
+        try:
+            return self._tasks.find(task).task.id if task else ""
+        except NotFound:
+            return ""
+
+    async def _with_output(self, execution: Execution) -> Execution:
+        if execution.output_digest and not execution.output:
+            output = await self._parts.files.results.read(execution.output_digest)
+            return msgspec.structs.replace(execution, output=output)
+        return execution
+
+    # ---- instances
+
+    async def instances(self, *, task: str = "") -> list[Instance]:
+        fresh = [_instance_of(w) for w in self._executions.works() if w.run and not w.lease]
+        found = [*self._parts.pools.records(), *fresh]
+        return [i for i in found if not task or task in (i.task_id, i.task_name)]
+
+    async def destroy_instance(self, id: str, reason: str = "") -> Instance:
+        for work in self._executions.works():
+            if work.execution.instance_id == id and work.run is not None:
+                instance = _instance_of(work)
+                if work.lease is not None:
+                    self._parts.pools.destroy(id)
+                await self.cancel(work.execution.id, reason or "its instance was destroyed")
+                return msgspec.structs.replace(instance, status="terminated")
+        return msgspec.structs.replace(self._parts.pools.destroy(id), status="terminated")
+
+    # ---- objects
+
+    async def put_object(
+        self, key: str, value: bytes, *, metadata: Mapping[str, str] | None = None,
+        overwrite: bool = True, if_version: int | None = None, durable: bool = False,
+    ) -> ObjectInfo:  # fmt: skip
+        return await self._objects.put(key, value, metadata, overwrite, if_version, durable)
+
+    async def get_object(self, key: str) -> tuple[ObjectInfo, bytes]:
+        return await self._objects.get(key)
+
+    async def stat_object(self, key: str) -> ObjectInfo:
+        return await self._objects.stat(key)
+
+    async def list_objects(
+        self, prefix: str = "", *, limit: int = 1000, start_after: str = ""
+    ) -> ObjectPage:
+        return self._objects.list(prefix, _limit(limit), start_after)
+
+    async def delete_object(
+        self, key: str, *, force: bool = False, if_version: int | None = None
+    ) -> None:
+        await self._objects.delete(key, force, if_version)
+
+    async def add_object_ref(self, key: str, count: int = 1) -> int:
+        return self._objects.table.add_ref(key_of(key), count)
+
+    async def remove_object_ref(self, key: str, count: int = 1) -> tuple[int, bool]:
+        return await self._objects.remove_ref(key, count)
+
+    async def pin_object(self, key: str) -> None:
+        self._objects.table.pin(key_of(key))
+
+    async def unpin_object(self, key: str) -> None:
+        self._objects.table.unpin(key_of(key))
+
+    async def transact(
+        self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]
+    ) -> dict[str, int]:
+        return await self._objects.transact(reads, writes)
+
+    # ---- schedules
+
+    async def add_schedule(self, spec: ScheduleSpec) -> Schedule:
+        self._tasks.find(spec.task)
+        return await self._schedules.add(spec)
+
+    async def schedule(self, id: str) -> Schedule:
+        return self._schedules.get(id)
+
+    async def schedules(self) -> list[Schedule]:
+        return self._schedules.schedules()
+
+    async def remove_schedule(self, id: str) -> Schedule:
+        return await self._schedules.remove(id)
+
+    # ---- the node
+
+    async def info(self) -> dict[str, str]:
+        return dict(self._facts)
+
+    async def stats(self) -> dict[str, dict[str, int]]:
+        return {
+            "executions": self._tallies.counts() | self._executions.stats(),
+            "duration_us": self._tallies.durations(),
+            "admission": self._parts.admission.stats(),
+            "history": {"count": self._history.count},
+            "artifacts": self._parts.programs.stats(),
+            "objects": self._objects.table.stats()._asdict(),
+            "runtime": self._parts.runtime.stats(),
+            "kv": self._parts.kv.stats(),
+        }
+
+    async def collect_garbage(self) -> dict[str, int]:
+        return await self._upkeep.collect_garbage()
+
+    async def backup(self, folder: str) -> dict[str, int]:
+        return await self._upkeep.backup(folder)
+
+    async def drain(self, grace_ns: int = 0) -> None:
+        self._on_drain.set()
+        await self._executions.close(grace_ns / 1e9)
+
+
+def _limit(limit: int) -> int:
+    if not 1 <= limit <= _PAGE_MAX:
+        raise InvalidArgument(f"a limit of 1 to {_PAGE_MAX} is accepted, found {limit}")
+    return limit
+
+
+async def _later(batches: Iterator[list[LogLine]]) -> AsyncIterator[list[LogLine]]:
+    """What is read from files, with turns for others between."""
+    for batch in batches:
+        yield batch
+        await asyncio.sleep(0)
+
+
+async def _end_within(work: Work, timeout_ns: int | None) -> Execution:
+    try:
+        async with asyncio.timeout(None if timeout_ns is None else timeout_ns / 1e9):
+            return await work.end()
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"execution {work.execution.id} has not ended: it is {work.execution.status}"
+        ) from None
+
+
+def _bare(execution: Execution) -> Execution:
+    """The record as it is now, without its output; a copy, since a live one changes."""
+    return msgspec.structs.replace(execution, output=b"")
+
+
+def _instance_of(work: Work) -> Instance:
+    execution = work.execution
+    return Instance(
+        id=execution.instance_id,
+        task_id=execution.task_id,
+        task_name=execution.task_name,
+        node_name=execution.node_name,
+        status="running",
+        created_ns=execution.started_ns or execution.created_ns,
+        used_ns=execution.started_ns,
+        executions=1,
+        execution_id=execution.id,
+    )

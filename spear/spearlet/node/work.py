@@ -1,0 +1,95 @@
+"""An accepted execution while it has not ended, in memory.
+
+The rule: `stage` says where it is, and only executions.py moves it. Whoever waits for its end is in
+`waiters`; what is told to them is the record as it was kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.records.execution import Execution, Invocation
+    from spear.runtime.interface import Run
+    from spear.spearlet.logs.sink import Sink
+    from spear.spearlet.node.plan import Plan
+    from spear.spearlet.node.pool import Lease
+
+WRITING = "writing"  # its acceptance, or that it begins
+QUEUED = "queued"
+LOADING = "loading"  # its program, or a warm instance
+RUNS = "running"
+RESTING = "resting"  # until its next attempt
+ENDING = "ending"  # its end is being written
+
+
+class Work:
+    """One execution. `doom` is why it is to be ended, once somebody asked; `powered`: its records
+    are of class power."""
+
+    __slots__ = (
+        "accepted", "admitted", "arrived_ns", "charged", "doom", "execution", "input",
+        "input_digest", "invocation", "lease", "offered", "plan", "powered", "recovered", "run",
+        "sink", "stage", "timer", "waiters", "webhooks",
+    )  # fmt: skip
+
+    def __init__(
+        self, execution: Execution, invocation: Invocation, plan: Plan, input: bytes
+    ) -> None:
+        self.execution, self.invocation, self.plan = execution, invocation, plan
+        self.input, self.input_digest = input, ""
+        self.powered = execution.mode == "async"
+        self.webhooks = (plan.spec.webhook, invocation.webhook)
+        self.stage, self.doom = WRITING, ""
+        self.recovered = False  # accepted by an earlier process
+        self.offered = self.admitted = False  # to admission; by it
+        self.arrived_ns = 0
+        self.charged = 0  # bytes of the node's budget for inputs
+        self.accepted: asyncio.Future[None] | None = None
+        self.waiters: list[asyncio.Future[Execution]] = []
+        self.timer: asyncio.TimerHandle | None = None
+        self.run: Run | None = None
+        self.lease: Lease | None = None
+        self.sink: Sink | None = None
+
+    def __repr__(self) -> str:
+        return f"Work({self.execution.id}, {self.stage})"
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def inline_input(self) -> bytes:
+        """What of the input lies in the row: nothing where it lies in a file."""
+        return b"" if self.input_digest else self.input
+
+    def told_accepted(self) -> None:
+        if self.accepted is not None and not self.accepted.done():
+            self.accepted.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Nobody will hear of its end here."""
+        if self.accepted is not None and not self.accepted.done():
+            self.accepted.set_exception(error)
+        waiters, self.waiters = self.waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_exception(error)
+
+    async def end(self) -> Execution:
+        """The record once it has ended and that is kept."""
+        future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+        self.waiters.append(future)
+        try:
+            return await future
+        finally:
+            if future in self.waiters:
+                self.waiters.remove(future)
+
+    def tell(self, execution: Execution) -> None:
+        waiters, self.waiters = self.waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_result(execution)

@@ -1,0 +1,72 @@
+"""One method of a service, as both doors see it: its path, its messages, its handler.
+
+The rule: a handler takes the node and a request and gives a response; it knows of no door, and it
+fails with an error of spear.errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, NamedTuple, TypeVar, cast
+
+from google.protobuf.message import DecodeError, Message
+
+from spear.errors import InvalidArgument
+from spear.records.node import Node
+
+T = TypeVar("T")
+Q = TypeVar("Q", bound=Message)
+A = TypeVar("A", bound=Message)
+
+UNARY, SERVER_STREAM, CLIENT_STREAM = "unary", "server_stream", "client_stream"
+
+
+class Method(NamedTuple):
+    """`handler` is, by `kind`: request to awaitable response; request to async iterator of
+    responses; async iterator of requests to awaitable response."""
+
+    kind: str
+    request: type[Message]
+    response: type[Message]
+    handler: Callable[[Node, Any], Any]
+
+
+def unary(
+    request: type[Q], response: type[A], handler: Callable[[Node, Q], Awaitable[A]]
+) -> Method:
+    return Method(UNARY, request, response, handler)
+
+
+def server_stream(
+    request: type[Q], response: type[A], handler: Callable[[Node, Q], AsyncIterator[A]]
+) -> Method:
+    return Method(SERVER_STREAM, request, response, handler)
+
+
+def client_stream(
+    request: type[Q],
+    response: type[A],
+    handler: Callable[[Node, AsyncIterator[Q]], Awaitable[A]],
+) -> Method:
+    return Method(CLIENT_STREAM, request, response, handler)
+
+
+def service(name: str, methods: Mapping[str, Method]) -> dict[str, Method]:
+    """The methods by their full gRPC paths."""
+    return {f"/{name}/{method}": made for method, made in methods.items()}
+
+
+def parse(method: Method, data: bytes) -> Message:
+    """The request in these bytes. Raises InvalidArgument."""
+    try:
+        return method.request.FromString(data)
+    except DecodeError as error:
+        name = method.request.DESCRIPTOR.full_name
+        raise InvalidArgument(f"the request is no {name}: {error}") from error
+
+
+def closing(stream: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
+    """Ends the stream's generator with the block, also where its reader gives up between two
+    values: what it holds is let go then, and not at some later time."""
+    return aclosing(cast("AsyncGenerator[T, None]", stream))

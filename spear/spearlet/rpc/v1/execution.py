@@ -1,0 +1,126 @@
+"""`spear.v1.ExecutionService`: runs tasks, follows their executions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+from spear.errors import InvalidArgument
+from spear.protocol.convert.execution import EXECUTION, INVOCATION
+from spear.protocol.convert.log import LOG_LINE
+from spear.protocol.convert.task import TASK_SPEC
+from spear.protocol.pb.spear.v1 import execution_pb2 as pb
+from spear.protocol.pb.spear.v1.value_pb2 import Chunk
+from spear.records.execution import LogLine
+from spear.records.node import Node
+from spear.records.task import TaskSpec
+from spear.spearlet.rpc.chunks import CHUNK_BYTES, cut
+from spear.spearlet.rpc.method import closing, server_stream, service, unary
+
+_LIMIT = 100
+
+
+async def submit(node: Node, request: pb.InvokeRequest) -> pb.Execution:
+    invocation = INVOCATION.record(request.invocation)
+    return EXECUTION.message(await node.submit(_what(request), request.input, invocation))
+
+
+async def invoke(node: Node, request: pb.InvokeRequest) -> pb.Execution:
+    invocation = INVOCATION.record(request.invocation)
+    return EXECUTION.message(await node.invoke(_what(request), request.input, invocation))
+
+
+def _what(request: pb.InvokeRequest) -> str | TaskSpec:
+    named = request.WhichOneof("what")
+    if named == "spec":
+        return TASK_SPEC.record(request.spec)
+    if not request.task:
+        raise InvalidArgument("nothing to run: expected the id or name of a task, or a spec")
+    return request.task
+
+
+async def get(node: Node, request: pb.GetExecutionRequest) -> pb.Execution:
+    return EXECUTION.message(
+        await node.execution(request.id, include_output=request.include_output)
+    )
+
+
+async def list_(node: Node, request: pb.ListExecutionsRequest) -> pb.ListExecutionsResponse:
+    page = await node.executions(
+        task=request.task,
+        status=request.status,
+        invocation_id=request.invocation_id,
+        limit=request.limit or _LIMIT,
+        page_token=request.page_token,
+    )
+    return pb.ListExecutionsResponse(
+        executions=EXECUTION.messages(page.executions), next_page_token=page.next_page_token
+    )
+
+
+async def wait(node: Node, request: pb.WaitExecutionRequest) -> pb.Execution:
+    timeout_ns = request.timeout_ns if request.HasField("timeout_ns") else None
+    execution = await node.wait(
+        request.id, timeout_ns=timeout_ns, include_output=request.include_output
+    )
+    return EXECUTION.message(execution)
+
+
+async def watch(node: Node, request: pb.WatchExecutionsRequest) -> AsyncIterator[pb.Execution]:
+    async with closing(node.watch(id=request.id, task=request.task)) as found:
+        async for execution in found:
+            yield EXECUTION.message(execution)
+
+
+async def cancel(node: Node, request: pb.CancelExecutionRequest) -> pb.Execution:
+    return EXECUTION.message(await node.cancel(request.id, request.reason))
+
+
+async def remove(node: Node, request: pb.RemoveExecutionRequest) -> pb.Execution:
+    return EXECUTION.message(await node.remove(request.id))
+
+
+async def read_result(node: Node, request: pb.ReadResultRequest) -> AsyncIterator[Chunk]:
+    async with closing(node.read_result(request.id)) as found:
+        async for data in found:
+            for part in cut(data):
+                yield Chunk(data=part)
+
+
+async def logs(node: Node, request: pb.LogsRequest) -> AsyncIterator[pb.LogBatch]:
+    async with closing(
+        node.logs(request.id, after_seq=request.after_seq, follow=request.follow)
+    ) as found:
+        async for lines in found:
+            for batch in _batches(lines):
+                yield pb.LogBatch(lines=LOG_LINE.messages(batch))
+
+
+def _batches(lines: Sequence[LogLine]) -> Iterator[list[LogLine]]:
+    """The same lines in groups whose text is about CHUNK_BYTES at most, or that are one line."""
+    batch: list[LogLine] = []
+    room = CHUNK_BYTES
+    for line in lines:
+        if batch and len(line.message) > room:
+            yield batch
+            batch, room = [], CHUNK_BYTES
+        batch.append(line)
+        room -= len(line.message)
+    if batch:
+        yield batch
+
+
+METHODS = service(
+    "spear.v1.ExecutionService",
+    {
+        "Submit": unary(pb.InvokeRequest, pb.Execution, submit),
+        "Invoke": unary(pb.InvokeRequest, pb.Execution, invoke),
+        "Get": unary(pb.GetExecutionRequest, pb.Execution, get),
+        "List": unary(pb.ListExecutionsRequest, pb.ListExecutionsResponse, list_),
+        "Wait": unary(pb.WaitExecutionRequest, pb.Execution, wait),
+        "Watch": server_stream(pb.WatchExecutionsRequest, pb.Execution, watch),
+        "Cancel": unary(pb.CancelExecutionRequest, pb.Execution, cancel),
+        "Remove": unary(pb.RemoveExecutionRequest, pb.Execution, remove),
+        "ReadResult": server_stream(pb.ReadResultRequest, Chunk, read_result),
+        "Logs": server_stream(pb.LogsRequest, pb.LogBatch, logs),
+    },
+)

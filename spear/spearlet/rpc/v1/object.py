@@ -1,0 +1,109 @@
+"""`spear.v1.ObjectService`: objects of any size, versions and transactions.
+
+The rule: a conflict is a status of the call here, never an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from spear.protocol.convert.object import OBJECT_INFO
+from spear.protocol.pb.spear.v1 import object_pb2 as pb
+from spear.records.node import Node
+from spear.records.objects import ObjectInfo
+from spear.spearlet.rpc.chunks import cut, head_of, rest_of, whole
+from spear.spearlet.rpc.method import Method, client_stream, server_stream, service, unary
+
+_LIMIT = 1000
+
+
+class Putting:
+    """Put, which gathers a value of `bytes_max` at most."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+
+    async def put(self, node: Node, requests: AsyncIterator[pb.PutObjectRequest]) -> pb.ObjectInfo:
+        head = (await head_of(requests)).head
+        value = await whole(rest_of(requests), f"object {head.key!r}", self._bytes_max)
+        info: ObjectInfo = await node.put_object(
+            head.key,
+            value,
+            metadata=dict(head.metadata),
+            overwrite=head.overwrite if head.HasField("overwrite") else True,
+            if_version=head.if_version if head.HasField("if_version") else None,
+            durable=head.durable,
+        )
+        return OBJECT_INFO.message(info)
+
+
+async def get(node: Node, request: pb.GetObjectRequest) -> AsyncIterator[pb.GetObjectResponse]:
+    info, value = await node.get_object(request.key)
+    yield pb.GetObjectResponse(info=OBJECT_INFO.message(info))
+    for part in cut(value):
+        yield pb.GetObjectResponse(chunk=part)
+
+
+async def stat(node: Node, request: pb.StatObjectRequest) -> pb.ObjectInfo:
+    return OBJECT_INFO.message(await node.stat_object(request.key))
+
+
+async def list_(node: Node, request: pb.ListObjectsRequest) -> pb.ListObjectsResponse:
+    page = await node.list_objects(
+        request.prefix, limit=request.limit or _LIMIT, start_after=request.start_after
+    )
+    return pb.ListObjectsResponse(
+        objects=OBJECT_INFO.messages(page.objects), next_start_after=page.next_start_after
+    )
+
+
+async def delete(node: Node, request: pb.DeleteObjectRequest) -> pb.DeleteObjectResponse:
+    version = request.if_version if request.HasField("if_version") else None
+    await node.delete_object(request.key, force=request.force, if_version=version)
+    return pb.DeleteObjectResponse()
+
+
+async def add_ref(node: Node, request: pb.ObjectRefRequest) -> pb.ObjectRefResponse:
+    return pb.ObjectRefResponse(ref_count=await node.add_object_ref(request.key, request.count))
+
+
+async def remove_ref(node: Node, request: pb.ObjectRefRequest) -> pb.ObjectRefResponse:
+    left, deleted = await node.remove_object_ref(request.key, request.count)
+    return pb.ObjectRefResponse(ref_count=left, deleted=deleted)
+
+
+async def pin(node: Node, request: pb.ObjectPinRequest) -> pb.ObjectPinResponse:
+    await node.pin_object(request.key)
+    return pb.ObjectPinResponse()
+
+
+async def unpin(node: Node, request: pb.ObjectPinRequest) -> pb.ObjectPinResponse:
+    await node.unpin_object(request.key)
+    return pb.ObjectPinResponse()
+
+
+async def transact(node: Node, request: pb.TransactRequest) -> pb.TransactResponse:
+    writes = {
+        key: write.value if write.HasField("value") else None
+        for key, write in request.writes.items()
+    }
+    return pb.TransactResponse(versions=await node.transact(dict(request.reads), writes))
+
+
+def methods(object_bytes_max: int) -> dict[str, Method]:
+    put = Putting(object_bytes_max).put
+    return service(
+        "spear.v1.ObjectService",
+        {
+            "Put": client_stream(pb.PutObjectRequest, pb.ObjectInfo, put),
+            "Get": server_stream(pb.GetObjectRequest, pb.GetObjectResponse, get),
+            "Stat": unary(pb.StatObjectRequest, pb.ObjectInfo, stat),
+            "List": unary(pb.ListObjectsRequest, pb.ListObjectsResponse, list_),
+            "Delete": unary(pb.DeleteObjectRequest, pb.DeleteObjectResponse, delete),
+            "AddRef": unary(pb.ObjectRefRequest, pb.ObjectRefResponse, add_ref),
+            "RemoveRef": unary(pb.ObjectRefRequest, pb.ObjectRefResponse, remove_ref),
+            "Pin": unary(pb.ObjectPinRequest, pb.ObjectPinResponse, pin),
+            "Unpin": unary(pb.ObjectPinRequest, pb.ObjectPinResponse, unpin),
+            "Transact": unary(pb.TransactRequest, pb.TransactResponse, transact),
+        },
+    )

@@ -1,0 +1,31 @@
+"""Where a daemon's own log goes: stderr, or a file that rotates."""
+
+from __future__ import annotations
+
+import os
+
+from spear.clock import Clock
+from spear.config import Config
+from spear.telemetry.jsonlog import Descriptor, Log, began_of, open_log
+from spear.telemetry.redact import Redactor
+from spear.telemetry.rotating import Limits, RotatingFile
+
+_STDERR = 2
+_FILE_BYTES_MAX, _FILES_MAX = 16 << 20, 7
+
+
+def open_system_log(config: Config, clock: Clock, redactor: Redactor) -> Log:
+    """By `logging.*`, without what the redactor knows; `auto` is for people on a terminal, and JSON
+    everywhere else."""
+    limits = Limits(_FILE_BYTES_MAX, _FILES_MAX, config.logs_ns_max)
+    target = (
+        RotatingFile(config.log_path, limits, clock, began_of)
+        if config.log_path
+        else Descriptor(_STDERR)
+    )
+    form = config.log_format
+    if form == "auto":
+        form = "console" if not config.log_path and os.isatty(_STDERR) else "json"
+    return open_log(
+        target, clock, redactor, level=config.log_level, form=form, node=config.node_name
+    )

@@ -1,0 +1,176 @@
+"""A node with real guests: commands, warm reactors, objects, logs, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from guest_runs import guest_bytes
+from node_runs import HANG_S, Bench, until
+
+from spear.clock import Clock
+from spear.errors import InUse, NotFound
+from spear.records.execution import Execution, Invocation
+from spear.records.task import Limits, Pool, TaskSpec
+from spear.spearlet.node.services import NodeServices
+
+MS = 1_000_000
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[NodeServices]:
+    made = Bench(tmp_path, cache_dir=str(tmp_path / "cache"))
+    made.clock = Clock()  # type: ignore[assignment]
+    made.real = True
+    yield await made.start()
+    await made.stop()
+
+
+async def register(node: NodeServices, guest: str, **spec: object) -> None:
+    artifact = await node.put_artifact(guest_bytes(guest))
+    await node.register(TaskSpec(name=guest, artifact=artifact.digest, **spec))  # type: ignore[arg-type]
+
+
+async def call(node: NodeServices, function: str, *args: int | float, **more: object) -> Execution:
+    invocation = Invocation(function=function, call_args=args, **more)  # type: ignore[arg-type]
+    return await node.invoke("reactor", b"", invocation)
+
+
+async def test_a_command_gets_its_arguments_and_input_and_answers(node: NodeServices):
+    await register(node, "answer", args=("Ada",))
+    execution = await node.invoke("answer", b"hello")
+    assert execution.completed
+    assert b"Ada" in execution.output
+    other = await node.invoke("answer", b"hello", Invocation(args=("Grace",)))
+    assert b"Grace" in other.output
+
+
+async def test_what_it_logs_is_there_with_levels_and_streams(node: NodeServices):
+    await register(node, "hello")
+    execution = await node.invoke("hello")
+    lines = [line async for batch in node.logs(execution.id) for line in batch]
+    assert [line.seq for line in lines] == [1, 2, 3][: len(lines)]
+    assert {line.stream for line in lines} <= {"log", "stderr"}
+    assert execution.output == b"Hello, SPEAR!\n"
+
+
+async def test_a_runaway_ends_at_its_time_and_others_go_on(node: NodeServices):
+    await register(node, "loop", limits=Limits(timeout_ns=200 * MS))
+    await register(node, "hello")
+    runaway = asyncio.ensure_future(node.invoke("loop"))
+    assert (await node.invoke("hello")).completed
+    ended = await runaway
+    assert ended.status == "timeout"
+    assert ended.error is not None
+    assert ended.error.code == "DEADLINE"
+
+
+async def test_a_trap_shows_where(node: NodeServices):
+    await register(node, "trap")
+    execution = await node.invoke("trap")
+    assert execution.status == "failed"
+    assert execution.error is not None
+    assert execution.error.code == "TRAP"
+    assert execution.error.backtrace
+
+
+async def test_a_function_of_a_reactor_gives_its_value(node: NodeServices):
+    await register(node, "reactor")
+    assert (await call(node, "mix", 1, 2, 3.0, 4.0)).value == (10.0,)
+    assert [(await call(node, "count")).value for _ in range(3)] == [(1,), (1,), (1,)]
+    wrong = await call(node, "mix", 1)
+    assert wrong.status == "failed"
+    assert wrong.error is not None
+    assert "mix" in wrong.error.message
+
+
+async def test_a_shared_reactor_stays_warm(node: NodeServices):
+    await register(node, "reactor", pool=Pool(isolation="shared"))
+    assert [(await call(node, "count")).value for _ in range(3)] == [(1,), (2,), (3,)]
+    (instance,) = await node.instances()
+    assert (instance.status, instance.executions) == ("ready", 3)
+    said = await call(node, "say", 7)
+    assert said.output == b"number 7\n"
+    assert said.instance_id == instance.id
+
+
+async def test_a_shared_reactor_that_trapped_is_made_anew(node: NodeServices):
+    await register(node, "reactor", pool=Pool(isolation="shared"))
+    await call(node, "count")
+    assert (await call(node, "boom")).status == "failed"
+    assert (await call(node, "count")).value == (1,)
+
+
+async def test_calls_of_a_shared_reactor_run_side_by_side_up_to_the_pools_limit(
+    node: NodeServices,
+):
+    await register(node, "reactor", pool=Pool(isolation="shared", max=2), concurrency=2)
+    calls = await asyncio.gather(*(call(node, "nap", 20) for _ in range(6)))
+    assert {execution.status for execution in calls} == {"completed"}
+    assert 1 <= len(await node.instances()) <= 2
+
+
+async def test_a_destroyed_instance_ends_its_execution(node: NodeServices):
+    await register(node, "sleeper", args=("-1",))
+    waiting = asyncio.ensure_future(node.invoke("sleeper"))
+    await until(lambda: node._executions.stats()["running"] == 1)
+    async with asyncio.timeout(HANG_S):
+        while not (found := await node.instances()):
+            await asyncio.sleep(0)
+    destroyed = await node.destroy_instance(found[0].id, "not needed")
+    assert destroyed.status == "terminated"
+    assert (await waiting).status == "terminated"
+    with pytest.raises(NotFound):
+        await node.destroy_instance(found[0].id)
+
+
+async def test_guests_and_clients_share_objects(node: NodeServices):
+    await register(node, "memory", object_grants=())
+    execution = await node.invoke("memory", b"hello")
+    assert execution.completed, execution.error
+    page = await node.list_objects("")
+    assert page.objects
+    info, value = await node.get_object(page.objects[0].key)
+    assert info.size == len(value)
+
+
+async def test_a_thousand_at_once_all_end(node: NodeServices):
+    await register(node, "hello")
+    ends = await asyncio.gather(*(node.invoke("hello") for _ in range(1_000)))
+    assert {execution.status for execution in ends} == {"completed"}
+    stats = await node.stats()
+    assert stats["executions"]["completed"] == 1_000
+    assert stats["runtime"]["live"] == 0
+
+
+async def test_an_artifact_that_runs_is_not_deleted(node: NodeServices):
+    artifact = await node.put_artifact(guest_bytes("sleeper"))
+    spec = TaskSpec(name="once", artifact=artifact.digest, args=("-1",))
+    waiting = asyncio.ensure_future(node.invoke(spec))
+    await until(lambda: node._executions.stats()["running"] == 1)
+    with pytest.raises(InUse, match="execution"):
+        await node.delete_artifact(artifact.digest)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await until(lambda: not node._executions.works())
+    await node.delete_artifact(artifact.digest)
+
+
+async def test_durable_objects_outlive_the_node_and_others_do_not(tmp_path: Path):
+    made = Bench(tmp_path)
+    node = await made.start()
+    await node.put_object("shared/kept", b"1", durable=True, metadata={"a": "b"})
+    before = await node.put_object("shared/large", b"2" * 100_000, durable=True)
+    await node.put_object("shared/lost", b"3")
+    await node.put_object("shared/deleted", b"4", durable=True)
+    await node.delete_object("shared/deleted")
+    node = await made.crash(power=True)
+    page = await node.list_objects("shared/")
+    assert [info.key for info in page.objects] == ["shared/kept", "shared/large"]
+    info, value = await node.get_object("shared/large")
+    assert value == b"2" * 100_000
+    assert info.version > before.version
+    assert (await node.stat_object("shared/kept")).metadata == {"a": "b"}
+    await made.stop()

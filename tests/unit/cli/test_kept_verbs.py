@@ -1,0 +1,236 @@
+"""The verbs about what a node keeps, over a fake node: tasks, schedules, artifacts, objects,
+instances; and the node itself."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from cli_over_fake import Cli, cli_fixture  # noqa: F401
+from conftest import guest_path
+
+from spear.records.execution import Instance
+
+# Tasks
+
+
+def test_a_module_is_registered_under_its_name(cli: Cli) -> None:
+    said = cli("task", "register", guest_path("hello"))
+    assert said == (0, "task hello is registered, version 1\n", "")
+    assert cli("task", "register", guest_path("hello")).code == 0
+    assert cli("invoke", "hello").out == "Hello, SPEAR!\n"
+
+
+def test_options_make_the_spec(cli: Cli) -> None:
+    said = cli(
+        "task", "register", guest_path("environ"), "--name", "greet", "--env", "A=1", "--timeout",
+        "2s", "--memory", "1MiB", "--fuel", "1000", "--priority", "high", "--concurrency", "2",
+        "--description", "greets", "--dir", "/data:/d:rw", "--output", "json", "--", "one", "two",
+    )  # fmt: skip
+    spec = said.json["spec"]
+    assert (spec["name"], spec["env"], spec["args"]) == ("greet", {"A": "1"}, ["one", "two"])
+    assert (
+        spec["limits"] | {"timeout_ms": 2000, "memory_bytes": 1 << 20, "fuel": 1000}
+        == (spec["limits"])
+    )
+    assert (spec["priority"], spec["concurrency"]) == ("high", 2)
+    assert spec["dirs"] == [{"host": "/data", "guest": "/d", "writable": True}]
+
+
+def test_a_name_that_is_taken_is_refused_and_updated(cli: Cli) -> None:
+    cli("task", "register", guest_path("hello"))
+    taken = cli("task", "register", guest_path("hello"), "--priority", "low")
+    assert (taken.code, taken.err.startswith("error: task 'hello' has another spec")) == (4, True)
+    said = cli("task", "update", guest_path("hello"), "--priority", "low", "--if-version", "1")
+    assert (said.code, said.out) == (0, "task hello is at version 2\n")
+    assert cli("task", "update", guest_path("hello"), "--if-version", "1").code == 4
+    assert cli("task", "update", guest_path("wasi/echo")).code == 3
+
+
+def test_tasks_are_listed_shown_and_removed(cli: Cli) -> None:
+    cli.task("hello", description="says \x1b[31mhello")
+    cli.task("wasi/echo")
+    assert [row[0] for row in cli("task", "ls").rows] == ["echo", "hello"]
+    assert "\\x1b[31m" in cli("task", "ls").out
+    shown = cli("task", "show", "hello").fields
+    assert (shown["version"], shown["spec.description"]) == ("1", "says \\x1b[31mhello")
+    assert cli("task", "rm", "hello").out == "task hello is removed\n"
+    assert cli("task", "show", "hello").code == 3
+    assert [found["spec"]["name"] for found in cli("ls", "tasks", "--output", "json").json] == [
+        "echo"
+    ]
+
+
+def test_a_task_is_switched_off_and_on(cli: Cli) -> None:
+    cli.task("hello")
+    assert cli("task", "deactivate", "hello").out == "task hello is inactive\n"
+    assert cli("invoke", "hello").code == 4
+    assert [row[0] for row in cli("task", "ls", "--status", "inactive").rows] == ["hello"]
+    assert cli("task", "activate", "hello").out == "task hello is active\n"
+    assert cli("invoke", "hello").code == 0
+
+
+def test_what_is_no_module_is_wrong_use(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "text.wasm").write_text("text")
+    said = cli("task", "register", "text.wasm")
+    assert (said.code, "no wasm module" in said.err) == (2, True)
+    assert cli("task", "register", "nothing.wasm").code == 3
+
+
+# Schedules
+
+
+def test_a_schedule_says_when_it_is_due(cli: Cli, tmp_path: Path) -> None:
+    cli.task("wasi/echo")
+    (tmp_path / "question").write_bytes(b"why?")
+    said = cli(
+        "schedule", "add", "echo", "--every", "1h", "--name", "hourly", "--input", "question",
+        "--missed", "all", "--overlap", "--timeout", "5s", "--", "Ada",
+    )  # fmt: skip
+    assert said.code == 0
+    assert "every 60m" in said.out or "every 1h" in said.out
+    (found,) = cli("schedule", "ls", "--output", "json").json
+    spec = found["spec"]
+    assert (spec["every_ms"], spec["input"], spec["missed"], spec["overlap"]) == (
+        3_600_000, "why?", "all", True,
+    )  # fmt: skip
+    assert spec["invocation"]["args"] == ["Ada"]
+    assert spec["invocation"]["timeout_ms"] == 5000
+    (row,) = cli("ls", "schedules").rows
+    assert row[:3] == [found["id"][-8:], "hourly", "echo"]
+
+
+@pytest.mark.parametrize(
+    ("when", "key", "value"),
+    [
+        (["--cron", "0 6 * * 1-5"], "cron", "0 6 * * 1-5"),
+        (["--at", "2030-01-31T12:00"], "at_ms", 1_896_091_200_000),
+        (["--at", "2030-01-31T14:00+02:00"], "at_ms", 1_896_091_200_000),
+    ],
+)
+def test_the_ways_to_say_when(cli: Cli, when: list[str], key: str, value: object) -> None:
+    cli.task("hello")
+    assert cli("schedule", "add", "hello", *when, "--output", "json").json["spec"][key] == value
+
+
+def test_when_is_said_once(cli: Cli) -> None:
+    cli.task("hello")
+    for words in ([], ["--every", "1h", "--cron", "* * * * *"], ["--at", "tomorrow"]):
+        assert cli("schedule", "add", "hello", *words).code == 2, words
+    assert cli("schedule", "add", "nobody", "--every", "1h").code == 3
+    assert cli("ls", "schedules", "--output", "json").json == []
+
+
+def test_a_schedule_is_found_by_its_name_or_its_end(cli: Cli) -> None:
+    cli.task("hello")
+    id = cli("schedule", "add", "hello", "--every", "1h", "--name", "a", "--output", "json").json[
+        "id"
+    ]
+    assert cli("schedule", "show", "a", "--output", "json").json["id"] == id
+    assert cli("schedule", "show", id[-8:]).fields["id"] == id
+    assert cli("schedule", "rm", id[-6:]).out == f"schedule {id} is removed\n"
+    assert cli("schedule", "rm", "a").code == 3
+
+
+# Artifacts
+
+
+def test_an_artifact_comes_back_as_it_was(cli: Cli, tmp_path: Path) -> None:
+    data = guest_path("hello").read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    said = cli("artifact", "put", guest_path("hello"), "--version", "1.2")
+    assert said == (0, f"{digest}\n", "")
+    assert cli("artifact", "get", digest[:8], "-o", "copy.wasm").code == 0
+    assert (tmp_path / "copy.wasm").read_bytes() == data
+    shown = cli("artifact", "show", digest[:12], "--output", "json").json
+    assert (shown["digest"], shown["version"], shown["name"]) == (digest, "1.2", "hello")
+    assert cli("artifact", "ls").rows[0][0] == digest[:12]
+
+
+def test_an_artifact_in_use_is_kept(cli: Cli) -> None:
+    task = cli.task("hello")
+    assert cli("artifact", "rm", task.spec.artifact).code == 4
+    cli("task", "rm", "hello")
+    assert cli("artifact", "rm", task.spec.artifact[:8]).code == 0
+    assert cli("artifact", "show", task.spec.artifact).code == 3
+
+
+def test_artifacts_stay_for_those_that_need_them(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    model = cli("artifact", "put", "model.bin", "--runtime", "process").out.strip()
+    cli("artifact", "put", guest_path("hello"), "--needs", model)
+    assert cli("artifact", "rm", model).code == 4
+    assert cli("artifact", "put", "nothing").code == 3
+
+
+# Objects
+
+
+def test_an_object_is_put_looked_at_and_removed(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "value").write_bytes(b"\0\xffvalue")
+    said = cli("object", "put", "shared/a", "value", "--meta", "kind=test", "--durable")
+    assert said.out.startswith("shared/a is at version ")
+    cli("object", "get", "shared/a", "-o", "back")
+    assert (tmp_path / "back").read_bytes() == b"\0\xffvalue"
+    found = cli("object", "stat", "shared/a", "--output", "json").json
+    assert (found["size"], found["metadata"], found["durability"]) == (7, {"kind": "test"}, "power")
+    (row,) = cli("object", "ls", "shared/").rows
+    assert row[:2] == ["shared/a", "7"]
+    assert cli("object", "ls", "other/").err == "no objects\n"
+    assert cli("object", "rm", "shared/a").out == "shared/a is removed\n"
+    assert cli("object", "get", "shared/a").code == 3
+
+
+def test_versions_and_pins_guard_an_object(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "value").write_bytes(b"1")
+    version = cli("object", "put", "shared/a", "value", "--output", "json").json["version"]
+    assert cli("object", "put", "shared/a", "value", "--new").code == 4
+    assert cli("object", "put", "shared/a", "value", "--if-version", "0").code == 4
+    assert cli("object", "put", "shared/a", "value", "--if-version", str(version)).code == 0
+    assert cli("object", "pin", "shared/a").out == "shared/a is pinned\n"
+    assert cli("object", "rm", "shared/a").code == 4
+    assert cli("object", "unpin", "shared/a", "--output", "json").json == {
+        "key": "shared/a", "unpinned": True,
+    }  # fmt: skip
+    assert cli("object", "pin", "shared/a").code == 0
+    assert cli("object", "rm", "shared/a", "--force").code == 0
+
+
+def test_a_long_list_of_objects_says_that_there_is_more(cli: Cli) -> None:
+    for number in range(3):
+        cli.do(cli.node.put_object(f"shared/{number}", b""))
+    said = cli("object", "ls", "--limit", "2")
+    assert (len(said.rows), "--limit shows more" in said.err) == (2, True)
+
+
+# Instances, the node
+
+
+def test_an_instance_is_ended_by_the_end_of_its_id(cli: Cli) -> None:
+    id = "01890000-0000-7000-8000-0000deadbeef"
+    cli.node.add_instance(
+        Instance(id=id, task_id="t", task_name="basket", node_name="fake", status="ready")
+    )
+    (row,) = cli("instance", "ls", "--task", "basket").rows
+    assert row[:3] == ["deadbeef", "basket", "ready"]
+    assert cli("instance", "ls", "--task", "other").err == "no instances\n"
+    assert cli("instance", "rm", "deadbeef").out == f"instance {id} is terminated\n"
+    assert cli("instance", "rm", "deadbeef").code == 3
+
+
+def test_a_node_is_looked_at_and_drained(cli: Cli) -> None:
+    assert cli("node", "status", "--output", "json").json["info"]["node_name"] == "fake"
+    assert cli("node", "drain", "--grace", "2m").out == "the node has drained\n"
+    assert cli.node.drained_ns == 120 * 10**9
+    assert cli("node", "drain", "--grace", "soon").code == 2
+
+
+def test_a_node_is_backed_up_and_cleaned(cli: Cli, tmp_path: Path) -> None:
+    cli.task("hello")
+    said = cli("node", "backup", "kept")
+    assert (said.code, said.out) == (0, f"{tmp_path}/kept: files 1, rows 1\n")
+    assert cli("node", "backup", "kept").code == 4
+    assert cli("gc").out == "removed: nothing\n"
+    assert cli("gc", "--output", "json").json == {"executions": 0, "files": 0}
+    assert cli("node", "restore", "nothing").code == 3

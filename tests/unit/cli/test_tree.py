@@ -1,0 +1,66 @@
+"""The tree of verbs: each has its file, its help with an example, and its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from spear.cli import tree
+
+VERBS = [verb for _, verbs in tree.SECTIONS.values() for verb in verbs]
+FOLDER = Path(tree.__file__).parent / "verbs"
+
+
+def leaves(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from leaves(below, (*words, name))
+    else:
+        yield words
+
+
+def command_of(verb: str) -> click.Command:
+    with click.Context(tree.spear) as context:
+        found = tree.spear.get_command(context, verb)
+    assert found is not None
+    return found
+
+
+ALL = [words for verb in VERBS for words in leaves(command_of(verb), (verb,))]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_its_file_in_the_folder_of_its_section(verb: str) -> None:
+    (folder,) = [name for name, (_, verbs) in tree.SECTIONS.items() if verb in verbs]
+    assert (FOLDER / folder / f"{verb}.py").exists()
+    assert command_of(verb).help
+
+
+def test_every_file_of_a_verb_is_in_the_tree() -> None:
+    for folder, (_, verbs) in tree.SECTIONS.items():
+        files = {path.stem for path in (FOLDER / folder).glob("*.py")} - {"__init__"}
+        beside = {name for name in files if name.partition("_")[0] in verbs or name == "finding"}
+        assert files - beside - set(verbs) == set()
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_verb_shows_its_help(
+    words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert tree.invoke([*words, "--help"]) == 0
+    said = capfd.readouterr().out
+    assert said.startswith(f"Usage: spear {' '.join(words)}")
+
+
+@pytest.mark.parametrize("folder", ["work"])
+def test_verbs_of_work_have_examples(folder: str) -> None:
+    for verb in tree.SECTIONS[folder][1]:
+        assert f"spear {verb}" in (command_of(verb).help or ""), verb
+
+
+def test_a_verb_that_is_not_there_is_wrong_use(capfd: pytest.CaptureFixture[str]) -> None:
+    assert tree.invoke(["sbumit"]) == 2
+    assert "No such command 'sbumit'" in capfd.readouterr().err
