@@ -271,20 +271,11 @@ class NodeServices:
             if not isinstance(found, Work):
                 yield _bare(found)
                 return
-<<<<<<< HEAD
-            execution = found.execution
-            changes = self._parts.events.watch(execution.id, "", _bare(execution))
-        else:
-            changes = self._parts.events.watch("", task)
-        async for execution in changes:
-            yield execution
-=======
             first, task = _bare(found.execution), ""
         changes = self._parts.events.watch(id, task, first)
         async with aclosing(cast("AsyncGenerator[Execution, None]", changes)) as seen:
             async for execution in seen:
                 yield execution
->>>>>>> reader
 
     async def cancel(self, id: str, reason: str = "") -> Execution:
         found = self._find(id)
