@@ -12,7 +12,6 @@ with none kept, *recycler* our own on an on-demand engine.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -23,7 +22,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 import pytest
 
