@@ -79,7 +79,9 @@ class Blobs:
                 found.update(chunk)
                 await _offload(lambda piece=chunk: _written(file, piece))  # type: ignore[misc]
             if digest and digest != found.hexdigest():
-                raise InvalidArgument(f"the bytes have the sha256 {found.hexdigest()}, not {digest}")
+                raise InvalidArgument(
+                    f"the bytes have the sha256 {found.hexdigest()}, not {digest}"
+                )
             name = found.hexdigest()
             self.hold(name)
             await _offload(lambda: self._name(file, path, name, True))
