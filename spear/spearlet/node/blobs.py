@@ -150,7 +150,7 @@ class Blobs:
 
     def _copy_to(self, folder: str) -> int:
         other, count = Blobs(folder), 0
-        for path, name in self._files():
+        for _, name in self._files():
             if len(name) == _DIGEST_LETTERS:  # the others are half written
                 other._put(name, (self.read_now(name),), True)
                 count += 1

@@ -1,4 +1,4 @@
-"""A list of executions, page by page, has each of them once: those that run and those that ended."""
+"""A list of executions, page by page, has each once, live or ended."""
 
 from __future__ import annotations
 
