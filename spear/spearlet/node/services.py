@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -42,6 +42,8 @@ from spear.spearlet.node.work import Work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from spear.records.node import Bytes
     from spear.spearlet.logs.store import LogStore
     from spear.spearlet.node.artifacts import Artifacts
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from spear.spearlet.schedules.scheduler import Scheduler
 
 _PAGE_MAX = 10_000
+T = TypeVar("T")
 
 
 class NodeServices:
@@ -95,10 +98,10 @@ class NodeServices:
     # ---- tasks
 
     async def register(self, spec: TaskSpec) -> Task:
-        return self._limited(await self._tasks.register(self._whole(spec)))
+        return await _through(self._limited(self._tasks.register(self._whole(spec))))
 
     async def update(self, spec: TaskSpec, *, if_version: int = 0) -> Task:
-        return self._limited(await self._tasks.update(self._whole(spec), if_version))
+        return await _through(self._limited(self._tasks.update(self._whole(spec), if_version)))
 
     async def task(self, task: str) -> Task:
         return self._tasks.find(task).task
@@ -107,9 +110,12 @@ class NodeServices:
         return self._tasks.list(status, _limit(limit), after)
 
     async def set_task_status(self, task: str, status: str) -> Task:
-        return await self._tasks.set_status(task, status)
+        return await _through(self._tasks.set_status(task, status))
 
     async def unregister(self, task: str, reason: str = "") -> Task:
+        return await _through(self._unregister(task, reason))
+
+    async def _unregister(self, task: str, reason: str) -> Task:
         gone = await self._tasks.unregister(task)
         for work in self._executions.works():
             if work.execution.task_id == gone.id and work.run is None:
@@ -129,7 +135,8 @@ class NodeServices:
                 self._secrets.add((name, value))
                 self._parts.redactor.learn(name, value)
 
-    def _limited(self, task: Task) -> Task:
+    async def _limited(self, change: Coroutine[object, object, Task]) -> Task:
+        task = await change
         self.learn(task.spec)
         self._executions.limit(task)
         return task
@@ -449,6 +456,12 @@ def _limit(limit: int) -> int:
     if not 1 <= limit <= _PAGE_MAX:
         raise InvalidArgument(f"a limit of 1 to {_PAGE_MAX} is accepted, found {limit}")
     return limit
+
+
+async def _through(change: Coroutine[object, object, T]) -> T:
+    """A change that is written and then known here is both, also where its caller goes
+    meanwhile."""
+    return await asyncio.shield(asyncio.ensure_future(change))
 
 
 async def _later(batches: Iterator[list[LogLine]]) -> AsyncIterator[list[LogLine]]:

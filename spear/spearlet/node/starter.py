@@ -57,7 +57,7 @@ class Starter:
         if work.doom:
             self._refuse(work, NodeClosed("it was cancelled before it began"))
             return
-        if work.plan.spec.pool.isolation == "shared":
+        if work.plan.spec.pool.isolation == "shared" and not work.invocation.fresh_instance:
             self._spawn(self._launch_warm(work, program))
             return
         try:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from node_runs import HANG_S, Bench, bench, until
+from node_runs import DIGEST, HANG_S, INSTANT, Bench, bench, until
 
+from spear.records.task import Retry, TaskSpec
 from spear.spearlet.node.work import ENDING
 
 
@@ -56,3 +57,55 @@ async def test_a_watcher_that_is_slow_with_the_first_record_still_hears_of_the_e
     async with asyncio.timeout(HANG_S):
         assert [one.status async for one in changes] == ["completed"]
     assert not services._parts.events._watchers
+
+
+@pytest.mark.parametrize("verb", ["register", "update", "unregister", "set_task_status"])
+async def test_a_change_of_a_task_whose_caller_goes_is_made_whole(node: Bench, verb: str):
+    services = await node.ready()
+    spec = TaskSpec(name="other" if verb == "register" else "work", artifact=DIGEST, entry="f")
+    given = {"unregister": ("work",), "set_task_status": ("work", "inactive")}.get(verb, (spec,))
+    change = asyncio.ensure_future(getattr(services, verb)(*given))
+    await asyncio.sleep(0)  # it waits until it is kept
+    change.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await change
+    await services._parts.journal.kept()
+    await asyncio.sleep(0)
+    seen = await services.tasks()
+    again = await node.crash()
+    assert await again.tasks() == seen
+    if verb == "register":
+        assert [task.name for task in seen] == ["other", "work"]
+
+
+async def test_a_retry_that_falls_into_the_drain_is_made_by_the_next_process(node: Bench):
+    services = await node.ready(retry=Retry(attempts=2, backoff_ns=INSTANT, on=("TRAP",)))
+    accepted = await services.submit("work")
+    run = await node.run()
+    draining = asyncio.ensure_future(services.drain(60 * 10**9))
+    await asyncio.sleep(0)
+    run.finish("failed", "trap")
+    async with asyncio.timeout(HANG_S):
+        await draining
+    await node.stop()
+    services = await node.start()
+    (await node.run()).finish()
+    ended = await services.wait(accepted.id)
+    assert (ended.status, ended.attempt) == ("completed", 2)
+
+
+async def test_what_is_accepted_as_the_drain_begins_waits_for_the_next_process(node: Bench):
+    services = await node.ready(concurrency=1)
+    running = await services.submit("work")
+    await node.run()
+    submitting = asyncio.ensure_future(services.submit("work"))
+    await asyncio.sleep(0)
+    draining = asyncio.ensure_future(services.drain())
+    accepted = await submitting
+    async with asyncio.timeout(HANG_S):
+        await draining
+    assert (await services.execution(running.id)).status == "terminated"
+    await node.stop()
+    services = await node.start()
+    (await node.run()).finish()
+    assert (await services.wait(accepted.id)).status == "completed"
