@@ -29,7 +29,13 @@ class Batch:
         """Raises InvalidArgument beyond a limit, TypeError where it is not bytes."""
         if type(value) is not bytes or len(value) > VALUE_BYTES_MAX:
             raise _refused_value(key, value)
-        self._change(key, value, len(value))
+        # As _change, in place: this is on the path of every write.
+        if type(key) is not bytes or not 0 < len(key) <= KEY_BYTES_MAX or not key[0]:
+            check_key(key)
+        self.bytes += len(key) + len(value)
+        if self.bytes > BATCH_BYTES_MAX or len(self.changes) >= BATCH_KEYS_MAX:
+            raise _too_much()
+        self.changes[key] = value
 
     def delete(self, key: bytes) -> None:
         """No error where there is none."""
@@ -46,15 +52,17 @@ class Batch:
             raise InvalidArgument(f"a batch expects at most {BATCH_KEYS_MAX} keys")
 
     def _change(self, key: bytes, value: bytes | None, value_bytes: int) -> None:
-        # As check_key, in place: this is on the path of every write.
-        if type(key) is not bytes or not 0 < len(key) <= KEY_BYTES_MAX or not key[0]:
-            check_key(key)
+        check_key(key)
         self.bytes += len(key) + value_bytes
         if self.bytes > BATCH_BYTES_MAX or len(self.changes) >= BATCH_KEYS_MAX:
-            raise InvalidArgument(
-                f"a batch holds at most {BATCH_BYTES_MAX} bytes and {BATCH_KEYS_MAX} keys"
-            )
+            raise _too_much()
         self.changes[key] = value
+
+
+def _too_much() -> InvalidArgument:
+    return InvalidArgument(
+        f"a batch holds at most {BATCH_BYTES_MAX} bytes and {BATCH_KEYS_MAX} keys"
+    )
 
 
 def check_key(key: bytes) -> None:

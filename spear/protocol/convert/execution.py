@@ -6,6 +6,8 @@ of what their Mirror takes, to which a test holds them.
 
 from __future__ import annotations
 
+import msgspec
+
 from spear.protocol.convert.mirror import (
     MAP,
     NUMBERS,
@@ -28,6 +30,14 @@ class ExecutionMirror(Mirror[Execution, pb.Execution]):
     def __init__(self) -> None:
         parts: dict[str, Part] = {"value": NUMBERS, "error": One(ERROR), "metadata": MAP}
         super().__init__(Execution, pb.Execution, parts)
+
+    def message(self, record: Execution) -> pb.Execution:
+        if record.error is None and not record.value:
+            try:
+                return pb.Execution(**msgspec.to_builtins(record, builtin_types=(bytes,)))
+            except (ValueError, TypeError, UnicodeError):
+                pass  # the slow way says what does not fit
+        return super().message(record)
 
     def record(self, message: pb.Execution) -> Execution:
         made = Execution(

@@ -5,6 +5,8 @@ The rule: pure but for the ids and the clock; what is wrong is refused before an
 
 from __future__ import annotations
 
+from copy import copy
+
 from spear.errors import InvalidArgument
 from spear.records.execution import Execution, Invocation
 from spear.records.task import PRIORITIES, Task
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 _TEXT_BYTES_MAX = 255
 _METADATA_BYTES_MAX = 65536
 _ARGS_MAX = 64
-_ID_LETTERS = frozenset("0123456789abcdefABCDEF-")
+_ID_LETTERS = "0123456789abcdefABCDEF-"
+_TEXTS = ("idempotency_key", "invocation_id", "session_id", "parent_id", "content_type")
 NOTHING = Invocation()
 
 
@@ -31,28 +34,40 @@ def execution_of(
         )
     if invocation is not NOTHING:
         check(invocation)
-    spec = plan.spec
-    id = invocation.execution_id or parts.ids.next()
-    return Execution(
-        id=id,
-        task_id=task.id if task else "",
-        task_name=spec.name,
-        task_version=task.version if task else 0,
-        artifact=spec.artifact,
-        node_name=parts.node_name,
-        invocation_id=invocation.invocation_id,
-        session_id=invocation.session_id,
-        function=invocation.function,
-        mode=mode,
-        priority=invocation.priority or spec.priority,
-        idempotency_key=invocation.idempotency_key,
-        parent_id=invocation.parent_id,
-        root_id=id,
-        created_ns=parts.clock.now_ns(),
-        timeout_ns=plan.timeout_for(invocation, mode),
-        input_bytes=len(input),
-        metadata=invocation.metadata,
-    )
+    execution = copy(_blank_of(parts, task, plan))
+    execution.id = execution.root_id = invocation.execution_id or parts.ids.next()
+    execution.mode, execution.created_ns = mode, parts.clock.now_ns()
+    execution.timeout_ns = plan.timeout_for(invocation, mode)
+    execution.input_bytes = len(input)
+    if invocation is not NOTHING:
+        _take(execution, invocation)
+    return execution
+
+
+def _blank_of(parts: Parts, task: Task | None, plan: Plan) -> Execution:
+    """What all executions of a plan have in common; made once."""
+    if plan.blank is None:
+        spec = plan.spec
+        plan.blank = Execution(
+            id="",
+            task_id=task.id if task else "",
+            task_name=spec.name,
+            task_version=task.version if task else 0,
+            artifact=spec.artifact,
+            node_name=parts.node_name,
+            priority=spec.priority,
+        )
+    return plan.blank
+
+
+def _take(execution: Execution, invocation: Invocation) -> None:
+    """What the call says of itself."""
+    execution.function = invocation.function
+    execution.invocation_id, execution.session_id = invocation.invocation_id, invocation.session_id
+    execution.idempotency_key = invocation.idempotency_key
+    execution.parent_id, execution.metadata = invocation.parent_id, invocation.metadata
+    if invocation.priority:
+        execution.priority = invocation.priority
 
 
 def check(invocation: Invocation) -> None:
@@ -61,10 +76,15 @@ def check(invocation: Invocation) -> None:
         raise InvalidArgument(
             f"no priority {invocation.priority!r}: expected one of {', '.join(PRIORITIES)}"
         )
-    for name in ("idempotency_key", "invocation_id", "session_id", "parent_id", "content_type"):
-        _check_text(name, getattr(invocation, name))
     if invocation.execution_id:
         _check_id(invocation.execution_id)
+    given = (
+        invocation.idempotency_key + invocation.invocation_id + invocation.session_id
+        + invocation.parent_id + invocation.content_type
+    )  # fmt: skip
+    if given:
+        for name in _TEXTS:
+            _check_text(name, getattr(invocation, name))
     if invocation.timeout_ns < 0:
         raise InvalidArgument(f"timeout_ns: expected 0 or more, found {invocation.timeout_ns}")
     if len(invocation.call_args) > _ARGS_MAX:
@@ -86,7 +106,7 @@ def _check_text(name: str, text: str) -> None:
 
 
 def _check_id(id: str) -> None:
-    if not (8 <= len(id) <= 64 and set(id) <= _ID_LETTERS):
+    if not 8 <= len(id) <= 64 or id.strip(_ID_LETTERS):
         raise InvalidArgument(
             f"execution_id {id[:80]!r}: expected a UUID, or 8 to 64 hexadecimal digits and dashes"
         )

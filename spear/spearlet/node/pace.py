@@ -7,9 +7,9 @@ most one slice of the executor.
 
 from __future__ import annotations
 
-_QUICK_NS = 100_000
+_QUICK_NS = 200_000
 _TRUSTED_AFTER = 16  # quick runs in a row
-_PENALTY = 1_000  # more of them, after one that was not
+_PENALTY = 200  # more of them, after one that was not
 
 
 class Pace:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from spear._core.filetable import Directory
     from spear.config import Config
+    from spear.records.execution import Execution
     from spear.records.task import TaskSpec
 
 _PRIORITIES = {"urgent": 0, "high": 64, "normal": 128, "low": 192}
@@ -31,7 +32,7 @@ class Plan:
     """Raises InvalidArgument where the spec cannot be run."""
 
     __slots__ = (
-        "_config", "_dirs", "_env", "_grants", "argv", "metered", "pace", "spec",
+        "_config", "_dirs", "_env", "_grants", "argv", "blank", "metered", "pace", "spec",
         "timeout_ns",
     )  # fmt: skip
 
@@ -44,6 +45,7 @@ class Plan:
         self._dirs: tuple[Directory, ...] | None = None if spec.dirs else ()
         self.metered = spec.limits.fuel > 0
         self.pace = Pace()
+        self.blank: Execution | None = None  # see calls.py
         self.timeout_ns = spec.limits.timeout_ns
         _check_limits(spec)
 
