@@ -180,10 +180,9 @@ class Executions:
     def _forget(self, work: Work, *, delete: bool = True) -> None:
         del self._works[work.execution.id]
         self._input_bytes -= work.charged
-        if work.input_digest:
+        if work.input_digest and delete:  # else it is held: no garbage while this process lives
             self._parts.files.inputs.let_go(work.input_digest)
-            if delete:
-                self._parts.files.inputs.delete(work.input_digest)
+            self._parts.files.inputs.delete(work.input_digest)
 
     def _offer(self, work: Work) -> None:
         """Raises QueueFull, InvalidArgument for a reservation that the node never has."""

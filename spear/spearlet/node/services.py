@@ -309,6 +309,8 @@ class NodeServices:
                 yield chunk
         elif found.output:
             yield found.output
+        elif found.output_bytes:
+            raise NotFound(f"the {found.output_bytes} bytes of execution {id} could not be kept")
 
     def logs(
         self, id: str, *, after_seq: int = 0, follow: bool = False
