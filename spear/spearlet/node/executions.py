@@ -250,6 +250,7 @@ class Executions:
         if error is not None:
             self._release(work)
             self._forget(work)
+            self._take_back(work)
             work.fail(error)
             return
         work.told_accepted()
@@ -267,6 +268,18 @@ class Executions:
             work.stage = QUEUED
             if not work.powered:
                 self._limit_wait(work)
+
+    def _take_back(self, work: Work) -> None:
+        """It was refused; where only the flush of its row failed, the row goes, or the node's next
+        process would run it beside what its caller has sent again."""
+        key = rows.live_key(work.execution.id)
+        if self._parts.kv.get(key) is not None:
+            self._parts.journal.delete(key)
+            self._parts.journal.then(partial(self._taken_back, work), power=work.powered)
+
+    def _taken_back(self, work: Work, error: Exception | None) -> None:
+        if error is not None:
+            asyncio.get_running_loop().call_later(_FULL_S, self._take_back, work)
 
     def _limit_wait(self, work: Work) -> None:
         """A caller waits: the time in the queue is part of the time it gave."""

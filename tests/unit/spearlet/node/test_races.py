@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from node_runs import CODE, DIGEST, HANG_S, INSTANT, Bench, bench, until
 
-from spear.errors import InUse
+from spear.errors import InUse, KvFull
+from spear.records.execution import Invocation
 from spear.records.task import Retry, TaskSpec
 from spear.spearlet.node.work import ENDING
 
@@ -142,3 +143,24 @@ async def test_garbage_goes_and_the_input_of_what_waits_for_the_next_process_sta
     assert run.invocation.stdin == b"x" * 100_000
     run.finish()
     assert (await services.wait(waiting.id)).status == "completed"
+
+
+async def test_what_was_refused_since_its_flush_failed_never_runs(
+    node: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    services = await node.ready()
+    faults, real = [KvFull("no room (planted)")], node.store.synced
+
+    async def synced(sequence: int) -> None:
+        if faults:
+            raise faults.pop()
+        await real(sequence)
+
+    monkeypatch.setattr(node.store, "synced", synced)
+    again = Invocation(idempotency_key="k")
+    with pytest.raises(KvFull):
+        await services.submit("work", b"", again)
+    accepted = await services.submit("work", b"", again)
+    await node.run()
+    services = await node.crash(power=True)
+    assert [one.id for one in (await services.executions()).executions] == [accepted.id]
