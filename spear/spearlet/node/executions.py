@@ -180,10 +180,9 @@ class Executions:
     def _forget(self, work: Work, *, delete: bool = True) -> None:
         del self._works[work.execution.id]
         self._input_bytes -= work.charged
-        if work.input_digest:
+        if work.input_digest and delete:  # else it is held: no garbage while this process lives
             self._parts.files.inputs.let_go(work.input_digest)
-            if delete:
-                self._parts.files.inputs.delete(work.input_digest)
+            self._parts.files.inputs.delete(work.input_digest)
 
     def _offer(self, work: Work) -> None:
         """Raises QueueFull, InvalidArgument for a reservation that the node never has."""
@@ -251,6 +250,7 @@ class Executions:
         if error is not None:
             self._release(work)
             self._forget(work)
+            self._take_back(work)
             work.fail(error)
             return
         work.told_accepted()
@@ -268,6 +268,18 @@ class Executions:
             work.stage = QUEUED
             if not work.powered:
                 self._limit_wait(work)
+
+    def _take_back(self, work: Work) -> None:
+        """It was refused; where only the flush of its row failed, the row goes, or the node's next
+        process would run it beside what its caller has sent again."""
+        key = rows.live_key(work.execution.id)
+        if self._parts.kv.get(key) is not None:
+            self._parts.journal.delete(key)
+            self._parts.journal.then(partial(self._taken_back, work), power=work.powered)
+
+    def _taken_back(self, work: Work, error: Exception | None) -> None:
+        if error is not None:
+            asyncio.get_running_loop().call_later(_FULL_S, self._take_back, work)
 
     def _limit_wait(self, work: Work) -> None:
         """A caller waits: the time in the queue is part of the time it gave."""

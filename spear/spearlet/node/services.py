@@ -288,7 +288,7 @@ class NodeServices:
         found = self._find(id)
         if isinstance(found, Work):
             end = found.end()
-            self._executions.cancel(found, reason)  # which tells nothing before this step is over
+            self._executions.cancel(found, reason)  # which tells nothing within this step
             return _bare(await end)
         return _bare(found)
 
@@ -309,6 +309,8 @@ class NodeServices:
                 yield chunk
         elif found.output:
             yield found.output
+        elif found.output_bytes:
+            raise NotFound(f"the {found.output_bytes} bytes of execution {id} could not be kept")
 
     def logs(
         self, id: str, *, after_seq: int = 0, follow: bool = False
@@ -324,12 +326,8 @@ class NodeServices:
 
     def _live(self, matches: Callable[[Execution], bool], token: str) -> list[Execution]:
         """Those behind the token of the page before."""
-        found = (work.execution for work in self._executions.works())
-        return [
-            _bare(one)
-            for one in found
-            if matches(one) and (not token or rows.stamp_of(one).hex() < token)
-        ]
+        found = [w.execution for w in self._executions.works() if matches(w.execution)]
+        return [_bare(one) for one in found if not token or rows.stamp_of(one).hex() < token]
 
     def _find(self, id: str) -> Work | Execution:
         found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
@@ -459,8 +457,7 @@ def _limit(limit: int) -> int:
 
 
 async def _through(change: Coroutine[object, object, T]) -> T:
-    """A change that is written and then known here is both, also where its caller goes
-    meanwhile."""
+    """A change is written and then known here, also where its caller goes meanwhile."""
     return await asyncio.shield(asyncio.ensure_future(change))
 
 

@@ -52,7 +52,7 @@ class Tasks:
         self._by_id: dict[str, Registered] = {}
         self._by_name: dict[str, Registered] = {}
         self._endpoints: dict[str, str] = {}  # name of the endpoint -> the task's
-        self._changing: set[str] = set()  # names
+        self._changing: dict[str, TaskSpec | None] = {}  # names, and what is being written there
 
     def load(self) -> None:
         """Takes in what is registered; once, at start."""
@@ -77,7 +77,10 @@ class Tasks:
 
     def using(self, digest: str) -> Iterator[str]:
         """The names of the tasks that need this artifact."""
-        return (name for name, r in self._by_name.items() if r.task.spec.artifact == digest)
+        known = ((name, registered.task.spec) for name, registered in self._by_name.items())
+        for name, spec in (*known, *self._changing.items()):
+            if spec is not None and spec.artifact == digest:
+                yield name
 
     def spec_of(self, id: str, version: int) -> TaskSpec | None:
         """The spec of a version, also an old one; None where the task is gone."""
@@ -137,14 +140,14 @@ class Tasks:
     async def unregister(self, name: str) -> Task:
         """Raises NotFound."""
         task = self.find(name).task
-        self._hold(task.name)
+        self._hold(task.name, None)
         try:
             self._journal.delete(rows.task_key(task.id))
             for key, _ in self._kv.scan(rows.task_version_prefix(task.id), limit=task.version):
                 self._journal.delete(key)
             await self._journal.kept()
         finally:
-            self._changing.discard(task.name)
+            del self._changing[task.name]
         self._drop(task)
         return task
 
@@ -174,26 +177,27 @@ class Tasks:
             raise InvalidArgument(
                 f"endpoint {name!r}: expected 1 to 64 letters, digits, '_' and '-'"
             )
-        owner = self._endpoints.get(name, spec.name) if name else spec.name
+        coming = {new.endpoint: owner for owner, new in self._changing.items() if new is not None}
+        owner = (self._endpoints.get(name) or coming.get(name, spec.name)) if name else spec.name
         if owner != spec.name:
             raise AlreadyExists(f"endpoint {name!r} is that of task {owner!r}")
 
     async def _keep(self, task: Task) -> Task:
-        self._hold(task.name)
+        self._hold(task.name, task.spec)
         try:
             self._journal.put(rows.task_key(task.id), rows.encode(task))
             self._journal.put(rows.task_version_key(task.id, task.version), rows.encode(task.spec))
             await self._journal.kept()
         finally:
-            self._changing.discard(task.name)
+            del self._changing[task.name]
         self._take(task)
         return task
 
-    def _hold(self, name: str) -> None:
+    def _hold(self, name: str, spec: TaskSpec | None) -> None:
         """One change of a name at a time, so that none is decided on what is about to change."""
         if name in self._changing:
             raise Conflict(f"task {name!r} is being changed by another call: try again")
-        self._changing.add(name)
+        self._changing[name] = spec
 
     def _take(self, task: Task) -> None:
         known = self._by_id.get(task.id)

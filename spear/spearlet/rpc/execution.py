@@ -7,7 +7,7 @@ from spear.protocol.convert.frozen import STATUS, execution_message
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.records.execution import TERMINATED
 from spear.records.node import Node
-from spear.spearlet.rpc.invocation import whole_output
+from spear.spearlet.rpc.invocation import with_output
 from spear.spearlet.rpc.method import service, unary
 
 _LIMIT = 100
@@ -17,10 +17,7 @@ async def get(node: Node, request: pb.GetExecutionRequest) -> pb.Execution:
     _check_id(request.execution_id)
     wanted = request.include_output
     execution = await node.execution(request.execution_id, include_output=wanted)
-    response = execution_message(execution)
-    if wanted and execution.output_digest:
-        response.output.data = await whole_output(node, execution)
-    return response
+    return execution_message(await with_output(node, execution) if wanted else execution)
 
 
 async def terminate(

@@ -6,6 +6,8 @@ execution is an answer, not an error of the call.
 
 from __future__ import annotations
 
+import msgspec
+
 from spear.errors import InvalidArgument
 from spear.protocol.convert.frozen import invocation_of, invoke_response
 from spear.protocol.pb.spearlet import function_pb2 as pb
@@ -26,15 +28,21 @@ async def invoke(node: Node, request: pb.InvokeRequest) -> pb.InvokeResponse:
     if request.mode > pb.EXECUTION_MODE_ASYNC:
         raise InvalidArgument(f"mode {request.mode} is not known: expected 1 (sync) or 2 (async)")
     execution = await node.invoke(request.task_id, request.input.data, invocation)
-    response = invoke_response(execution)
-    if execution.output_digest:
-        response.output.data = await whole_output(node, execution)
-    return response
+    return invoke_response(await with_output(node, execution))
 
 
-async def whole_output(node: Node, execution: Execution) -> bytes:
-    """The output of a caller that knows of no other way to read it."""
-    if execution.output or not 0 < execution.output_bytes <= OUTPUT_BYTES_MAX:
+async def with_output(node: Node, execution: Execution) -> Execution:
+    """The record for a caller that knows of no other way to read the output: with all of it, or,
+    where that is too large for an answer, with none."""
+    if not execution.output_digest:
+        return execution
+    return msgspec.structs.replace(execution, output=await _whole_output(node, execution))
+
+
+async def _whole_output(node: Node, execution: Execution) -> bytes:
+    if not 0 < execution.output_bytes <= OUTPUT_BYTES_MAX:
+        return b""
+    if execution.output:
         return execution.output
     async with closing(node.read_result(execution.id)) as chunks:
         return b"".join([chunk async for chunk in chunks])

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from node_runs import DIGEST, HANG_S, INSTANT, Bench, bench, until
+from node_runs import CODE, DIGEST, HANG_S, INSTANT, Bench, bench, until
 
+from spear.errors import InUse, KvFull
+from spear.records.execution import Invocation
 from spear.records.task import Retry, TaskSpec
 from spear.spearlet.node.work import ENDING
 
@@ -109,3 +111,56 @@ async def test_what_is_accepted_as_the_drain_begins_waits_for_the_next_process(n
     services = await node.start()
     (await node.run()).finish()
     assert (await services.wait(accepted.id)).status == "completed"
+
+
+async def test_an_artifact_is_not_deleted_under_a_task_that_is_being_registered(node: Bench):
+    services = await node.start()
+    await services.put_artifact(CODE)
+    registering = asyncio.ensure_future(services.register(TaskSpec(name="a", artifact=DIGEST)))
+    await until(lambda: services._tasks._changing)
+    with pytest.raises(InUse):
+        await services.delete_artifact(DIGEST)
+    await registering
+
+
+async def test_of_two_tasks_that_want_an_endpoint_at_once_one_gets_it(node: Bench):
+    services = await node.ready()
+    specs = [TaskSpec(name=name, artifact=DIGEST, endpoint="e") for name in ("a", "b")]
+    found = await asyncio.gather(*map(services.register, specs), return_exceptions=True)
+    assert [type(one).__name__ for one in found] == ["Task", "AlreadyExists"]
+
+
+async def test_garbage_goes_and_the_input_of_what_waits_for_the_next_process_stays(node: Bench):
+    services = await node.ready(concurrency=1)
+    await services.submit("work")
+    await node.run()
+    waiting = await services.submit("work", b"x" * 100_000)
+    await services.drain()
+    assert (await services.collect_garbage())["inputs"] == 0
+    await node.stop()
+    services = await node.start()
+    run = await node.run()
+    assert run.invocation.stdin == b"x" * 100_000
+    run.finish()
+    assert (await services.wait(waiting.id)).status == "completed"
+
+
+async def test_what_was_refused_since_its_flush_failed_never_runs(
+    node: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    services = await node.ready()
+    faults, real = [KvFull("no room (planted)")], node.store.synced
+
+    async def synced(sequence: int) -> None:
+        if faults:
+            raise faults.pop()
+        await real(sequence)
+
+    monkeypatch.setattr(node.store, "synced", synced)
+    again = Invocation(idempotency_key="k")
+    with pytest.raises(KvFull):
+        await services.submit("work", b"", again)
+    accepted = await services.submit("work", b"", again)
+    await node.run()
+    services = await node.crash(power=True)
+    assert [one.id for one in (await services.executions()).executions] == [accepted.id]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from node_runs import DIGEST, HANG_S, answer, bench
 
+from spear.errors import KvFull, NotFound
 from spear.records.task import Pool
 
 
@@ -51,3 +52,19 @@ async def test_what_nobody_foresaw_fails_one_execution_and_is_logged(
         assert "planted" not in one.error.message
         assert failures == [planted]
         assert (await services.stats())["admission"]["running"] == 0
+
+
+async def test_a_result_that_could_not_be_kept_is_told_not_given_as_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path, answer) as node:
+        services = await node.ready()
+
+        async def full(*_: object, **__: object) -> str:
+            raise KvFull("no room (planted)")
+
+        monkeypatch.setattr(services._parts.files.results, "put", full)
+        execution = await services.invoke("work", b"x" * 100_000)
+        assert len(execution.output) == 100_000
+        with pytest.raises(NotFound, match="could not be kept"):
+            assert [chunk async for chunk in services.read_result(execution.id)]

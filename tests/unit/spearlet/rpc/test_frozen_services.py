@@ -13,6 +13,7 @@ from google.rpc.status_pb2 import Status
 
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.protocol.pb.spearlet import instance_pb2, object_pb2
+from spear.records.execution import Execution
 from spear.spearlet.rpc import invocation, object
 
 INVOKE = "/spearlet.InvocationService/Invoke"
@@ -155,6 +156,17 @@ async def test_a_result_that_lies_elsewhere_is_put_into_the_answer(
     found = await served.call(EXECUTIONS + "GetExecution", request, pb.Execution)
     assert (found.output.data, found.output_bytes) == (b"", 100_000)
     assert found.output_digest
+
+
+async def test_a_result_that_is_in_the_record_and_too_large_for_an_answer_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(invocation, "OUTPUT_BYTES_MAX", 99)
+    record = Execution(
+        id="e", status="completed", output=b"r" * 100, output_bytes=100, output_digest="d"
+    )
+    left_out = await invocation.with_output(None, record)  # type: ignore[arg-type]
+    assert (left_out.output, left_out.output_digest) == (b"", "d")
 
 
 async def test_an_execution_is_looked_up_with_its_output_where_asked(served: GrpcNode) -> None:
