@@ -12,7 +12,6 @@ with none kept, *recycler* our own on an on-demand engine.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -23,21 +22,18 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.report import each_us, interleaved, record
-from spear._core import engineapi
 from spear._core.engine import Engine, Module
 from spear._core.executor import Executor
 from tests import wasm_bytes
 
 HERE = Path(__file__).resolve().parent
 NATIVE = HERE / "native"
-CORE = HERE.parent / "spear" / "_core"
 SHAPES = HERE.parent / "tests" / "guests" / "shapes"
 
 CPUS = sorted(os.sched_getaffinity(0))
@@ -64,18 +60,6 @@ two_vcpus = pytest.mark.skipif(len(CPUS) < 2, reason="throughput is taken on two
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     return Engine()
-
-
-@pytest.fixture(scope="module")
-def floor(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
-    """Runs the C floor, compiled now, and gives what it prints."""
-    compiler = shutil.which("gcc") or pytest.skip("no gcc for the C floor")
-    program = tmp_path_factory.mktemp("native") / "guest_floor"
-    sources = [NATIVE / "guest_floor.c", CORE / "guestmem.c"]
-    flags = ["-O3", "-std=gnu11", "-I", CORE, "-pthread", "-Wno-unused-function"]
-    subprocess.run([compiler, *flags, "-o", program, *sources, "-ldl"], check=True)
-    library = engineapi.library()[1]
-    return lambda *arguments: json.loads(output_of(program, library, *arguments))
 
 
 @pytest.fixture(scope="module")

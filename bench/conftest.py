@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from spear._core import engineapi
 from spear._core.executor import Executor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +51,24 @@ def executor_of() -> Iterator[Callable[..., Executor]]:
             return executor
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def floor(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """Runs the C floor of guests, compiled now, and gives what it prints."""
+    compiler = shutil.which("gcc") or pytest.skip("no gcc for the C floor")
+    core, program = ROOT / "spear" / "_core", tmp_path_factory.mktemp("native") / "guest_floor"
+    sources = [NATIVE / "guest_floor.c", core / "guestmem.c"]
+    flags = ["-O3", "-std=gnu11", "-I", core, "-pthread", "-Wno-unused-function"]
+    subprocess.run([compiler, *flags, "-o", program, *sources, "-ldl"], check=True)
+    library = engineapi.library()[1]
+
+    def run(*arguments: object) -> dict[str, Any]:
+        command = list(map(str, (program, library, *arguments)))
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        return json.loads(done.stdout)
+
+    return run
 
 
 @pytest.fixture(scope="session")

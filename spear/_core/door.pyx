@@ -14,8 +14,11 @@ import os
 import sys
 
 cimport cython
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free
+from libc.string cimport memcpy, strlen
 
 from spear._core cimport engineapi
 from spear._core.abibits cimport EIO, ENOMEM
@@ -23,7 +26,7 @@ from spear._core.completions cimport running_loop
 from spear._core.guest cimport *
 from spear._core.hub cimport backlog_pop, hub_collect, hub_new, hub_quiet, hub_release
 from spear._core.post cimport *
-from spear._core.states cimport executor_release, executor_wake
+from spear._core.states cimport executor_release, executor_t, executor_wake
 from spear._core.sync cimport *
 
 from spear.errors import InvalidArgument, NodeBusy
@@ -31,6 +34,7 @@ from spear.errors import InvalidArgument, NodeBusy
 cdef enum:
     LOG_BYTES_MAX = 16384
     ANSWER_BYTES_MAX = 64 << 20
+    FEW = 4                # answers whose wake-ups cost less than to give up the GIL and take it
 
 CLOSE_S = 5.0              # how long a close waits for handlers that do not heed their cancelling
 
@@ -39,17 +43,18 @@ CLOSE_S = 5.0              # how long a close waits for handlers that do not hee
 
 cdef tuple _arguments(const request_t *request):
     """One a letter of the shape."""
-    cdef int letter = 0
+    cdef int letter
     cdef size_t at = 0
-    found = []
-    while request.row.shape[letter] != 0:
+    cdef tuple found = PyTuple_New(strlen(request.row.shape))
+    for letter in range(<int>len(found)):
         if request.row.shape[letter] == c"b" or request.row.shape[letter] == c"x":
-            found.append(request.bytes[at:at + <size_t>request.values[letter]])
+            given = request.bytes[at:at + <size_t>request.values[letter]]
             at += <size_t>request.values[letter]
         else:
-            found.append(request.values[letter])
-        letter += 1
-    return tuple(found)
+            given = request.values[letter]
+        Py_INCREF(given)                       # the place takes a reference over
+        PyTuple_SET_ITEM(found, letter, given)
+    return found
 
 
 cdef Call _new_call(Door door, request_t *request):
@@ -164,23 +169,19 @@ async def _attend(Door door, Call call):
         call.task = None
 
 
-# ---- the door
-
-class _Watch:
-    """How a door hears that its loop was closed: the loop alone holds this, as the reader of a
-    descriptor that nobody writes to, and lets it go then. (The reader that is called will not do:
-    whoever keeps a handler's exception keeps the frames that it was called from.)"""
-
-    __slots__ = ("_door", "_mark")
-
-    def __init__(self, door, mark):
-        self._door, self._mark = door, mark
-
-    def __call__(self):
-        """Never: the descriptor is quiet."""
-
-    def __del__(self):
-        self._door.lose(self._mark)
+cdef void _wake_all(executor_t *executor, request_t **requests, int count) noexcept nogil:
+    """Each request is let go first, so that it is freed where it was made: by its guest."""
+    cdef guest_t *guest
+    cdef bint waits
+    cdef int at
+    for at in range(count):
+        guest = requests[at].guest
+        guest_retain(guest)
+        waits = request_answer(requests[at])
+        request_release(requests[at])
+        if waits:
+            executor_wake(executor, guest)
+        guest_release(guest)
 
 
 @cython.no_gc_clear
@@ -235,12 +236,14 @@ cdef class Door:
 
     cdef bind(self, loop):
         """Unless another thread was quicker."""
+        from spear._core.loopend import LoopEnd
+
         mark, quiet_fd = object(), os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         if not self._take(loop, mark):
             os.close(quiet_fd)
             return
         self.quiet_fd = quiet_fd
-        loop.add_reader(quiet_fd, _Watch(self, mark))
+        loop.add_reader(quiet_fd, LoopEnd(self.lose, mark))
         loop.add_reader(self.post.hub.fd, self.ring)
         self.drain_due = True              # what another loop took and did not look at
         loop.call_soon(self.drain)
@@ -299,10 +302,9 @@ cdef class Door:
 
     cdef _look_at(self, request_t *request):
         """What a note is about: a new request, one whose tool ended, or one whose guest did."""
-        cdef Call call = None
+        cdef Call call = None if request.call == NULL else <Call>request.call   # kept meanwhile
         try:
-            if request.call != NULL:
-                call = <Call>request.call      # kept: what follows may forget it
+            if call is not None:
                 call._next_turn()
             elif load32(&request.turn) == TURN_PYTHON:
                 self._begin(request)
@@ -399,19 +401,16 @@ cdef class Door:
         self._flush()
 
     cdef _flush(self):
-        """The answers of this turn, and the wake-ups, without the GIL."""
+        """The answers of this turn, and the wake-ups; where they are many, without the GIL."""
         cdef request_t *requests[TURN_MAX]
-        cdef int at, count = self.answered_count
+        cdef int count = self.answered_count
         self.answered_count, self.flush_due = 0, False
-        if count == 0:
-            return
-        for at in range(count):
-            requests[at] = self.answered[at]
-        with nogil:
-            for at in range(count):
-                if request_answer(requests[at]):
-                    executor_wake(self.executor, requests[at].guest)
-                request_release(requests[at])
+        memcpy(requests, self.answered, count * sizeof(requests[0]))
+        if count <= FEW:
+            _wake_all(self.executor, requests, count)
+        else:
+            with nogil:
+                _wake_all(self.executor, requests, count)
 
     # ---- a loop of its own, and the end
 

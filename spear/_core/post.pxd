@@ -33,8 +33,7 @@ cdef struct request_t:             # one call, from its beginning to its result
     request_t *below               # of the same guest, begun before this
     wasmtime_val_t *results        # of the hostcall, where the engine keeps them while it waits
 
-    # the question
-    int64_t values[LETTERS_MAX]    # a letter's number, or how many bytes came with it
+    # the question; its numbers stand last
     uint8_t *bytes                 # of all letters, one behind another
     int32_t out_at
     int32_t len_at
@@ -56,6 +55,8 @@ cdef struct request_t:             # one call, from its beginning to its result
     int32_t tool_status
     uint8_t *output                # owned
     uint32_t output_size
+
+    int64_t values[LETTERS_MAX]    # a letter's number, or how many bytes came with it
 
 
 # Fills an import row that Python answers; for the files that hold import tables.

@@ -128,7 +128,7 @@ cdef request_t *_request_new(
     cdef uint64_t at = 0
     if request == NULL:
         return NULL
-    memset(request, 0, sizeof(request_t))  # calloc has no cache of a thread's own
+    memset(request, 0, sizeof(request_t) - sizeof(request.values))     # which are all set below
     if letters.total > 0:
         request.bytes = <uint8_t *>malloc(letters.total)
     if letters.total > 0 and request.bytes == NULL:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 from collections.abc import AsyncIterator
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 CHUNK_BYTES = 65536
+_DIGEST_LETTERS = 64
 _SLICE = 100  # files looked at in one turn of the loop
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -34,7 +36,7 @@ class Blobs:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._written = 0
+        self._numbers = itertools.count(1)  # of files being written, on any thread
         self._writing: set[str] = set()  # names of files without their own
         self._held: dict[str, int] = {}
         self._made = False
@@ -67,8 +69,8 @@ class Blobs:
         """Keeps what comes, and gives its digest, held, and its size. Raises InvalidArgument where
         it is longer than `bytes_max` or has another digest than the one given; KvFull."""
         path = self._temporary()
-        found, size = hashlib.sha256(), 0
-        file = await _offload(lambda: _opened(path))
+        found, size, name = hashlib.sha256(), 0, ""
+        file = _opened(path)
         try:
             async for chunk in chunks:
                 size += len(chunk)
@@ -76,13 +78,18 @@ class Blobs:
                     raise InvalidArgument(f"the artifact is longer than {bytes_max} bytes")
                 found.update(chunk)
                 await _offload(lambda piece=chunk: _written(file, piece))  # type: ignore[misc]
+            if digest and digest != found.hexdigest():
+                raise InvalidArgument(
+                    f"the bytes have the sha256 {found.hexdigest()}, not {digest}"
+                )
             name = found.hexdigest()
-            if digest and digest != name:
-                raise InvalidArgument(f"the bytes have the sha256 {name}, not {digest}")
             self.hold(name)
             await _offload(lambda: self._name(file, path, name, True))
         except BaseException:
-            os.unlink(path)
+            if name in self._held:
+                self.let_go(name)
+            with contextlib.suppress(FileNotFoundError):  # it has its own name by now
+                os.unlink(path)
             raise
         finally:
             os.close(file)
@@ -100,6 +107,8 @@ class Blobs:
                 data = file.read()
         except FileNotFoundError:
             raise NotFound(f"the bytes {digest} are not on this node") from None
+        except OSError as error:
+            raise KvDamaged(f"the file of {digest} cannot be read: {error.strerror}") from error
         found = hashlib.sha256(data).hexdigest()
         if found != digest:
             raise KvDamaged(
@@ -141,8 +150,8 @@ class Blobs:
 
     def _copy_to(self, folder: str) -> int:
         other, count = Blobs(folder), 0
-        for path, name in self._files():
-            if path not in self._writing:
+        for _, name in self._files():
+            if len(name) == _DIGEST_LETTERS:  # the others are half written
                 other._put(name, (self.read_now(name),), True)
                 count += 1
         return count
@@ -159,8 +168,7 @@ class Blobs:
         if not self._made:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             self._made = True
-        self._written += 1
-        path = os.path.join(self._folder, f"writing-{os.getpid()}-{self._written}")
+        path = os.path.join(self._folder, f"writing-{os.getpid()}-{next(self._numbers)}")
         self._writing.add(path)
         return path
 
@@ -211,7 +219,8 @@ class _room:
 
 def _opened(path: str) -> int:
     with _room():
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # What is there already was left by a process of the same id that died.
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
 
 def _written(file: int, data: bytes) -> None:
@@ -238,4 +247,13 @@ def _sync_folder(folder: str) -> None:
 
 
 async def _offload(call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, call)
+    """On a helper thread. A caller that is cancelled goes when that is done, since it may close
+    what the thread uses."""
+    future = asyncio.get_running_loop().run_in_executor(None, call)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait((future,))
+        if not future.cancelled():
+            future.exception()  # which nobody asks for any more
+        raise

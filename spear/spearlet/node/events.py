@@ -54,8 +54,8 @@ class Events:
     async def watch(
         self, id: str, task: str, first: Execution | None = None
     ) -> AsyncIterator[Execution]:
-        """Changes from now on; of one execution to its end, with `first` in front, after which no
-        change is missed. Raises QueueFull where the watcher fell too far behind."""
+        """`first`, if it is given, and then the changes since it was asked for; of one execution
+        to its end. Raises QueueFull where the watcher fell too far behind."""
         watcher = _Watcher(id, task)
         self._watchers.add(watcher)
         try:

@@ -257,6 +257,9 @@ class Executions:
         self._parts.events.changed(work.execution)
         if work.execution.status == RUNNING:
             self._begin(work)
+        elif self._closed and work.powered and work.doom in ("", _GONE):
+            work.stage, work.doom = QUEUED, ""
+            self._leave(work)
         elif work.doom:
             self._end_doomed(work)
         elif work.admitted:  # while its acceptance was being written
@@ -361,14 +364,17 @@ class Executions:
         if wait_ns is None or (self._closed and not work.powered):
             return False
         execution.status, execution.attempt = PENDING, execution.attempt + 1
-        execution.instance_id = ""
+        execution.instance_id, execution.finished_ns = "", 0
         execution.next_attempt_ns = clock.now_ns() + wait_ns
         work.stage = RESTING
         self._release(work)
         self._write(work, _ignore)  # were it lost, what was kept before claims no more than is so
-        loop = asyncio.get_running_loop()
-        work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
         self._parts.events.changed(execution)
+        if self._closed:
+            self._leave(work)
+        else:
+            loop = asyncio.get_running_loop()
+            work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
         return True
 
     def _line_up_again(self, work: Work) -> None:
@@ -422,11 +428,15 @@ class Executions:
         work.fail(NodeClosed(f"execution {work.execution.id} waits for the node's next start"))
 
     async def _all_ended(self, timeout_s: float | None) -> None:
-        ends = [asyncio.ensure_future(work.end()) for work in self.works()]
-        if ends:
-            await asyncio.wait(ends, timeout=timeout_s)
-        for end in ends:
-            end.cancel()
+        works = self.works()
+        ends = [work.listen() for work in works]
+        try:
+            if ends:
+                await asyncio.wait(ends, timeout=timeout_s)
+        finally:
+            for work, end in zip(works, ends, strict=True):
+                work.leave(end)
+                end.cancel()
         await asyncio.gather(*ends, return_exceptions=True)
 
 

@@ -7,14 +7,19 @@ the new epoch, so that a version read before a restart never matches.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
-from spear.errors import AlreadyExists, InvalidArgument, ObjectNotFound
+import msgspec
+
+from spear.errors import AlreadyExists, InvalidArgument, ObjectNotFound, SpearError
 from spear.records.objects import ObjectInfo, ObjectPage
 from spear.spearlet.node import rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spear._core.objstore import ObjectStat, ObjectStore
     from spear.kv.interface import LocalKv
     from spear.spearlet.node.blobs import Blobs
@@ -32,13 +37,14 @@ class NodeObjects:
         self._store, self._journal, self._blobs = store, journal, blobs
         self._kv, self._value_bytes_max = kv, value_bytes_max
         self._durable: dict[bytes, str] = {}  # key -> the digest of its file, "" if in the row
+        self._keeping: dict[bytes, rows.ObjectRow] = {}  # whose files are being written
 
     async def load(self) -> None:
         """Puts back what is kept; once, at start."""
         after = b""
         while page := self._kv.scan(rows.OBJECTS, after=after, limit=100):
             for key, value in page:
-                await self._restore(key.removeprefix(rows.OBJECTS), rows.decode_object(value))
+                await self._load(key.removeprefix(rows.OBJECTS), rows.decode_object(value))
             after = page[-1][0]
 
     async def put(
@@ -55,15 +61,18 @@ class NodeObjects:
         if not overwrite:
             if if_version not in (None, 0):
                 raise InvalidArgument("overwrite=false and if_version contradict each other")
-            if self._has(found):
+            if found in self._durable or self._has(found):
                 raise AlreadyExists(f"object {key!r} exists, and overwrite was not asked for")
             if_version = 0
         self._store.put(found, value, if_version=if_version, metadata=metadata)
+        info = self._info(self._store.stat(found))  # of this put, whatever others do meanwhile
         if durable:
-            await self._keep(found, value, metadata)
-        elif found in self._durable:  # the kept value is no longer the object's
-            await self._unkeep(found)
-        return await self.stat(key)
+            kept = await self._keep(found, value, metadata)
+        else:  # what was kept is no longer the object's
+            kept = False
+            await self._unkeep([found])
+        durability = self._journal.class_of(power=True) if kept else "volatile"
+        return msgspec.structs.replace(info, durability=durability)
 
     async def get(self, key: str) -> tuple[ObjectInfo, bytes]:
         """Raises ObjectNotFound."""
@@ -79,7 +88,7 @@ class NodeObjects:
             row = self._kv.get(rows.object_key(found)) if found in self._durable else None
             if row is None:
                 raise
-        await self._restore(found, rows.decode_object(row))  # it had to make room for others
+        await self._bring_back(found, rows.decode_object(row))
         return self._info(self._store.stat(found))
 
     def list(self, prefix: str, limit: int, start_after: str) -> ObjectPage:
@@ -92,16 +101,16 @@ class NodeObjects:
     async def delete(self, key: str, force: bool, if_version: int | None) -> None:
         """Raises ObjectNotFound, ObjectInUse, VersionConflict."""
         found = key_of(key)
-        self._store.delete(found, if_version=if_version, force=force)
-        if found in self._durable:
-            await self._unkeep(found)
+        if if_version is not None or found not in self._durable or self._has(found):
+            self._store.delete(found, if_version=if_version, force=force)
+        await self._unkeep([found])
 
     async def remove_ref(self, key: str, count: int) -> tuple[int, bool]:
         found = key_of(key)
         left = self._store.remove_ref(found, count)
         gone = not self._has(found)
-        if gone and found in self._durable:
-            await self._unkeep(found)
+        if gone:
+            await self._unkeep([found])
         return left, gone
 
     async def transact(
@@ -114,9 +123,7 @@ class NodeObjects:
             {key_of(key): version for key, version in reads.items()},
             {key_of(key): DELETE if value is None else value for key, value in writes.items()},
         )
-        for key in writes:
-            if key_of(key) in self._durable:
-                await self._unkeep(key_of(key))
+        await self._unkeep(map(key_of, writes))
         return {key.decode(): version for key, version in versions.items()}
 
     @property
@@ -148,36 +155,72 @@ class NodeObjects:
             durability=self._journal.class_of(power=True) if durable else "volatile",
         )
 
-    async def _keep(self, key: bytes, value: bytes, metadata: Mapping[str, str] | None) -> None:
+    async def _keep(
+        self, key: bytes, value: bytes, metadata: Mapping[str, str] | None
+    ) -> bool:  # fmt: skip
+        """Whether this is kept; not where the object was put anew or deleted while its file was
+        written: then what came later counts."""
         row = rows.ObjectRow(metadata=dict(metadata or {}))
-        if len(value) > _INLINE_BYTES_MAX:
-            row.digest = await self._blobs.put(value, sync=True)
-        else:
+        self._keeping.pop(key, None)
+        if len(value) <= _INLINE_BYTES_MAX:
             row.value = value
-        before = self._durable.get(key, "")
-        self._durable[key] = row.digest
+            await self._write(key, row)
+            return True
+        self._keeping[key] = row
+        row.digest = await self._blobs.put(value, sync=True)
+        latest = self._keeping.get(key) is row
         try:
-            self._journal.put(rows.object_key(key), rows.encode(row))
-            await self._journal.kept()
+            if latest:
+                del self._keeping[key]
+                await self._write(key, row)
         finally:
-            if row.digest:
-                self._blobs.let_go(row.digest)
-        self._drop_file(before)
+            self._blobs.let_go(row.digest)
+        if not latest:
+            self._drop_file(row.digest)
+        return latest
 
-    async def _unkeep(self, key: bytes) -> None:
-        before = self._durable.pop(key)
-        self._journal.delete(rows.object_key(key))
-        await self._journal.kept()
-        self._drop_file(before)
+    async def _write(self, key: bytes, row: rows.ObjectRow) -> None:
+        before = self._durable.get(key)
+        self._durable[key] = row.digest
+        self._journal.put(rows.object_key(key), rows.encode(row))
+        try:
+            await self._journal.kept()
+        except SpearError:
+            if before is not None and self._durable.get(key) == row.digest:
+                self._durable[key] = before  # and the file of what is kept is needed
+            raise
+        self._drop_file(before or "")
+
+    async def _unkeep(self, keys: Iterable[bytes]) -> None:
+        """What is kept of these is theirs no more. All at once: who puts one of them durably
+        while the others are written must not lose it."""
+        digests = []
+        for key in keys:
+            self._keeping.pop(key, None)
+            if key in self._durable:
+                digests.append(self._durable.pop(key))
+                self._journal.delete(rows.object_key(key))
+        if digests:
+            await self._journal.kept()
+        for digest in digests:
+            self._drop_file(digest)
 
     def _drop_file(self, digest: str) -> None:
         if digest and not self.needs(digest):
             self._blobs.delete(digest)
 
-    async def _restore(self, key: bytes, row: rows.ObjectRow) -> None:
-        value = await self._blobs.read(row.digest) if row.digest else row.value
-        self._store.put(key, value, metadata=row.metadata)
+    async def _load(self, key: bytes, row: rows.ObjectRow) -> None:
+        """One that cannot be put back (a damaged file, no room) is no reason not to start: who
+        asks for it is told."""
         self._durable[key] = row.digest
+        with contextlib.suppress(SpearError):
+            await self._bring_back(key, row)
+
+    async def _bring_back(self, key: bytes, row: rows.ObjectRow) -> None:
+        """It had to make room for others. What was put or deleted meanwhile counts."""
+        value = await self._blobs.read(row.digest) if row.digest else row.value
+        if self._durable.get(key) == row.digest and not self._has(key):
+            self._store.put(key, value, metadata=row.metadata)
 
 
 def key_of(key: str) -> bytes:

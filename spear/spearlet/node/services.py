@@ -7,8 +7,10 @@ and a call becomes an execution; what happens then is decided by the parts. On t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -40,6 +42,8 @@ from spear.spearlet.node.work import Work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from spear.records.node import Bytes
     from spear.spearlet.logs.store import LogStore
     from spear.spearlet.node.artifacts import Artifacts
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from spear.spearlet.schedules.scheduler import Scheduler
 
 _PAGE_MAX = 10_000
+T = TypeVar("T")
 
 
 class NodeServices:
@@ -93,10 +98,10 @@ class NodeServices:
     # ---- tasks
 
     async def register(self, spec: TaskSpec) -> Task:
-        return self._limited(await self._tasks.register(self._whole(spec)))
+        return await _through(self._limited(self._tasks.register(self._whole(spec))))
 
     async def update(self, spec: TaskSpec, *, if_version: int = 0) -> Task:
-        return self._limited(await self._tasks.update(self._whole(spec), if_version))
+        return await _through(self._limited(self._tasks.update(self._whole(spec), if_version)))
 
     async def task(self, task: str) -> Task:
         return self._tasks.find(task).task
@@ -105,9 +110,12 @@ class NodeServices:
         return self._tasks.list(status, _limit(limit), after)
 
     async def set_task_status(self, task: str, status: str) -> Task:
-        return await self._tasks.set_status(task, status)
+        return await _through(self._tasks.set_status(task, status))
 
     async def unregister(self, task: str, reason: str = "") -> Task:
+        return await _through(self._unregister(task, reason))
+
+    async def _unregister(self, task: str, reason: str) -> Task:
         gone = await self._tasks.unregister(task)
         for work in self._executions.works():
             if work.execution.task_id == gone.id and work.run is None:
@@ -127,7 +135,8 @@ class NodeServices:
                 self._secrets.add((name, value))
                 self._parts.redactor.learn(name, value)
 
-    def _limited(self, task: Task) -> Task:
+    async def _limited(self, change: Coroutine[object, object, Task]) -> Task:
+        task = await change
         self.learn(task.spec)
         self._executions.limit(task)
         return task
@@ -244,12 +253,16 @@ class NodeServices:
                 and (not task or task in (execution.task_id, execution.task_name))
             )
 
-        live = [] if page_token else self._live(matches)
-        ended, token = await self._history.page(
-            task_id, matches, max(0, _limit(limit) - len(live)), page_token
-        )
-        seen = {execution.id for execution in live}
-        return ExecutionPage((*live, *(_bare(e) for e in ended if e.id not in seen)), token)
+        most = _limit(limit)
+        live = self._live(matches, page_token)
+        ended, token = await self._history.page(task_id, matches, most, page_token)
+        found = {execution.id: execution for execution in (*map(_bare, ended), *live)}
+        page = sorted(found.values(), key=rows.stamp_of, reverse=True)
+        if token:  # what is older than the history was read to comes with its next page
+            page = [one for one in page if rows.stamp_of(one).hex() >= token]
+        if len(page) > most:
+            page, token = page[:most], rows.stamp_of(page[most - 1]).hex()
+        return ExecutionPage(tuple(page), token)
 
     async def wait(
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
@@ -259,24 +272,23 @@ class NodeServices:
         return await self._with_output(ended) if include_output else _bare(ended)
 
     async def watch(self, *, id: str = "", task: str = "") -> AsyncIterator[Execution]:
+        first = None
         if id:
             found = self._find(id)
             if not isinstance(found, Work):
                 yield _bare(found)
                 return
-            execution = found.execution
-            changes = self._parts.events.watch(execution.id, "", _bare(execution))
-        else:
-            changes = self._parts.events.watch("", task)
-        async for execution in changes:
-            yield execution
+            first, task = _bare(found.execution), ""
+        changes = self._parts.events.watch(id, task, first)
+        async with aclosing(cast("AsyncGenerator[Execution, None]", changes)) as seen:
+            async for execution in seen:
+                yield execution
 
     async def cancel(self, id: str, reason: str = "") -> Execution:
         found = self._find(id)
         if isinstance(found, Work):
-            end = asyncio.ensure_future(found.end())
-            await asyncio.sleep(0)  # it listens before the end can be told
-            self._executions.cancel(found, reason)
+            end = found.end()
+            self._executions.cancel(found, reason)  # which tells nothing before this step is over
             return _bare(await end)
         return _bare(found)
 
@@ -310,10 +322,14 @@ class NodeServices:
         self._executions.open_log(found)
         return self._logs.follow(execution.id, execution.task_name, after_seq)
 
-    def _live(self, matches: object) -> list[Execution]:
-        works = [w for w in self._executions.works() if matches(w.execution)]  # type: ignore[operator]
-        works.sort(key=lambda work: (work.execution.created_ns, work.execution.id), reverse=True)
-        return [_bare(work.execution) for work in works]
+    def _live(self, matches: Callable[[Execution], bool], token: str) -> list[Execution]:
+        """Those behind the token of the page before."""
+        found = (work.execution for work in self._executions.works())
+        return [
+            _bare(one)
+            for one in found
+            if matches(one) and (not token or rows.stamp_of(one).hex() < token)
+        ]
 
     def _find(self, id: str) -> Work | Execution:
         found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
@@ -440,6 +456,12 @@ def _limit(limit: int) -> int:
     if not 1 <= limit <= _PAGE_MAX:
         raise InvalidArgument(f"a limit of 1 to {_PAGE_MAX} is accepted, found {limit}")
     return limit
+
+
+async def _through(change: Coroutine[object, object, T]) -> T:
+    """A change that is written and then known here is both, also where its caller goes
+    meanwhile."""
+    return await asyncio.shield(asyncio.ensure_future(change))
 
 
 async def _later(batches: Iterator[list[LogLine]]) -> AsyncIterator[list[LogLine]]:

@@ -48,22 +48,22 @@ class Starter:
             program = await parts.programs.load(work.execution.artifact, work.plan.metered)
             if work.input_digest and not work.input:
                 work.input = await parts.files.inputs.read(work.input_digest)
-        except SpearError as error:
-            self._refused(work, error)
+        except Exception as error:
+            self._refuse(work, error)
         else:
             self._launch(work, program)
 
     def _launch(self, work: Work, program: Program) -> None:
         if work.doom:
-            self._refused(work, NodeClosed("it was cancelled before it began"))
+            self._refuse(work, NodeClosed("it was cancelled before it began"))
             return
-        if work.plan.spec.pool.isolation == "shared":
+        if work.plan.spec.pool.isolation == "shared" and not work.invocation.fresh_instance:
             self._spawn(self._launch_warm(work, program))
             return
         try:
             run = self._parts.runtime.start(program, self._run_of(work))
-        except SpearError as error:
-            self._refused(work, error)
+        except Exception as error:
+            self._refuse(work, error)
             return
         work.execution.instance_id = work.execution.id
         self._started(work, run)
@@ -72,8 +72,8 @@ class Starter:
         execution, invocation = work.execution, work.invocation
         try:
             lease = await self._parts.pools.lease(work, program)
-        except SpearError as error:
-            self._refused(work, error)
+        except Exception as error:
+            self._refuse(work, error)
             return
         work.lease, execution.instance_id = lease, lease.id
         try:
@@ -84,12 +84,19 @@ class Starter:
                 work.input,
                 self._time_left(work),
             )
-        except SpearError as error:
+        except Exception as error:
             work.lease = None
-            self._parts.pools.give_back(lease, spent=False)
-            self._refused(work, error)
+            self._parts.pools.give_back(lease, spent=not isinstance(error, SpearError))
+            self._refuse(work, error)
             return
         self._started(work, run)
+
+    def _refuse(self, work: Work, error: Exception) -> None:
+        """What nobody foresaw ends this execution, and no other that begins in the same turn."""
+        if not isinstance(error, SpearError):
+            self._parts.log.failure("could not begin", error, execution=work.execution.id)
+            error = SpearError("the node failed as it began this: its log says how")
+        self._refused(work, error)
 
     def _run_of(self, work: Work) -> RunInvocation:
         return work.plan.run_of(

@@ -78,15 +78,24 @@ class Work:
             if not future.done():
                 future.set_exception(error)
 
-    async def end(self) -> Execution:
-        """The record once it has ended and that is kept."""
+    def listen(self) -> asyncio.Future[Execution]:
+        """Hears of its end from now on; who waits no longer says so by `leave`."""
         future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
         self.waiters.append(future)
+        return future
+
+    def leave(self, future: asyncio.Future[Execution]) -> None:
+        if future in self.waiters:
+            self.waiters.remove(future)
+
+    async def end(self) -> Execution:
+        """The record once it has ended and that is kept. It is heard from the first step of this
+        coroutine on, so nobody makes a task of it: that step might come after the end."""
+        future = self.listen()
         try:
             return await future
         finally:
-            if future in self.waiters:
-                self.waiters.remove(future)
+            self.leave(future)
 
     def tell(self, execution: Execution) -> None:
         waiters, self.waiters = self.waiters, []

@@ -54,7 +54,7 @@ def test_the_sync_face_gives_the_same(tmp_path: Path) -> None:
 
 
 def test_both_faces_have_the_same_methods() -> None:
-    names = {name for name in dir(spear.Spearlet) if not name.startswith("_")} - {"sync"}
+    names = {name for name in dir(spear.Spearlet) if not name.startswith("_")} - {"sync", "open"}
     assert names == {name for name in dir(spear.SyncSpearlet) if not name.startswith("_")}
 
 

@@ -1,0 +1,111 @@
+"""Two things that happen in one turn of the loop: neither is lost, whichever comes first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from node_runs import DIGEST, HANG_S, INSTANT, Bench, bench, until
+
+from spear.records.task import Retry, TaskSpec
+from spear.spearlet.node.work import ENDING
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench(tmp_path) as made:
+        yield made
+
+
+async def ending(node: Bench) -> tuple[str, asyncio.Task[object]]:
+    """An execution whose end is written when the turn is over."""
+    services = await node.ready()
+    call = asyncio.ensure_future(services.invoke("work"))
+    run = await node.run()
+    (work,) = services._executions.works()
+    run.finish()
+    await until(lambda: work.stage == ENDING)
+    return work.execution.id, call
+
+
+async def test_who_cancels_what_is_about_to_end_hears_of_its_end(node: Bench):
+    id, call = await ending(node)
+    async with asyncio.timeout(HANG_S):
+        cancelled = await node.services.cancel(id)
+    assert cancelled.status == "completed"
+    await call
+
+
+async def test_a_node_that_drains_as_an_execution_ends_is_drained(node: Bench):
+    _, call = await ending(node)
+    async with asyncio.timeout(HANG_S):
+        await node.services.drain()
+    await call
+
+
+async def test_a_watcher_that_is_slow_with_the_first_record_still_hears_of_the_end(node: Bench):
+    services = await node.ready()
+    call = asyncio.ensure_future(services.invoke("work"))
+    run = await node.run()
+    (work,) = services._executions.works()
+    changes = services.watch(id=work.execution.id)
+    assert (await anext(changes)).status == "running"
+    run.finish()
+    await call
+    async with asyncio.timeout(HANG_S):
+        assert [one.status async for one in changes] == ["completed"]
+    assert not services._parts.events._watchers
+
+
+@pytest.mark.parametrize("verb", ["register", "update", "unregister", "set_task_status"])
+async def test_a_change_of_a_task_whose_caller_goes_is_made_whole(node: Bench, verb: str):
+    services = await node.ready()
+    spec = TaskSpec(name="other" if verb == "register" else "work", artifact=DIGEST, entry="f")
+    given = {"unregister": ("work",), "set_task_status": ("work", "inactive")}.get(verb, (spec,))
+    change = asyncio.ensure_future(getattr(services, verb)(*given))
+    await asyncio.sleep(0)  # it waits until it is kept
+    change.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await change
+    await services._parts.journal.kept()
+    await asyncio.sleep(0)
+    seen = await services.tasks()
+    again = await node.crash()
+    assert await again.tasks() == seen
+    if verb == "register":
+        assert [task.name for task in seen] == ["other", "work"]
+
+
+async def test_a_retry_that_falls_into_the_drain_is_made_by_the_next_process(node: Bench):
+    services = await node.ready(retry=Retry(attempts=2, backoff_ns=INSTANT, on=("TRAP",)))
+    accepted = await services.submit("work")
+    run = await node.run()
+    draining = asyncio.ensure_future(services.drain(60 * 10**9))
+    await asyncio.sleep(0)
+    run.finish("failed", "trap")
+    async with asyncio.timeout(HANG_S):
+        await draining
+    await node.stop()
+    services = await node.start()
+    (await node.run()).finish()
+    ended = await services.wait(accepted.id)
+    assert (ended.status, ended.attempt) == ("completed", 2)
+
+
+async def test_what_is_accepted_as_the_drain_begins_waits_for_the_next_process(node: Bench):
+    services = await node.ready(concurrency=1)
+    running = await services.submit("work")
+    await node.run()
+    submitting = asyncio.ensure_future(services.submit("work"))
+    await asyncio.sleep(0)
+    draining = asyncio.ensure_future(services.drain())
+    accepted = await submitting
+    async with asyncio.timeout(HANG_S):
+        await draining
+    assert (await services.execution(running.id)).status == "terminated"
+    await node.stop()
+    services = await node.start()
+    (await node.run()).finish()
+    assert (await services.wait(accepted.id)).status == "completed"
