@@ -187,10 +187,11 @@ class LateLoss(TableCaller):
 
     def __init__(self, node: FakeNode) -> None:
         super().__init__(node, answers_lost=2)
-        self.late = asyncio.Event()
+        self.late, self.asked = asyncio.Event(), asyncio.Event()
 
     async def call(self, path: str, request: bytes, deadline_ms: int) -> bytes:
         if path.endswith("Stats"):
+            self.asked.set()
             await self.late.wait()
         return await super().call(path, request, deadline_ms)
 
@@ -199,6 +200,7 @@ async def test_a_loss_that_is_noticed_late_ends_no_other_connection(node: FakeNo
     broken = LateLoss(node)
     client = TableClient(node, broken)
     late = asyncio.ensure_future(client.stats())
+    await broken.asked.wait()
     await client.info()
     broken.late.set()
     await late
