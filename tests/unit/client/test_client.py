@@ -139,6 +139,37 @@ async def test_a_stream_that_is_left_is_given_up_at_the_node(way: object, tmp_pa
         await client.cancel(accepted.id)  # the connection is still of use
 
 
+@pytest.mark.parametrize("door", ["frames", "grpc"])
+async def test_the_node_hears_that_a_stream_was_left(door: str, tmp_path: Path) -> None:
+    async with fake_node() as node, frame_door(node, tmp_path), grpc_door(node) as port:
+        address = None if door == "frames" else f"127.0.0.1:{port}"
+        async with Client(address, token=TOKEN, config=config_of(tmp_path)) as client:
+            accepted = await client.submit(await looping(client))
+            watching = client.watch(id=accepted.id)
+            await anext(watching)
+            assert len(node.runs._watchers) == 1
+            await watching.aclose()
+            async with asyncio.timeout(20):
+                while node.runs._watchers:
+                    await client.info()
+
+
+async def test_what_the_node_cannot_reach_is_not_asked_again(tmp_path: Path) -> None:
+    async with fake_node() as node, frame_door(node, tmp_path):
+        asked = 0
+
+        async def refuse() -> dict[str, str]:
+            nonlocal asked
+            asked += 1
+            raise Unreachable("the node cannot reach its own disk")
+
+        node.info = refuse  # type: ignore[method-assign]
+        async with Client(config=config_of(tmp_path)) as client:
+            with pytest.raises(Unreachable, match="own disk"):
+                await client.info()
+        assert asked == 1
+
+
 async def test_a_node_that_comes_back_is_found_again(tmp_path: Path) -> None:
     async with fake_node() as node:
         client = Client(config=config_of(tmp_path))

@@ -176,6 +176,37 @@ async def test_many_calls_at_once_share_a_connection_and_its_successor(node: Fak
     assert len(client.callers) == 2
 
 
+async def test_calls_that_were_lost_together_share_the_next_connection(node: FakeNode) -> None:
+    client = losing(node, answers_lost=20)
+    assert len(await asyncio.gather(*(client.info() for _ in range(20)))) == 20
+    assert [caller.gone for caller in client.callers] == [True, False]
+
+
+class LateLoss(TableCaller):
+    """Loses two answers, the second one when it is told to."""
+
+    def __init__(self, node: FakeNode) -> None:
+        super().__init__(node, answers_lost=2)
+        self.late, self.asked = asyncio.Event(), asyncio.Event()
+
+    async def call(self, path: str, request: bytes, deadline_ms: int) -> bytes:
+        if path.endswith("Stats"):
+            self.asked.set()
+            await self.late.wait()
+        return await super().call(path, request, deadline_ms)
+
+
+async def test_a_loss_that_is_noticed_late_ends_no_other_connection(node: FakeNode) -> None:
+    broken = LateLoss(node)
+    client = TableClient(node, broken)
+    late = asyncio.ensure_future(client.stats())
+    await broken.asked.wait()
+    await client.info()
+    broken.late.set()
+    await late
+    assert [caller.gone for caller in client.callers] == [True, False]
+
+
 async def test_a_closed_client_says_so(node: FakeNode) -> None:
     client = TableClient(node)
     await client.info()
