@@ -52,6 +52,20 @@ def test_a_run_begins_without_what_the_last_one_left():
         assert batch.completed == 500
 
 
+def test_ends_of_every_kind_in_one_lane_do_not_mix():
+    """Each run exits, traps or returns by chance, in the record of the one before it."""
+    imports = [("spear", "random_i64", "", "I"), (asm.WASI, "proc_exit", "i", "")]
+    coin = asm.call(0) + asm.i64_const(1) + b"\x83\xa7"  # i64.and, i32.wrap_i64
+    leave = asm.i32_const(3) + asm.call(1)
+    body = coin + asm.IF + leave + asm.END + coin + asm.IF + asm.UNREACHABLE + asm.END
+    with executor(workers=1) as node:
+        batch = node.run_many(assembled(asm.module(imports, body)), 600)
+        codes = batch.exit_codes
+        assert set(codes) == {0, 3, -1}
+        assert batch.counts == {"exit": 600 - codes.count(-1), "trap": codes.count(-1)}
+        assert min(codes.count(code) for code in (0, 3, -1)) > 50
+
+
 def test_runs_that_wait_and_runs_that_do_not_share_a_lane():
     """Every other run leaves its lane, with the room and the record that the lane had taken."""
     imports = [("spear", "random_i64", "", "I"), ("spear", "sleep_ms", "i", "")]
