@@ -57,7 +57,8 @@ class ExecutionCalls:
         again = bool(invocation.idempotency_key)
         path = f"{_SERVICE}/{method}"
         try:
-            return EXECUTION.record(await self._line.ask(path, request, pb.Execution, again=again))
+            found = EXECUTION.record(await self._line.ask(path, request, pb.Execution, again=again))
+            return await self._whole(found) if method == "Invoke" else found
         except Lost as error:
             raise Unreachable(
                 f"the connection was lost while execution {invocation.execution_id} was under way, "
@@ -66,7 +67,15 @@ class ExecutionCalls:
 
     async def execution(self, id: str, *, include_output: bool = False) -> Execution:
         request = pb.GetExecutionRequest(id=id, include_output=include_output)
-        return EXECUTION.record(await self._line.ask(f"{_SERVICE}/Get", request, pb.Execution))
+        found = EXECUTION.record(await self._line.ask(f"{_SERVICE}/Get", request, pb.Execution))
+        return await self._whole(found) if include_output else found
+
+    async def _whole(self, execution: Execution) -> Execution:
+        """With its output, which the answer leaves out where it is too large for one message."""
+        if execution.output_digest and not execution.output:
+            output = b"".join([chunk async for chunk in self.read_result(execution.id)])
+            return msgspec.structs.replace(execution, output=output)
+        return execution
 
     async def executions(
         self, *, task: str = "", status: str = "", invocation_id: str = "", limit: int = 100,
@@ -86,7 +95,9 @@ class ExecutionCalls:
             id=id, timeout_ns=timeout_ns, include_output=include_output
         )
         path = f"{_SERVICE}/Wait"
-        return EXECUTION.record(await self._line.ask(path, request, pb.Execution, deadline_ms=0))
+        answer = await self._line.ask(path, request, pb.Execution, deadline_ms=0)
+        found = EXECUTION.record(answer)
+        return await self._whole(found) if include_output else found
 
     async def watch(self, *, id: str = "", task: str = "") -> AsyncGenerator[Execution, None]:
         request = pb.WatchExecutionsRequest(id=id, task=task)

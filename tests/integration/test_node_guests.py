@@ -11,7 +11,7 @@ from guest_runs import guest_bytes
 from node_runs import HANG_S, Bench, until
 
 from spear.clock import Clock
-from spear.errors import InUse, NotFound
+from spear.errors import InUse, InvalidArgument, NotFound
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Limits, Pool, TaskSpec
 from spear.spearlet.node.services import NodeServices
@@ -174,3 +174,22 @@ async def test_durable_objects_outlive_the_node_and_others_do_not(tmp_path: Path
     assert info.version > before.version
     assert (await node.stat_object("shared/kept")).metadata == {"a": "b"}
     await made.stop()
+
+
+async def test_a_pool_keeps_as_many_ready_as_its_task_wants(node: NodeServices):
+    await register(node, "reactor", pool=Pool(isolation="shared", min=2, max=3))
+    await node._parts.pools.fill(node._tasks.all(), node._parts.programs)
+    assert [instance.status for instance in await node.instances()] == ["ready", "ready"]
+    assert (await call(node, "boom")).status == "failed"
+    assert len(await node.instances()) == 1
+    await node._parts.pools.fill(node._tasks.all(), node._parts.programs)
+    assert len(await node.instances()) == 2
+    await node.unregister("reactor")
+    assert await node.instances() == []
+
+
+async def test_a_shared_pool_needs_a_registered_task(node: NodeServices):
+    artifact = await node.put_artifact(guest_bytes("reactor"))
+    spec = TaskSpec(name="once", artifact=artifact.digest, pool=Pool(isolation="shared"))
+    with pytest.raises(InvalidArgument, match="registered"):
+        await node.invoke(spec)

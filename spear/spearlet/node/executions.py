@@ -92,7 +92,13 @@ class Executions:
     def readmit(self, work: Work) -> None:
         """Takes in an execution of an earlier process that did not begin."""
         self._take(work)
-        self._line_up(work)
+        wait_ns = work.execution.next_attempt_ns - self._parts.clock.now_ns()
+        if wait_ns <= 0:
+            self._line_up_again(work)
+            return
+        work.stage = RESTING
+        loop = asyncio.get_running_loop()
+        work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
 
     def settle_unknown(self, work: Work) -> None:
         """An execution of an earlier process that had begun: nobody knows how far it came."""
@@ -318,7 +324,7 @@ class Executions:
         if work.doom:
             run.cancel(work.doom)
         if run.done:  # in its first slice, on this thread
-            self._ended(work, run)
+            self._surely_ended(work, run)
         else:
             self._listen(work, run)
 
@@ -326,10 +332,10 @@ class Executions:
         run.call_back(partial(self._heard, work), news=True)
 
     def _heard(self, work: Work, run: Run) -> None:
-        self._pump(work, run)
         if run.done:
-            self._ended(work, run)
+            self._surely_ended(work, run)
         else:
+            self._pump(work, run)
             asyncio.get_running_loop().call_later(_PUMP_S, self._listen, work, run)
 
     def _pump(self, work: Work, run: Run) -> None:
@@ -343,6 +349,18 @@ class Executions:
             work.lease = None
 
     # ---- the end of an attempt, and of all
+
+    def _surely_ended(self, work: Work, run: Run) -> None:
+        """Also where what a run says cannot be understood: then the execution has failed."""
+        try:
+            self._ended(work, run)
+        except Exception as error:
+            self._parts.log.failure("the end of a run was not understood", error)
+            if work.stage != ENDING:
+                why = ExecutionError(
+                    code="INTERNAL", message=f"its end was not understood: {error}"
+                )
+                self._finish(work, FAILED, "internal", why)
 
     def _ended(self, work: Work, run: Run) -> None:
         self._pump(work, run)  # what came since the last look

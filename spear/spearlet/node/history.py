@@ -89,7 +89,7 @@ class History:
         if execution is None:
             return
         if execution.idempotency_key:
-            key = rows.idempotency_key(execution.task_id, execution.idempotency_key)
+            key = rows.idempotency_key(rows.owner(execution), execution.idempotency_key)
             self._parts.journal.delete(key)
         await self._forget(execution)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from spear.spearlet.node.history import History
     from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.tasks import Tasks
     from spear.spearlet.schedules.scheduler import Scheduler
 
 _EVERY_S = 5.0
@@ -23,14 +24,15 @@ _EVERY_S = 5.0
 class Housekeeping:
     """Tasks of the node's loop, from `start` to `close`."""
 
-    def __init__(self, parts: Parts, history: History, scheduler: Scheduler) -> None:
-        self._parts, self._history, self._scheduler = parts, history, scheduler
+    def __init__(self, parts: Parts, tasks: Tasks, history: History, scheduler: Scheduler) -> None:
+        self._parts, self._registered = parts, tasks
+        self._history, self._scheduler = history, scheduler
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._tasks = [
-            loop.create_task(self._run()),
+            loop.create_task(self._keep_up("housekeeping", self._run)),
             loop.create_task(self._keep_up("schedules", self._scheduler.run)),
             loop.create_task(self._keep_up("webhooks", self._parts.webhooks.run)),
         ]
@@ -53,10 +55,18 @@ class Housekeeping:
         """One round."""
         config = self._parts.config
         self._parts.pools.trim()
+        await self._fill_pools()
         await self._history.trim(config.history_count_max, config.history_ns_max)
         await self._parts.logs.sweep()
 
+    async def _fill_pools(self) -> None:
+        try:
+            await self._parts.pools.fill(self._registered.all(), self._parts.programs)
+        except SpearError as error:
+            self._parts.log.warn("warm instances not made", reason=str(error))
+
     async def _run(self) -> None:
+        await self._fill_pools()
         while True:
             await asyncio.sleep(_EVERY_S)
             try:

@@ -86,7 +86,7 @@ class OpenNode:
         self._history = History(parts, self._forget)
         max_bytes = parts.config.one_object_bytes_max
         self._objects = NodeObjects(store, parts.journal, parts.files.objects, parts.kv, max_bytes)
-        self._housekeeping = Housekeeping(parts, self._history, self._scheduler)
+        self._housekeeping = Housekeeping(parts, self._tasks, self._history, self._scheduler)
         self.services = NodeServices(
             parts=parts,
             tasks=self._tasks,

@@ -11,12 +11,14 @@ from spear.spearlet.node.pool import Lease, Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from spear.clock import Clock, Ids
     from spear.records.execution import Instance
     from spear.runtime.interface import Program, Runtime
     from spear.spearlet.node.plan import Plan
+    from spear.spearlet.node.programs import Programs
+    from spear.spearlet.node.tasks import Registered
     from spear.spearlet.node.work import Work
 
 
@@ -64,6 +66,14 @@ class Pools:
 
     def give_back(self, lease: Lease, *, spent: bool) -> None:
         self._leases.pop(lease.id).give_back(lease, spent=spent)
+
+    async def fill(self, registered: Iterable[Registered], programs: Programs) -> None:
+        """Makes the instances that tasks want to have ready. Raises as `lease` does."""
+        for one in registered:
+            spec, task = one.plan.spec, one.task
+            if spec.pool.isolation == "shared" and spec.pool.min and task.status != "inactive":
+                program = await programs.load(spec.artifact, one.plan.metered)
+                await self.of(task.id, task.name, one.plan, program).fill()
 
     def forget(self, task_id: str) -> None:
         """The task is gone."""

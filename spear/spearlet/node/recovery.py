@@ -75,4 +75,5 @@ def _end(parts: Parts, executions: Executions, row: rows.LiveRow, reason: str) -
     plan = Plan(TaskSpec(name=execution.task_name or "main", artifact=""), parts.config)
     code = "INVALID_ARGUMENT" if execution.status == PENDING else "OUTCOME_UNKNOWN"
     work = Work(execution, row.invocation, plan, b"")
+    work.input_digest = row.input_digest
     executions.settle(work, FAILED, "lost", ExecutionError(code=code, message=reason))

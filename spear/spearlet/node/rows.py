@@ -10,7 +10,7 @@ endian, so that the order of keys is the order of time.
     exec/<id>                         Execution that has ended
     exec_time/<created><id>           executions by time: when it ended, whether anything but its
                                       record belongs to it, the task's id
-    idem/<task id>/<key>              the execution's id
+    idem/<owner>/<key>                the execution's id; the owner is a task's id, or NAME@ARTIFACT
     result/<digest>/<id>              that this execution has that result
     object/<key>                      ObjectRow: an object put durably
 """
@@ -116,8 +116,17 @@ def artifact_key(digest: str) -> bytes:
     return b"artifact/" + digest.encode()
 
 
-def idempotency_key(task_id: str, key: str) -> bytes:
-    return b"idem/" + task_id.encode() + b"/" + key.encode()
+def owner_of(task_name: str, artifact: str) -> str:
+    """Whose keys those of executions without a registered task are."""
+    return f"{task_name}@{artifact}"
+
+
+def owner(execution: Execution) -> str:
+    return execution.task_id or owner_of(execution.task_name, execution.artifact)
+
+
+def idempotency_key(owner: str, key: str) -> bytes:
+    return b"idem/" + owner.encode() + b"/" + key.encode()
 
 
 def result_key(digest: str, id: str) -> bytes:

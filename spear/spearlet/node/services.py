@@ -34,6 +34,7 @@ from spear.records.objects import ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
+from spear.spearlet.node.answers import bare, instance_of
 from spear.spearlet.node.calls import NOTHING, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.objects import key_of
@@ -169,10 +170,10 @@ class NodeServices:
                 inputs.let_go(digest)  # the execution holds it, if there is one
                 inputs.delete(digest)
         if isinstance(found, Execution):
-            return _bare(found)
+            return bare(found)
         if found.accepted is not None:
             await asyncio.shield(found.accepted)
-        return _bare(found.execution)
+        return bare(found.execution)
 
     def _accept(
         self, task: str | TaskSpec, input: bytes, invocation: Invocation, mode: str,
@@ -182,13 +183,14 @@ class NodeServices:
         registered, plan = self._named(task)
         key = None
         if invocation is not NOTHING and (invocation.idempotency_key or invocation.execution_id):
-            known = self._known(registered.id if registered else "", invocation)
+            owner = (
+                registered.id if registered else rows.owner_of(plan.spec.name, plan.spec.artifact)
+            )
+            known = self._known(owner, registered.id if registered else "", invocation)
             if known is not None:
                 return known
             if invocation.idempotency_key:
-                key = rows.idempotency_key(
-                    registered.id if registered else "", invocation.idempotency_key
-                )
+                key = rows.idempotency_key(owner, invocation.idempotency_key)
         execution = execution_of(self._parts, registered, plan, invocation, input, mode)
         work = Work(execution, invocation, plan, b"" if input_digest else input)
         work.input_digest = input_digest
@@ -207,6 +209,8 @@ class NodeServices:
     def _named(self, task: str | TaskSpec) -> tuple[Task | None, Plan]:
         if isinstance(task, TaskSpec):
             plan = Plan(self._tasks.checked(self._whole(task)), self._parts.config)
+            if plan.spec.pool.isolation == "shared":
+                raise InvalidArgument("a shared pool is of a registered task: register it first")
             self.learn(plan.spec)
             return None, plan
         registered = self._tasks.find(task)
@@ -214,12 +218,12 @@ class NodeServices:
             raise TaskInactive(f"task {registered.task.name!r} is inactive: activate it first")
         return registered.task, registered.plan
 
-    def _known(self, task_id: str, invocation: Invocation) -> Work | Execution | None:
+    def _known(self, owner: str, task_id: str, invocation: Invocation) -> Work | Execution | None:
         """What was accepted before under this key or id. Raises AlreadyExists where the id is that
         of another task's execution."""
         id = invocation.execution_id
         if invocation.idempotency_key:
-            key = rows.idempotency_key(task_id, invocation.idempotency_key)
+            key = rows.idempotency_key(owner, invocation.idempotency_key)
             row = self._parts.kv.get(key)
             id = row.decode() if row is not None else self._arriving.get(key, id)
         if not id:
@@ -235,8 +239,8 @@ class NodeServices:
     async def execution(self, id: str, *, include_output: bool = False) -> Execution:
         found = self._find(id)
         if isinstance(found, Work):
-            return _bare(found.execution)
-        return await self._with_output(found) if include_output else _bare(found)
+            return bare(found.execution)
+        return await self._with_output(found) if include_output else bare(found)
 
     async def executions(
         self, *, task: str = "", status: str = "", invocation_id: str = "", limit: int = 100,
@@ -256,7 +260,7 @@ class NodeServices:
         most = _limit(limit)
         live = self._live(matches, page_token)
         ended, token = await self._history.page(task_id, matches, most, page_token)
-        found = {execution.id: execution for execution in (*map(_bare, ended), *live)}
+        found = {execution.id: execution for execution in (*map(bare, ended), *live)}
         page = sorted(found.values(), key=rows.stamp_of, reverse=True)
         if token:  # what is older than the history was read to comes with its next page
             page = [one for one in page if rows.stamp_of(one).hex() >= token]
@@ -269,16 +273,16 @@ class NodeServices:
     ) -> Execution:
         found = self._find(id)
         ended = await _end_within(found, timeout_ns) if isinstance(found, Work) else found
-        return await self._with_output(ended) if include_output else _bare(ended)
+        return await self._with_output(ended) if include_output else bare(ended)
 
     async def watch(self, *, id: str = "", task: str = "") -> AsyncIterator[Execution]:
         first = None
         if id:
             found = self._find(id)
             if not isinstance(found, Work):
-                yield _bare(found)
+                yield bare(found)
                 return
-            first, task = _bare(found.execution), ""
+            first, task = bare(found.execution), ""
         changes = self._parts.events.watch(id, task, first)
         async with aclosing(cast("AsyncGenerator[Execution, None]", changes)) as seen:
             async for execution in seen:
@@ -289,8 +293,8 @@ class NodeServices:
         if isinstance(found, Work):
             end = found.end()
             self._executions.cancel(found, reason)  # which tells nothing within this step
-            return _bare(await end)
-        return _bare(found)
+            return bare(await end)
+        return bare(found)
 
     async def remove(self, id: str) -> Execution:
         found = self._find(id)
@@ -298,7 +302,7 @@ class NodeServices:
             raise InUse(f"execution {id} is {found.execution.status}: cancel it first")
         await self._history.remove(found)
         await self._parts.journal.kept()
-        return _bare(found)
+        return bare(found)
 
     async def read_result(self, id: str) -> AsyncIterator[bytes]:
         found = self._find(id)
@@ -327,7 +331,7 @@ class NodeServices:
     def _live(self, matches: Callable[[Execution], bool], token: str) -> list[Execution]:
         """Those behind the token of the page before."""
         found = [w.execution for w in self._executions.works() if matches(w.execution)]
-        return [_bare(one) for one in found if not token or rows.stamp_of(one).hex() < token]
+        return [bare(one) for one in found if not token or rows.stamp_of(one).hex() < token]
 
     def _find(self, id: str) -> Work | Execution:
         found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
@@ -352,14 +356,14 @@ class NodeServices:
     # ---- instances
 
     async def instances(self, *, task: str = "") -> list[Instance]:
-        fresh = [_instance_of(w) for w in self._executions.works() if w.run and not w.lease]
+        fresh = [instance_of(w) for w in self._executions.works() if w.run and not w.lease]
         found = [*self._parts.pools.records(), *fresh]
         return [i for i in found if not task or task in (i.task_id, i.task_name)]
 
     async def destroy_instance(self, id: str, reason: str = "") -> Instance:
         for work in self._executions.works():
             if work.execution.instance_id == id and work.run is not None:
-                instance = _instance_of(work)
+                instance = instance_of(work)
                 if work.lease is not None:
                     self._parts.pools.destroy(id)
                 await self.cancel(work.execution.id, reason or "its instance was destroyed")
@@ -476,23 +480,3 @@ async def _end_within(work: Work, timeout_ns: int | None) -> Execution:
         raise DeadlineExceeded(
             f"execution {work.execution.id} has not ended: it is {work.execution.status}"
         ) from None
-
-
-def _bare(execution: Execution) -> Execution:
-    """The record as it is now, without its output; a copy, since a live one changes."""
-    return msgspec.structs.replace(execution, output=b"")
-
-
-def _instance_of(work: Work) -> Instance:
-    execution = work.execution
-    return Instance(
-        id=execution.instance_id,
-        task_id=execution.task_id,
-        task_name=execution.task_name,
-        node_name=execution.node_name,
-        status="running",
-        created_ns=execution.started_ns or execution.created_ns,
-        used_ns=execution.started_ns,
-        executions=1,
-        execution_id=execution.id,
-    )

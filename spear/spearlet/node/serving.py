@@ -35,9 +35,11 @@ class ServedNode:
         return self._node.services
 
     async def close(self, grace_s: float = 0.0) -> None:
-        await self._node.close(grace_s)
-        self._logs.close()
-        await self._kv.close()
+        try:
+            await self._node.close(grace_s)
+        finally:
+            self._logs.close()
+            await self._kv.close()
 
 
 async def open_served(

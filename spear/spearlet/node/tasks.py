@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from spear._core.tasknames import check_task_name
-from spear.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
+from spear.errors import AlreadyExists, Conflict, InvalidArgument, KvError, NotFound
 from spear.records.task import PRIORITIES, RUNTIMES, TASK_STATUSES, Task, TaskSpec
 from spear.spearlet.node import rows
 from spear.spearlet.node.plan import Plan
@@ -68,6 +68,9 @@ class Tasks:
         if found is None:
             raise NotFound(f"no task {task!r} is registered on this node")
         return found
+
+    def all(self) -> list[Registered]:
+        return [*self._by_id.values()]
 
     def list(self, status: str, limit: int, after: str) -> list[Task]:
         """By name, behind the name `after`."""
@@ -188,10 +191,24 @@ class Tasks:
             self._journal.put(rows.task_key(task.id), rows.encode(task))
             self._journal.put(rows.task_version_key(task.id, task.version), rows.encode(task.spec))
             await self._journal.kept()
+        except KvError:
+            self._take_back(task)
+            raise
         finally:
             del self._changing[task.name]
         self._take(task)
         return task
+
+    def _take_back(self, task: Task) -> None:
+        """Its rows may be there although they were refused: what is so is written over them."""
+        known = self._by_id.get(task.id)
+        if known is None:
+            self._journal.delete(rows.task_key(task.id))
+        else:
+            self._journal.put(rows.task_key(task.id), rows.encode(known.task))
+        if known is None or known.task.version != task.version:
+            self._journal.delete(rows.task_version_key(task.id, task.version))
+        self._journal.then(_ignore)
 
     def _hold(self, name: str, spec: TaskSpec | None) -> None:
         """One change of a name at a time, so that none is decided on what is about to change."""
@@ -215,3 +232,6 @@ class Tasks:
 
 def _one_of(names: tuple[str, ...]) -> str:
     return ", ".join(names)
+
+
+def _ignore(_: Exception | None) -> None: ...

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from spear.errors import InvalidArgument
 
 CHUNK_BYTES = 64 << 10
+ONE_MESSAGE_BYTES_MAX = 32 << 20  # of a result in an answer; a larger one is read as a stream
 
 
 class Part(Protocol):

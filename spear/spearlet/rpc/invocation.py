@@ -13,10 +13,8 @@ from spear.protocol.convert.frozen import invocation_of, invoke_response
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.records.execution import Execution
 from spear.records.node import Node
+from spear.spearlet.rpc.chunks import ONE_MESSAGE_BYTES_MAX
 from spear.spearlet.rpc.method import closing, service, unary
-
-# A larger result is left where it is, and named by `output_digest`.
-OUTPUT_BYTES_MAX = 32 << 20
 
 
 async def invoke(node: Node, request: pb.InvokeRequest) -> pb.InvokeResponse:
@@ -40,7 +38,7 @@ async def with_output(node: Node, execution: Execution) -> Execution:
 
 
 async def _whole_output(node: Node, execution: Execution) -> bytes:
-    if not 0 < execution.output_bytes <= OUTPUT_BYTES_MAX:
+    if not 0 < execution.output_bytes <= ONE_MESSAGE_BYTES_MAX:
         return b""
     if execution.output:
         return execution.output

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+import msgspec
+
 from spear.errors import InvalidArgument
 from spear.protocol.convert.execution import EXECUTION, INVOCATION
 from spear.protocol.convert.log import LOG_LINE
 from spear.protocol.convert.task import TASK_SPEC
 from spear.protocol.pb.spear.v1 import execution_pb2 as pb
 from spear.protocol.pb.spear.v1.value_pb2 import Chunk
-from spear.records.execution import LogLine
+from spear.records.execution import Execution, LogLine
 from spear.records.node import Node
 from spear.records.task import TaskSpec
-from spear.spearlet.rpc.chunks import CHUNK_BYTES, cut
+from spear.spearlet.rpc.chunks import CHUNK_BYTES, ONE_MESSAGE_BYTES_MAX, cut
 from spear.spearlet.rpc.method import closing, server_stream, service, unary
 
 _LIMIT = 100
@@ -26,7 +28,14 @@ async def submit(node: Node, request: pb.InvokeRequest) -> pb.Execution:
 
 async def invoke(node: Node, request: pb.InvokeRequest) -> pb.Execution:
     invocation = INVOCATION.record(request.invocation)
-    return EXECUTION.message(await node.invoke(_what(request), request.input, invocation))
+    return _answer(await node.invoke(_what(request), request.input, invocation))
+
+
+def _answer(execution: Execution) -> pb.Execution:
+    """With its output, or, where that is too large for one message, without: ReadResult has it."""
+    if len(execution.output) > ONE_MESSAGE_BYTES_MAX:
+        execution = msgspec.structs.replace(execution, output=b"")
+    return EXECUTION.message(execution)
 
 
 def _what(request: pb.InvokeRequest) -> str | TaskSpec:
@@ -39,9 +48,7 @@ def _what(request: pb.InvokeRequest) -> str | TaskSpec:
 
 
 async def get(node: Node, request: pb.GetExecutionRequest) -> pb.Execution:
-    return EXECUTION.message(
-        await node.execution(request.id, include_output=request.include_output)
-    )
+    return _answer(await node.execution(request.id, include_output=request.include_output))
 
 
 async def list_(node: Node, request: pb.ListExecutionsRequest) -> pb.ListExecutionsResponse:
@@ -62,7 +69,7 @@ async def wait(node: Node, request: pb.WaitExecutionRequest) -> pb.Execution:
     execution = await node.wait(
         request.id, timeout_ns=timeout_ns, include_output=request.include_output
     )
-    return EXECUTION.message(execution)
+    return _answer(execution)
 
 
 async def watch(node: Node, request: pb.WatchExecutionsRequest) -> AsyncIterator[pb.Execution]:

@@ -691,3 +691,60 @@ async def test_ten_thousand_wait_and_go_on_after_a_crash(tmp_path: Path):
         node.runtime.runs[0].finish()
         await services.wait(accepted[1].id)
         assert services._executions.stats()["live"] == 0
+
+
+async def test_without_a_task_a_key_is_one_of_its_module(tmp_path: Path):
+    async with bench(tmp_path, answer) as node:
+        services = await node.ready()
+        other = await services.put_artifact(CODE + b" and another")
+        one, two = (TaskSpec(name="once", artifact=digest) for digest in (DIGEST, other.digest))
+        key = Invocation(idempotency_key="k")
+        first = await services.invoke(one, b"1", key)
+        assert (await services.invoke(one, b"2", key)).id == first.id
+        assert (await services.invoke(two, b"3", key)).output == b"3"
+
+
+async def test_a_back_off_goes_on_after_a_restart(node: Bench):
+    long = Retry(attempts=2, backoff_ns=3600 * 10**9, backoff_max_ns=3600 * 10**9, on=("TRAP",))
+    services = await node.ready(retry=long)
+    accepted = await services.submit("work")
+    (await node.run(0)).finish("failed", "trap")
+    await until(lambda: services._executions.stats()["resting"] == 1)
+    await services._parts.journal.kept()
+    services = await node.crash(power=True)
+    assert services._executions.stats()["resting"] == 1
+    assert node.runtime.runs == []
+    assert (await services.cancel(accepted.id)).status == "terminated"
+
+
+async def test_a_task_whose_registration_was_refused_is_not_there_later(
+    node: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    services = await node.start()
+    await services.put_artifact(CODE)
+    synced = node.store.synced
+
+    async def fail(sequence: int) -> None:
+        raise KvFull("no room for the flush (planted)")
+
+    node.store.synced = fail  # type: ignore[method-assign]
+    with pytest.raises(KvFull):
+        await services.register(TaskSpec(name="work", artifact=DIGEST))
+    node.store.synced = synced  # type: ignore[method-assign]
+    task = await services.register(TaskSpec(name="work", artifact=DIGEST))
+    services = await node.crash()
+    assert [known.id for known in await services.tasks()] == [task.id]
+
+
+async def test_a_run_whose_end_is_not_understood_fails_its_execution(
+    node: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    services = await node.ready(concurrency=1)
+    monkeypatch.setattr(node.said, "failure", lambda event, error: node.said.events.append(event))
+    call, run = await begun(node)
+    run.finish("a state that there is not")
+    ended = await call
+    assert ended.status == "failed"
+    assert ended.error is not None
+    assert ended.error.code == "INTERNAL"
+    assert services._parts.admission.stats()["running"] == 0

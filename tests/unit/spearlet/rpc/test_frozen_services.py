@@ -152,7 +152,7 @@ async def test_a_result_that_lies_elsewhere_is_put_into_the_answer(
     request = pb.GetExecutionRequest(execution_id=answer.execution_id, include_output=True)
     found = await served.call(EXECUTIONS + "GetExecution", request, pb.Execution)
     assert found.output.data == b"r" * 100_000
-    monkeypatch.setattr(invocation, "OUTPUT_BYTES_MAX", 99_999)
+    monkeypatch.setattr(invocation, "ONE_MESSAGE_BYTES_MAX", 99_999)
     found = await served.call(EXECUTIONS + "GetExecution", request, pb.Execution)
     assert (found.output.data, found.output_bytes) == (b"", 100_000)
     assert found.output_digest
@@ -161,7 +161,7 @@ async def test_a_result_that_lies_elsewhere_is_put_into_the_answer(
 async def test_a_result_that_is_in_the_record_and_too_large_for_an_answer_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(invocation, "OUTPUT_BYTES_MAX", 99)
+    monkeypatch.setattr(invocation, "ONE_MESSAGE_BYTES_MAX", 99)
     record = Execution(
         id="e", status="completed", output=b"r" * 100, output_bytes=100, output_digest="d"
     )
