@@ -34,6 +34,7 @@ class Journal:
         self._full: list[tuple[Batch, list[Then], list[Then]]] = []
         self._syncs: set[asyncio.Task[None]] = set()
         self._due = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def class_of(self, power: bool) -> str:
         """The durability of a write that asked for this."""
@@ -55,7 +56,7 @@ class Journal:
             self._turn_over()
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._on_loop().call_soon(self._flush)
 
     async def kept(self, *, power: bool = True) -> None:
         """Returns once all that was put so far is kept. Raises KvFull, KvDamaged."""
@@ -69,6 +70,12 @@ class Journal:
             self._flush()
         while self._syncs:
             await asyncio.wait(self._syncs)
+
+    def _on_loop(self) -> asyncio.AbstractEventLoop:
+        """The node's; asking asyncio costs a system call each time."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def _flush(self) -> None:
         if not self._due:
@@ -90,7 +97,7 @@ class Journal:
             return
         _tell(crash, None)
         if power:
-            task = asyncio.get_running_loop().create_task(self._sync(sequence, power))
+            task = self._on_loop().create_task(self._sync(sequence, power))
             self._syncs.add(task)
             task.add_done_callback(self._syncs.discard)
 
