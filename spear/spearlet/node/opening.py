@@ -70,11 +70,10 @@ async def open_node(
 
 
 class OpenNode:
-    """A node with its doors still shut. `draining` is set once it takes no more work."""
+    """A node with its doors still shut."""
 
     def __init__(self, parts: Parts, store: ObjectStore) -> None:
         self._parts = parts
-        self.draining = asyncio.Event()
         tallies = Tallies()
         self._scheduler = Scheduler(
             parts.kv, parts.clock, parts.ids, self._submit, self._has_ended, self._report
@@ -98,7 +97,6 @@ class OpenNode:
             schedules=self._scheduler,
             tallies=tallies,
             upkeep=Upkeep(parts, self._history, self._objects, self._executions),
-            on_drain=self.draining,
             facts=_facts(parts),
         )
 
@@ -119,7 +117,6 @@ class OpenNode:
 
     async def close(self, grace_s: float = 0.0) -> None:
         """Takes no more work, waits up to `grace_s` for what runs, ends it, keeps it all."""
-        self.draining.set()
         await self._housekeeping.close()
         await self._executions.close(grace_s)
         await self._parts.journal.close()

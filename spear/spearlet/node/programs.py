@@ -34,9 +34,5 @@ class Programs:
         wasm = await self._blobs.read(digest)
         return (await self._loader.load(wasm, metered)).program
 
-    async def check(self, wasm: bytes) -> Program:
-        """Of bytes that are not kept yet. Raises ModuleInvalid, ModuleLimit."""
-        return (await self._loader.load(wasm)).program
-
     def stats(self) -> dict[str, int]:
         return self._loader.stats()

@@ -43,8 +43,6 @@ class ObjectRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     metadata: dict[str, str] = {}
     value: bytes = b""
     digest: str = ""
-    pinned: bool = False
-    refs: int = 0
 
 
 encode = msgspec.msgpack.Encoder().encode

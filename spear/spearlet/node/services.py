@@ -67,12 +67,12 @@ class NodeServices:
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
         history: History, objects: NodeObjects, logs: LogStore, schedules: Scheduler,
-        tallies: Tallies, upkeep: Upkeep, facts: dict[str, str], on_drain: asyncio.Event,
+        tallies: Tallies, upkeep: Upkeep, facts: dict[str, str],
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
-        self._upkeep, self._facts, self._on_drain = upkeep, facts, on_drain
+        self._upkeep, self._facts = upkeep, facts
         self._secrets: set[tuple[str, str]] = set()
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
@@ -434,7 +434,7 @@ class NodeServices:
     async def stats(self) -> dict[str, dict[str, int]]:
         return {
             "executions": self._tallies.counts() | self._executions.stats(),
-            "duration_us": self._tallies.durations(),
+            "duration_us": self._tallies.durations_us(),
             "admission": self._parts.admission.stats(),
             "history": {"count": self._history.count},
             "artifacts": self._parts.programs.stats(),
@@ -450,7 +450,6 @@ class NodeServices:
         return await self._upkeep.backup(folder)
 
     async def drain(self, grace_ns: int = 0) -> None:
-        self._on_drain.set()
         await self._executions.close(grace_ns / 1e9)
 
 

@@ -163,6 +163,10 @@ class Tasks:
             )
         if spec.runtime in _NOT_SERVED:
             raise InvalidArgument(f"runtime {spec.runtime!r}: {_NOT_SERVED[spec.runtime]}")
+        if spec.config:
+            raise InvalidArgument(
+                "config: what it sets (models, MCP) is not in this build; leave it out"
+            )
         if spec.priority not in PRIORITIES:
             raise InvalidArgument(
                 f"no priority {spec.priority!r}: expected one of {_one_of(PRIORITIES)}"

@@ -548,6 +548,7 @@ async def test_the_same_spec_again_is_no_error_and_another_one_is(node: Bench):
         ({"runtime": "process"}, "native programs"),
         ({"runtime": "no"}, "no runtime"),
         ({"priority": "no"}, "no priority"),
+        ({"config": {"mcp.enabled": "true"}}, "not in this build"),
         ({"endpoint": "a b"}, "endpoint"),
         ({"limits": Limits(timeout_ns=-1)}, "limits.timeout"),
         ({"retry": Retry(attempts=0)}, "retry.attempts"),
