@@ -213,8 +213,7 @@ async def test_the_judge_sees_planted_mistakes(
     plant(monkeypatch)  # type: ignore[operator]
     for seed in range(200):
         try:
-            async with asyncio.timeout(20):
-                await life(tmp_path / str(seed), seed)
-        except (AssertionError, SpearError, TimeoutError):
+            await life(tmp_path / str(seed), seed)
+        except (AssertionError, SpearError):
             return
     pytest.fail("no seed of 200 saw the planted mistake")

@@ -38,10 +38,11 @@ class Loader:
         self._loading: dict[Key, _Loading] = {}
         self._lock = allocate_lock()
 
-    async def load(self, wasm: bytes, metered: bool = False) -> Artifact:
+    async def load(self, wasm: bytes, metered: bool = False, *, digest: str = "") -> Artifact:
         """The artifact of these bytes: one that is kept, or that of the one compile that goes on,
-        or a new one. Raises ModuleInvalid, ModuleLimit."""
-        key = (digest_of(wasm), self._runtime.meters(metered))
+        or a new one. `digest` is theirs, where the caller has checked it. Raises ModuleInvalid,
+        ModuleLimit."""
+        key = (digest or digest_of(wasm), self._runtime.meters(metered))
         while True:
             with self._lock:
                 known = self._artifacts.find(*key)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spear.spearlet.node.parts import Parts
 
 _DIGITS_MIN = 8
+_PIECE_BYTES = 1 << 20
 _SCAN = 1000
 
 
@@ -125,4 +126,6 @@ class Artifacts:
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+    """In pieces whose sum holds up the loop for a moment only."""
+    for at in range(0, len(data), _PIECE_BYTES) or (0,):
+        yield data[at : at + _PIECE_BYTES]

@@ -45,7 +45,7 @@ class Blobs:
     async def put(self, data: bytes, *, sync: bool) -> str:
         """Keeps the bytes and gives their digest, held; `sync`: they survive a power cut. Raises
         KvFull."""
-        digest = hashlib.sha256(data).hexdigest()
+        digest = await _offload(lambda: hashlib.sha256(data).hexdigest())
         self.hold(digest)
         try:
             await _offload(lambda: self._put(digest, (data,), sync))

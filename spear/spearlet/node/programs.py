@@ -32,7 +32,7 @@ class Programs:
         if found is not None:
             return found
         wasm = await self._blobs.read(digest)
-        return (await self._loader.load(wasm, metered)).program
+        return (await self._loader.load(wasm, metered, digest=digest)).program
 
     def stats(self) -> dict[str, int]:
         return self._loader.stats()
