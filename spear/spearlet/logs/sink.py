@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from spear.clock import Clock
+from spear.runtime.interface import LogLine
 from spear.spearlet.logs.extents import Extents
 from spear.spearlet.logs.index import key_of
 from spear.spearlet.logs.lines import LEVELS, StoredLine, encode, last_own
@@ -22,21 +23,6 @@ BATCH_LINES = 256
 _BATCH_BYTES = 1 << 20
 _MESSAGE_CHARS_MAX = 1 << 16
 _LEVEL, _WORST = dict(enumerate(LEVELS)), LEVELS[-1]
-
-
-class Line(Protocol):
-    """A line as a runtime gives it; `level` is an index of LEVELS."""
-
-    @property
-    def seq(self) -> int: ...
-    @property
-    def time_ms(self) -> int: ...
-    @property
-    def level(self) -> int: ...
-    @property
-    def stream(self) -> str: ...
-    @property
-    def message(self) -> str: ...
 
 
 class _Said(NamedTuple):
@@ -86,7 +72,7 @@ class OpenLog:
                 break
         self.resumed = False
 
-    def write(self, lines: Sequence[Line], instance_id: str) -> None:
+    def write(self, lines: Sequence[LogLine], instance_id: str) -> None:
         """Has them in the file when it returns, and its readers woken, or counts them as lost."""
         if self.resumed and not self._could_resume():
             self._lose(len(lines))
@@ -104,7 +90,7 @@ class OpenLog:
         else:
             self._lose(len(lines))
 
-    def own_line(self, message: str, level: str) -> Line:
+    def own_line(self, message: str, level: str) -> LogLine:
         """A line of the stream `system`."""
         return _Said(0, self._clock.now_ns() // 1_000_000, LEVELS.index(level), "system", message)
 
@@ -144,7 +130,7 @@ class OpenLog:
         self.extents.add(place)
         return True
 
-    def _stored(self, lines: Sequence[Line], instance_id: str) -> list[StoredLine]:
+    def _stored(self, lines: Sequence[LogLine], instance_id: str) -> list[StoredLine]:
         messages = self._redactor.texts([_bounded(line.message) for line in lines])
         execution_id, task, node = self.execution_id, self._task_name, self._node_name
         return [
@@ -191,7 +177,7 @@ class Sink:
         """Lines that could not be written."""
         return self._log.lost
 
-    def append(self, lines: Sequence[Line]) -> None:
+    def append(self, lines: Sequence[LogLine]) -> None:
         """Takes what the run has logged, in order; where its numbers have a gap, a line says so.
         In the file when it returns (class crash). Never raises for the log's sake."""
         if not lines:
@@ -213,8 +199,8 @@ class Sink:
             self._log.finish(self._instance_id)
             self._finished(self._log)
 
-    def _with_gaps(self, lines: Sequence[Line]) -> list[Line]:
-        found: list[Line] = []
+    def _with_gaps(self, lines: Sequence[LogLine]) -> list[LogLine]:
+        found: list[LogLine] = []
         expected = self._expected_seq
         for line in lines:
             if line.seq > expected:

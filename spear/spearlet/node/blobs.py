@@ -16,6 +16,7 @@ import os
 from collections.abc import AsyncIterator
 
 from spear.errors import InvalidArgument, KvDamaged, KvFull, NotFound
+from spear.kv.archive import sync_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -203,8 +204,8 @@ class Blobs:
                 self._sync_folders(digest)
 
     def _sync_folders(self, digest: str) -> None:
-        _sync_folder(os.path.dirname(self._path(digest)))
-        _sync_folder(self._folder)
+        sync_folder(os.path.dirname(self._path(digest)))
+        sync_folder(self._folder)
 
 
 class _room:
@@ -232,14 +233,6 @@ def _written(file: int, data: bytes) -> None:
 
 def _sync_file(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

@@ -52,7 +52,7 @@ async def test_what_a_crash_left_half_written_is_not_copied(tmp_path: Path):
     assert await Blobs(str(tmp_path / "b")).read(DIGEST) == DATA
 
 
-@pytest.mark.parametrize("step", ["_written", "_sync_folder"])
+@pytest.mark.parametrize("step", ["_written", "sync_folder"])
 async def test_a_writer_that_is_cancelled_leaves_nothing_to_its_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ):
