@@ -3,6 +3,7 @@ by itself, with everything that was written."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -91,17 +92,33 @@ async def test_a_full_disk(small_disk: Path) -> None:
         filler.write_bytes(bytes(free.f_bavail * free.f_frsize - (1 << 20)))
         await fill_up(kv, written, turn)
         assert dict(kv.scan(b"", limit=100_000)) == written
-        with pytest.raises(KvFull, match="No space left"):
-            kv.write(batch_of(b"more", bytes(1000)))
+        refuse_one(kv, small_disk, written)
         filler.unlink()
         await kv.commit(batch_of(b"after", b"%d" % turn))
         written[b"after"] = b"%d" % turn
         assert dict(kv.scan(b"", limit=100_000)) == written
-        assert kv.stats()["reopened"] == turn + 1
+        assert kv.stats()["reopened"] > turn
     await kv.close()
     kv = open_rocks(path, write_buffer_bytes=BUFFER_BYTES)
     assert dict(kv.scan(b"", limit=100_000)) == written
     await kv.close()
+
+
+def refuse_one(kv: RocksKv, disk: Path, written: dict[bytes, bytes]) -> None:
+    """A write without room. RocksDB deletes files in the background, which may make room again:
+    then the store goes on, and that room is taken too."""
+    for turn in range(100):
+        with (disk / "filler").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 16))
+        key = b"more %d" % turn
+        try:
+            kv.write(batch_of(key, bytes(1000)))
+        except KvFull as error:
+            assert "No space left" in str(error)
+            return
+        written[key] = bytes(1000)
+    raise AssertionError("a full disk takes every write")
 
 
 async def fill_up(kv: RocksKv, written: dict[bytes, bytes], turn: int) -> None:

@@ -108,9 +108,9 @@ class LogStore:
                 if lines := reader.next_batch():
                     yield lines
                     await asyncio.sleep(0)  # a reader in haste lets others run
+                elif lines := reader.finish(log.seq):  # what was there is gone: told at once
+                    yield lines
                 elif log.finished:
-                    if lines := reader.finish(log.seq):
-                        yield lines
                     return
                 else:
                     await log.changed()

@@ -340,3 +340,16 @@ async def test_closing_ends_followers_and_a_finished_log_ends_at_once(bench: Ben
     assert store.stats() | {"files_open": 0} == {
         "lines": 2, "lost": 0, "damaged": 0, "removed_files": 0, "open": 0, "files_open": 0,
     }  # fmt: skip
+
+
+async def test_who_follows_hears_at_once_that_what_there_was_is_gone(bench: Bench) -> None:
+    store = bench.store(task_bytes_max=1)
+    store.sink("quiet", TASK).append(lines(1, 2))
+    noisy = store.sink("noisy", TASK)
+    for seq in range(1, 1001):
+        noisy.append([line(seq)])
+    following = store.follow("quiet", TASK)
+    (found,) = await asyncio.wait_for(anext(following), 20)
+    assert (found.seq, found.stream) == (2, "system")
+    assert found.message.startswith("lines 1 to 2 are gone")
+    await following.aclose()  # type: ignore[attr-defined]
