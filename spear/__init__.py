@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spear.client.client import Client as Client
     from spear.client.sync import SyncClient as SyncClient
     from spear.errors import AlreadyExists as AlreadyExists
+    from spear.errors import BudgetSpent as BudgetSpent
     from spear.errors import ChannelClosed as ChannelClosed
     from spear.errors import Conflict as Conflict
     from spear.errors import DeadlineExceeded as DeadlineExceeded
@@ -31,8 +32,14 @@ if TYPE_CHECKING:
     from spear.errors import KvLagged as KvLagged
     from spear.errors import KvLocked as KvLocked
     from spear.errors import LogUnavailable as LogUnavailable
+    from spear.errors import ModelError as ModelError
+    from spear.errors import ModelGarbled as ModelGarbled
+    from spear.errors import ModelRefused as ModelRefused
+    from spear.errors import ModelTimeout as ModelTimeout
+    from spear.errors import ModelUnavailable as ModelUnavailable
     from spear.errors import ModuleInvalid as ModuleInvalid
     from spear.errors import ModuleLimit as ModuleLimit
+    from spear.errors import NoBackend as NoBackend
     from spear.errors import NodeBusy as NodeBusy
     from spear.errors import NodeClosed as NodeClosed
     from spear.errors import NotFound as NotFound
@@ -68,13 +75,15 @@ _HOMES = {
     "spear._core.objstore": ("DELETE", "ObjectStore"),
     "spear._core.queues": ("DueQueue", "RunQueue"),
     "spear.errors": (
-        "AlreadyExists", "ChannelClosed", "Conflict", "DeadlineExceeded",
+        "AlreadyExists", "BudgetSpent", "ChannelClosed", "Conflict", "DeadlineExceeded",
         "EngineUnavailable", "FrameError", "GuestTrap", "InUse", "InvalidArgument",
         "KvDamaged", "KvError", "KvFormat", "KvFull", "KvLagged", "KvLocked",
-        "LogUnavailable", "ModuleInvalid", "ModuleLimit", "NodeBusy", "NodeClosed",
-        "NotFound", "ObjectError", "ObjectInUse", "ObjectNotFound", "PermissionDenied",
-        "QueueFull", "SnapshotExpired", "SpearError", "StoreFull", "TaskInactive",
-        "Unauthenticated", "Unimplemented", "Unreachable", "VersionConflict",
+        "LogUnavailable", "ModelError", "ModelGarbled", "ModelRefused", "ModelTimeout",
+        "ModelUnavailable", "ModuleInvalid", "ModuleLimit", "NoBackend", "NodeBusy",
+        "NodeClosed", "NotFound", "ObjectError", "ObjectInUse", "ObjectNotFound",
+        "PermissionDenied", "QueueFull", "SnapshotExpired", "SpearError", "StoreFull",
+        "TaskInactive", "Unauthenticated", "Unimplemented", "Unreachable",
+        "VersionConflict",
     ),
     "spear.client.client": ("Client",),
     "spear.client.sync": ("SyncClient",),

@@ -253,3 +253,62 @@ class KvLagged(KvError):
 
     status = "ABORTED"
     retryable = True
+
+
+class ModelError(SpearError):
+    """Base of what keeps a model's answer from coming.
+
+    `code` is for programs, as guests see it in an error document; empty where the guest ABI gives
+    only a message. `backend` is the one that was asked last, or empty.
+    """
+
+    status = "UNAVAILABLE"
+
+    def __init__(self, message: str, *, code: str = "", backend: str = "") -> None:
+        super().__init__(message)
+        self.code, self.backend = code, backend
+
+
+class NoBackend(ModelError):
+    """No configured backend can answer this request; the sentence says what each one lacks."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class ModelRefused(ModelError):
+    """A backend refused the request for good (4xx other than 429): another try will not help."""
+
+    status = "INVALID_ARGUMENT"
+
+
+class ModelUnavailable(ModelError):
+    """No backend answered: connections failed, 429 or 5xx, after retries and fail-over.
+
+    `retry_after_ms` is when to come back, as the backend said; 0: it did not.
+    """
+
+    retryable = True
+
+    def __init__(
+        self, message: str, *, code: str = "", backend: str = "", retry_after_ms: int = 0
+    ) -> None:
+        super().__init__(message, code=code, backend=backend)
+        self.retry_after_ms = retry_after_ms
+
+
+class ModelGarbled(ModelError):
+    """A backend's answer could not be understood, broke off, or was too large."""
+
+    retryable = True
+
+
+class ModelTimeout(ModelError):
+    """The model did not answer in time."""
+
+    status = "DEADLINE_EXCEEDED"
+
+
+class BudgetSpent(ModelError):
+    """What the execution, or one above it in its tree, may use of models is used up or reserved."""
+
+    status = "RESOURCE_EXHAUSTED"

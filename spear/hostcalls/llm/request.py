@@ -1,0 +1,74 @@
+"""What is asked of a model and what it answers, whatever the backend speaks.
+
+The rule: plain values in the shapes of OpenAI's API (messages, tools, choices), which the guest ABI
+uses too; a backend that speaks otherwise translates. `deadline_ns` is monotonic; nothing here knows
+of guests, routing or HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from spear.records.usage import Usage
+
+CHAT, EMBEDDINGS = "chat_completions", "embeddings"
+TOOLS, JSON_SCHEMA = "supports_tools", "supports_json_schema"
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`messages` in OpenAI's form, at least one; `tools` its tool objects; `extra` goes to the top
+    level of the upstream body as it is. `model` and `backend` are what was asked for, or empty."""
+
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] = []
+    extra: dict[str, Any] = {}
+    model: str = ""
+    backend: str = ""
+    allowed: tuple[str, ...] = ()  # names of backends that the task may use; empty: all
+    deadline_ns: int = 0
+    request_id: str = ""  # of this request, in logs and for router filters
+    operation: str = CHAT
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What a backend must declare to be asked this."""
+        schema = self.extra.get("response_format")
+        wants_schema = isinstance(schema, dict) and schema.get("type") == "json_schema"
+        return (TOOLS,) * bool(self.tools) + (JSON_SCHEMA,) * wants_schema
+
+
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`texts` become vectors, in their order."""
+
+    texts: list[str]
+    extra: dict[str, Any] = {}
+    model: str = ""
+    backend: str = ""
+    allowed: tuple[str, ...] = ()
+    deadline_ns: int = 0
+    request_id: str = ""
+    operation: str = EMBEDDINGS
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ()
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """`body` in OpenAI's form: a chat completion, or a list of embeddings, as the upstream sent it
+    where it speaks that. `model` is the one asked for or, where none was, the one that answered.
+    `usage` is of this request alone, its retries included."""
+
+    body: Any
+    backend: str
+    model: str
+    usage: Usage
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a streamed answer: some text, or pieces of tool calls in OpenAI's form."""
+
+    content: str = ""
+    tool_calls: list[dict[str, Any]] = []
