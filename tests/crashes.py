@@ -7,6 +7,10 @@ wait for `synced` is found.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
+from spear.errors import KvError
 from spear.kv.batch import Batch
 from spear.kv.memory import MemoryKv
 
@@ -53,6 +57,12 @@ class CrashingKv(MemoryKv):
         self._fuse.step()
         self._durable = dict(self._rows)
         self._fuse.step()
+
+    def when_synced(self, sequence: int, call: Callable[[KvError | None], None]) -> None:
+        self._fuse.step()
+        self._durable = dict(self._rows)
+        self._fuse.step()
+        asyncio.get_running_loop().call_soon(call, None)
 
     async def commit(self, batch: Batch) -> int:
         sequence = self.write(batch)

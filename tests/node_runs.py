@@ -56,6 +56,7 @@ class Life:
         self._store = store
         self.full = self.dead = False
         self.writes, self.dies_after = 0, 1 << 60
+        self.sync_faults: list[KvFull] = []
         self.get, self.scan, self.stats = store.get, store.scan, store.stats
         self.backup = store.backup
 
@@ -72,6 +73,18 @@ class Life:
         if self.dead:
             raise Died
         self._store.sync()
+
+    def when_synced(self, sequence: int, call: Any) -> None:
+        """As in a store on disk: the flush begins a turn later."""
+
+        def flush() -> None:
+            if self.sync_faults:
+                call(self.sync_faults.pop())
+            elif not self.dead:
+                self._store.sync()
+                call(None)
+
+        asyncio.get_running_loop().call_soon(flush)
 
 
 class Died(BaseException):

@@ -7,8 +7,10 @@ one it has. All methods are called on the thread that opened the store, the loop
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from spear.errors import KvError
 from spear.kv.batch import Batch
 from spear.kv.watch import Watch
 
@@ -48,6 +50,10 @@ class LocalKv(Protocol):
         """Returns once the write of that number survives a power cut (class power), where the
         store is not volatile. All who wait meanwhile share one flush. An error leaves open
         whether the write will survive; it stays visible."""
+
+    def when_synced(self, sequence: int, call: Callable[[KvError | None], None]) -> None:
+        """As `synced`, for who awaits nothing: `call(None)`, or `call(error)`, once it is known,
+        on the loop, and never before this returns."""
 
     async def commit(self, batch: Batch) -> int:
         """write, then synced."""

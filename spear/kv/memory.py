@@ -6,8 +6,9 @@ so.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import get_ident
 
 from spear.errors import InvalidArgument, KvError
@@ -80,6 +81,10 @@ class MemoryKv:
 
     async def synced(self, sequence: int) -> None:
         self._check()
+
+    def when_synced(self, sequence: int, call: Callable[[KvError | None], None]) -> None:
+        self._check()
+        asyncio.get_running_loop().call_soon(call, None)
 
     async def commit(self, batch: Batch) -> int:
         return self.write(batch)

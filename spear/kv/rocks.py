@@ -114,6 +114,13 @@ class RocksKv:
             raise self._refused()
         await self._committer.synced(sequence)
 
+    def when_synced(self, sequence: int, call: Callable[[KvError | None], None]) -> None:
+        loop = asyncio.get_running_loop()
+        if sequence > self._committer.state.synced and self._refusal is not None:
+            loop.call_soon(call, self._refused())
+        else:
+            self._committer.when_synced(loop, sequence, call)
+
     async def commit(self, batch: Batch) -> int:
         sequence = self.write(batch)
         await self.synced(sequence)
@@ -131,6 +138,7 @@ class RocksKv:
             "sequence": state.written,
             "synced": state.synced,
             "flushes": self._committer.flushes,
+            "flushes_in_place": self._committer.in_place,
             "watches": len(self._watchers.watches),
             "writable": int(self._refusal is None),
         }
@@ -187,7 +195,7 @@ class RocksKv:
         self._committer = Committer(found, self._flush, self._stop)
 
     def _flush(self, sequence: int) -> None:
-        """In the flush thread."""
+        """In the flush thread, or in place."""
         self._db.flush_wal(True)
         self._mark.advance(sequence)
 

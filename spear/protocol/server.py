@@ -24,6 +24,7 @@ from spear.protocol.serving import (
     Handler,
     ServedConnection,
     Serving,
+    Turn,
 )
 from spear.protocol.session import HOST, WINDOW, Session
 from spear.protocol.sockets import Address, Socket
@@ -66,13 +67,14 @@ class FrameServer:
         authorize: Callable[[Caller, Hello], object],
         report: Callable[[str, BaseException], None],
         limits: Limits = LIMITS,
+        turn: Turn | None = None,
     ) -> None:
         self._limits = limits
         self._connections: set[ServedConnection] = set()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._serving = Serving(
             handler, authorize, report, self._tasks, self._released, limits.hello_timeout_s,
-            limits.inflight_bytes_max,
+            limits.inflight_bytes_max, turn,
         )  # fmt: skip
         self._listening: dict[Socket, Address] = {}
         self._retries: set[asyncio.TimerHandle] = set()

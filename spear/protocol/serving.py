@@ -2,14 +2,16 @@
 
 The rule: what a connection may have in flight is bounded: beyond the window, or too many bytes, or
 while it does not read its answers, no further request is taken, and what it asked for ends with
-it. A call that its handler answers at once costs no task and no timer.
+it. A call whose handler can be begun at once (`Begun`) and ends with the requests that came with it
+costs no task, no timer and no turn of the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from spear.errors import (
@@ -40,6 +42,7 @@ from spear.protocol.transport import Transport
 
 INFLIGHT_BYTES_MAX: Final = 64 << 20
 HELLO_TIMEOUT_S: Final = 10.0
+FRAMES_AT_ONCE: Final = 16
 
 
 class Caller(NamedTuple):
@@ -49,13 +52,28 @@ class Caller(NamedTuple):
     credentials: Credentials | None = None
 
 
+class Begun(NamedTuple):
+    """A coroutine that may make its first steps outside of a task: what it awaits are futures of
+    the loop, or coroutines like it."""
+
+    coroutine: Coroutine[Any, None, Any]
+
+
+class Turn(Protocol):
+    """Told when a connection has requests, and when all that came with them are taken: what they
+    have in common is best done once, then."""
+
+    def gather(self) -> None: ...
+    def settle(self) -> None: ...
+
+
 class Handler(Protocol):
     """What answers calls. Both may raise any SpearError; all else is reported, and answered as
     INTERNAL. A call is cancelled when its client gives it up or goes away."""
 
     def call(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
-    ) -> bytes | Awaitable[bytes]: ...
+    ) -> bytes | Begun | Awaitable[bytes]: ...
 
     def stream(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
@@ -75,18 +93,22 @@ class Serving(NamedTuple):
     released: Callable[[ServedConnection], None]  # its socket is closed
     hello_timeout_s: float = HELLO_TIMEOUT_S
     inflight_bytes_max: int = INFLIGHT_BYTES_MAX
+    turn: Turn | None = None
 
 
 class ServedCall:
     """A call or stream under way."""
 
     __slots__ = (
-        "_begun", "_connection", "_doomed", "_expired", "_messages", "_timer", "request", "task",
+        "_awaited", "_begun", "_connection", "_coroutine", "_doomed", "_expired", "_messages",
+        "_timer", "request", "task",
     )  # fmt: skip
 
     def __init__(self, connection: ServedConnection, request: Call) -> None:
         self._connection, self.request = connection, request
-        self.task: asyncio.Future[Any]
+        self.task: asyncio.Future[Any] | None = None
+        self._coroutine: Coroutine[Any, None, Any] | None = None
+        self._awaited: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._begun = self._doomed = self._expired = False
         self._messages: MessageStream | None = None
@@ -106,12 +128,39 @@ class ServedCall:
         return self._messages
 
     def cancel(self) -> None:
-        if self._begun:
+        if self._begun and self.task is not None:
             self.task.cancel()
         else:
             self._doomed = True  # a task cancelled before its first step would never answer
 
     # Of the connection
+
+    def step(self, coroutine: Coroutine[Any, None, Any]) -> bool:
+        """Goes on with a coroutine outside of a task, as far as it can; whether it has ended."""
+        self._coroutine = coroutine
+        try:
+            while True:
+                if self._doomed:
+                    self._doomed = False
+                    self._awaited = coroutine.throw(asyncio.CancelledError())
+                else:
+                    self._awaited = coroutine.send(None)
+                if self._awaited is None or not self._awaited.done():
+                    return False
+        except StopIteration as ended:
+            self._end(ended.value, None)
+        except (Exception, asyncio.CancelledError) as error:
+            self._end(None, error)
+        return True
+
+    def go_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """The turn is over: it ends now, or becomes a task; whether that."""
+        coroutine, awaited = self._coroutine, self._awaited
+        assert coroutine is not None
+        if (awaited is None or awaited.done() or self._doomed) and self.step(coroutine):
+            return False
+        self.begin(_resumed(coroutine, self._awaited), loop)
+        return True
 
     def begin(self, answer: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
         if self.request.deadline_ms:
@@ -174,6 +223,7 @@ class ServedConnection(Connection):
         self._calls: dict[int, ServedCall] = {}
         self._bytes, self._full = 0, False
         self._held: deque[bytes] = deque()
+        self._fresh: list[ServedCall] = []  # begun in this turn, and not ended
         self._draining = False
         self._heartbeat_ms = heartbeat_ms
         self._hello_timer = loop.call_later(serving.hello_timeout_s, self._hello_missed)
@@ -221,6 +271,29 @@ class ServedConnection(Connection):
 
     # Requests
 
+    def frames_received(self, frames: list[bytes]) -> None:
+        """In parts, so that the client has answers to work on while the next part is done."""
+        for begin in range(0, len(frames), FRAMES_AT_ONCE):
+            self._take_part(frames[begin : begin + FRAMES_AT_ONCE])
+
+    def _take_part(self, frames: list[bytes]) -> None:
+        self._flush_due = True  # what is said meanwhile leaves below
+        turn = self._serving.turn
+        if turn is None:
+            self.take(frames)
+        else:
+            turn.gather()
+            try:
+                self.take(frames)
+            finally:
+                turn.settle()
+        fresh, self._fresh = self._fresh, []
+        for call in fresh:
+            if call.go_on(self.loop):
+                assert call.task is not None
+                self._serving.tasks.add(call.task)
+        self._flush()
+
     def take(self, frames: list[bytes]) -> None:
         if self._held:
             self._held.extend(frames)
@@ -254,7 +327,7 @@ class ServedConnection(Connection):
         try:
             if self._draining:
                 raise NodeClosed("the node is closing and takes no more calls")
-            answer: bytes | Awaitable[Any]
+            answer: bytes | Begun | Awaitable[Any]
             if request.stream is None:
                 answer = self._call_handler(
                     request.path, request.payload, request.deadline_ms, call
@@ -270,14 +343,20 @@ class ServedConnection(Connection):
         self._calls[request.request_id] = call
         self._bytes += len(request.payload)
         self._weigh()
+        if isinstance(answer, Begun):
+            if not call.step(answer.coroutine):
+                self._fresh.append(call)
+            return None
         call.begin(answer, self.loop)
+        assert call.task is not None
         self._serving.tasks.add(call.task)
         return None
 
     def answer(self, call: ServedCall, result: bytes | None, error: BaseException | None) -> None:
         """The end of a call."""
         request = call.request
-        self._serving.tasks.discard(call.task)
+        if call.task is not None:
+            self._serving.tasks.discard(call.task)
         del self._calls[request.request_id]
         self._bytes -= len(request.payload)
         if request.stream is not None:
@@ -364,3 +443,18 @@ class ServedConnection(Connection):
     def connection_lost(self, error: SpearError | None) -> None:
         super().connection_lost(error)
         self._serving.released(self)
+
+
+@types.coroutine
+def _resumed(coroutine: Coroutine[Any, None, Any], awaited: Any) -> Generator[Any, Any, Any]:
+    """Goes on in a task with a coroutine that awaits something already."""
+    try:
+        while True:
+            try:
+                value = yield awaited
+            except BaseException as error:
+                awaited = coroutine.throw(error)
+            else:
+                awaited = coroutine.send(value)
+    except StopIteration as ended:
+        return ended.value

@@ -132,7 +132,7 @@ class Daemon:
             await self._drain(node, grace_ns)
 
         table = method_table(object_bytes_max=self._config.one_object_bytes_max, drain=drain)
-        frames = FrameDoor(node, table, self._access, self._log.failure)
+        frames = FrameDoor(node, table, self._access, self._log.failure, turn=node.turn)
         try:
             self._open_frames(frames)
             await self._open_grpc(node, table)

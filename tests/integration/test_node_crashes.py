@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from node_runs import Bench, Died, bench
+from node_runs import Bench, Died, Life, bench
 
 from spear.errors import SpearError
 from spear.records.execution import Execution, Invocation
 from spear.spearlet.node.executions import Executions
-from spear.spearlet.node.journal import Journal
 
 SEEDS = 60
 STEPS = 40
@@ -168,11 +168,10 @@ async def test_what_was_answered_holds_for_many_seeds(tmp_path: Path, batch: int
 
 
 def _answer_before_the_flush(patch: pytest.MonkeyPatch) -> None:
-    async def sync(self: Journal, sequence: int, power: list[object]) -> None:
-        for call in power:
-            call(None)  # type: ignore[operator]
+    def told(self: Life, sequence: int, call: Callable[[None], None]) -> None:
+        asyncio.get_running_loop().call_soon(call, None)
 
-    patch.setattr(Journal, "_sync", sync)
+    patch.setattr(Life, "when_synced", told)
 
 
 def _begin_before_it_is_written(patch: pytest.MonkeyPatch) -> None:

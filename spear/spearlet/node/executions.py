@@ -261,7 +261,9 @@ class Executions:
             return
         work.told_accepted()
         self._parts.events.changed(work.execution)
-        if work.execution.status == RUNNING:
+        if work.execution.status == RUNNING and work.accepted is not None:
+            asyncio.get_running_loop().call_soon(self._begin, work)  # after it was answered
+        elif work.execution.status == RUNNING:
             self._begin(work)
         elif self._closed and work.powered and work.doom in ("", _GONE):
             work.stage, work.doom = QUEUED, ""

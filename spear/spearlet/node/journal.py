@@ -2,12 +2,15 @@
 
 The rule: what is told to somebody was written before, in the class it was promised in. `crash` is
 written when the turn ends, `power` once a flush after that is done; many turns share a flush. A
-write that fails keeps nothing of its turn, and everybody who waits for it is told why.
+write that fails keeps nothing of its turn, and everybody who waits for it is told why. Who takes
+many requests in one turn says when they are all there (`gather`, `settle`), so that nobody waits
+for a turn more.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from spear.kv.batch import Batch
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _BATCH_BYTES = 16 << 20  # above it a turn is written in several
+_ROUNDS = 8  # of writes that lead to more, before the loop has its turn
 
 
 class Journal:
@@ -32,8 +36,9 @@ class Journal:
         self._crash: list[Then] = []
         self._power: list[Then] = []
         self._full: list[tuple[Batch, list[Then], list[Then]]] = []
-        self._syncs: set[asyncio.Task[None]] = set()
-        self._due = False
+        self._syncing = 0  # flushes waited for
+        self._synced_all: asyncio.Future[None] | None = None
+        self._due = self._gathering = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def class_of(self, power: bool) -> str:
@@ -56,6 +61,21 @@ class Journal:
             self._turn_over()
         if not self._due:
             self._due = True
+            if not self._gathering:
+                self._on_loop().call_soon(self._flush)
+
+    def gather(self) -> None:
+        """What is put from now on is written by `settle`."""
+        self._gathering = True
+
+    def settle(self) -> None:
+        """Writes what was put, and what those put who are told of it."""
+        for _ in range(_ROUNDS):
+            if not self._due:
+                break
+            self._flush()
+        self._gathering = False
+        if self._due:
             self._on_loop().call_soon(self._flush)
 
     async def kept(self, *, power: bool = True) -> None:
@@ -68,8 +88,9 @@ class Journal:
         """Everything written, every flush waited for."""
         if self._due:
             self._flush()
-        while self._syncs:
-            await asyncio.wait(self._syncs)
+        if self._syncing:
+            self._synced_all = self._on_loop().create_future()
+            await self._synced_all
 
     def _on_loop(self) -> asyncio.AbstractEventLoop:
         """The node's; asking asyncio costs a system call each time."""
@@ -97,17 +118,16 @@ class Journal:
             return
         _tell(crash, None)
         if power:
-            task = self._on_loop().create_task(self._sync(sequence, power))
-            self._syncs.add(task)
-            task.add_done_callback(self._syncs.discard)
+            self._syncing += 1
+            self._kv.when_synced(sequence, partial(self._synced, power))
 
-    async def _sync(self, sequence: int, power: list[Then]) -> None:
+    def _synced(self, power: list[Then], error: Exception | None) -> None:
+        self._syncing -= 1
         try:
-            await self._kv.synced(sequence)
-        except Exception as error:  # as above
             _tell(power, error)
-        else:
-            _tell(power, None)
+        finally:
+            if not self._syncing and self._synced_all is not None:
+                _resolve(self._synced_all, None)
 
 
 def _tell(calls: list[Then], error: Exception | None) -> None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from spear.spearlet.node.artifacts import Artifacts
     from spear.spearlet.node.executions import Executions
     from spear.spearlet.node.history import History
+    from spear.spearlet.node.journal import Journal
     from spear.spearlet.node.objects import NodeObjects
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.tallies import Tallies
@@ -75,6 +76,11 @@ class NodeServices:
         self._upkeep, self._facts = upkeep, facts
         self._secrets: set[tuple[str, str]] = set()
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
+
+    @property
+    def turn(self) -> Journal:
+        """For a door that takes many requests at once."""
+        return self._parts.journal
 
     # ---- artifacts
 
@@ -172,7 +178,7 @@ class NodeServices:
         if isinstance(found, Execution):
             return bare(found)
         if found.accepted is not None:
-            await asyncio.shield(found.accepted)
+            await found.accepted  # its only reader
         return bare(found.execution)
 
     def _accept(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from spear.errors import SpearError, Unimplemented
 from spear.protocol.message import Hello
 from spear.protocol.server import FrameServer, Limits
-from spear.protocol.serving import Caller, ServedCall
+from spear.protocol.serving import Begun, Caller, ServedCall, Turn
 from spear.records.node import Node
 from spear.security.access import UNIX, Access, origin_of
 from spear.spearlet.rpc.method import CLIENT_STREAM, UNARY, Method, closing, parse
@@ -30,9 +30,11 @@ class FrameDoor:
         access: Access,
         on_fault: OnFault,
         limits: Limits = LIMITS,
+        turn: Turn | None = None,
     ) -> None:
+        """`turn`: the node's, which does once what many requests that come together need."""
         self._node, self._table, self._access = node, table, access
-        self._server = FrameServer(self, self._authorize, on_fault, limits)
+        self._server = FrameServer(self, self._authorize, on_fault, limits, turn)
 
     def listen(self, address: str) -> str:
         """Serves at `unix:PATH` or `HOST:PORT`; the address with the port that was bound."""
@@ -56,11 +58,12 @@ class FrameDoor:
 
     def call(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
-    ) -> Awaitable[bytes]:
+    ) -> Begun | Awaitable[bytes]:
         method = self._method(path)
         if method.kind != UNARY:
             raise Unimplemented(f"{path} is a stream: open it with operation 129")
-        return self._unary(method, payload)
+        answer = self._unary(method, payload)
+        return Begun(answer) if method.prompt else answer
 
     def stream(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall

@@ -47,5 +47,6 @@ async def _whole_output(node: Node, execution: Execution) -> bytes:
 
 
 METHODS = service(
-    "spearlet.InvocationService", {"Invoke": unary(pb.InvokeRequest, pb.InvokeResponse, invoke)}
+    "spearlet.InvocationService",
+    {"Invoke": unary(pb.InvokeRequest, pb.InvokeResponse, invoke, prompt=True)},
 )

@@ -24,18 +24,21 @@ UNARY, SERVER_STREAM, CLIENT_STREAM = "unary", "server_stream", "client_stream"
 
 class Method(NamedTuple):
     """`handler` is, by `kind`: request to awaitable response; request to async iterator of
-    responses; async iterator of requests to awaitable response."""
+    responses; async iterator of requests to awaitable response. A `prompt` one needs no task for
+    its first steps: nothing in it asks which task it is in, as timeouts do."""
 
     kind: str
     request: type[Message]
     response: type[Message]
     handler: Callable[[Node, Any], Any]
+    prompt: bool = False
 
 
 def unary(
-    request: type[Q], response: type[A], handler: Callable[[Node, Q], Awaitable[A]]
-) -> Method:
-    return Method(UNARY, request, response, handler)
+    request: type[Q], response: type[A], handler: Callable[[Node, Q], Awaitable[A]], *,
+    prompt: bool = False,
+) -> Method:  # fmt: skip
+    return Method(UNARY, request, response, handler, prompt)
 
 
 def server_stream(

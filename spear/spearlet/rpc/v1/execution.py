@@ -119,9 +119,9 @@ def _batches(lines: Sequence[LogLine]) -> Iterator[list[LogLine]]:
 METHODS = service(
     "spear.v1.ExecutionService",
     {
-        "Submit": unary(pb.InvokeRequest, pb.Execution, submit),
-        "Invoke": unary(pb.InvokeRequest, pb.Execution, invoke),
-        "Get": unary(pb.GetExecutionRequest, pb.Execution, get),
+        "Submit": unary(pb.InvokeRequest, pb.Execution, submit, prompt=True),
+        "Invoke": unary(pb.InvokeRequest, pb.Execution, invoke, prompt=True),
+        "Get": unary(pb.GetExecutionRequest, pb.Execution, get, prompt=True),
         "List": unary(pb.ListExecutionsRequest, pb.ListExecutionsResponse, list_),
         "Wait": unary(pb.WaitExecutionRequest, pb.Execution, wait),
         "Watch": server_stream(pb.WatchExecutionsRequest, pb.Execution, watch),

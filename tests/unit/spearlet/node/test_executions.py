@@ -718,20 +718,12 @@ async def test_a_back_off_goes_on_after_a_restart(node: Bench):
     assert (await services.cancel(accepted.id)).status == "terminated"
 
 
-async def test_a_task_whose_registration_was_refused_is_not_there_later(
-    node: Bench, monkeypatch: pytest.MonkeyPatch
-):
+async def test_a_task_whose_registration_was_refused_is_not_there_later(node: Bench):
     services = await node.start()
     await services.put_artifact(CODE)
-    synced = node.store.synced
-
-    async def fail(sequence: int) -> None:
-        raise KvFull("no room for the flush (planted)")
-
-    node.store.synced = fail  # type: ignore[method-assign]
+    node.store.sync_faults.append(KvFull("no room for the flush (planted)"))
     with pytest.raises(KvFull):
         await services.register(TaskSpec(name="work", artifact=DIGEST))
-    node.store.synced = synced  # type: ignore[method-assign]
     task = await services.register(TaskSpec(name="work", artifact=DIGEST))
     services = await node.crash()
     assert [known.id for known in await services.tasks()] == [task.id]

@@ -146,17 +146,10 @@ async def test_garbage_goes_and_the_input_of_what_waits_for_the_next_process_sta
 
 
 async def test_what_was_refused_since_its_flush_failed_never_runs(
-    node: Bench, monkeypatch: pytest.MonkeyPatch
+    node: Bench,
 ):
     services = await node.ready()
-    faults, real = [KvFull("no room (planted)")], node.store.synced
-
-    async def synced(sequence: int) -> None:
-        if faults:
-            raise faults.pop()
-        await real(sequence)
-
-    monkeypatch.setattr(node.store, "synced", synced)
+    node.store.sync_faults.append(KvFull("no room (planted)"))
     again = Invocation(idempotency_key="k")
     with pytest.raises(KvFull):
         await services.submit("work", b"", again)
