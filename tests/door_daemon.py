@@ -25,6 +25,7 @@ from spear.spearlet import daemon, readiness
 class Served:
     def __init__(self) -> None:
         self.services = DoorNode()
+        self.turn = None
 
     async def close(self, grace_s: float = 0.0) -> None:
         await self.services.close()

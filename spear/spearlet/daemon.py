@@ -31,6 +31,7 @@ from spear.telemetry.redact import Redactor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from spear.protocol.serving import Turn
     from spear.spearlet.rpc.frame_door import FrameDoor
     from spear.spearlet.rpc.grpc_door import GrpcDoor
     from spear.spearlet.rpc.method import Method
@@ -46,6 +47,10 @@ class Served(Protocol):
 
     @property
     def services(self) -> Node: ...
+    @property
+    def turn(self) -> Turn | None:
+        """See FrameDoor."""
+
     async def close(self, grace_s: float = 0.0) -> None: ...
 
 
@@ -120,11 +125,11 @@ class Daemon:
             loop.add_signal_handler(number, self._signalled, number)
         served = await opener(self._config, self._start)
         try:
-            return await self._serve(served.services)
+            return await self._serve(served.services, served.turn)
         finally:
             await served.close()
 
-    async def _serve(self, node: Node) -> int:
+    async def _serve(self, node: Node, turn: Turn | None) -> int:
         from spear.spearlet.rpc.frame_door import FrameDoor
         from spear.spearlet.rpc.table import method_table
 
@@ -132,7 +137,7 @@ class Daemon:
             await self._drain(node, grace_ns)
 
         table = method_table(object_bytes_max=self._config.one_object_bytes_max, drain=drain)
-        frames = FrameDoor(node, table, self._access, self._log.failure, turn=node.turn)
+        frames = FrameDoor(node, table, self._access, self._log.failure, turn=turn)
         try:
             self._open_frames(frames)
             await self._open_grpc(node, table)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spear.clock import Clock
     from spear.config import Config
     from spear.kv.interface import LocalKv
+    from spear.protocol.serving import Turn
     from spear.spearlet.node.services import NodeServices
     from spear.telemetry.jsonlog import Log
     from spear.telemetry.redact import Redactor
@@ -33,6 +34,10 @@ class ServedNode:
     @property
     def services(self) -> NodeServices:
         return self._node.services
+
+    @property
+    def turn(self) -> Turn:
+        return self._node.services.turn
 
     async def close(self, grace_s: float = 0.0) -> None:
         try:

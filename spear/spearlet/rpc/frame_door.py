@@ -32,7 +32,9 @@ class FrameDoor:
         limits: Limits = LIMITS,
         turn: Turn | None = None,
     ) -> None:
-        """`turn`: the node's, which does once what many requests that come together need."""
+        """`turn`: of a node that does once what many requests that come together need, and whose
+        prompt methods need no task."""
+        self._prompt = turn is not None
         self._node, self._table, self._access = node, table, access
         self._server = FrameServer(self, self._authorize, on_fault, limits, turn)
 
@@ -63,7 +65,7 @@ class FrameDoor:
         if method.kind != UNARY:
             raise Unimplemented(f"{path} is a stream: open it with operation 129")
         answer = self._unary(method, payload)
-        return Begun(answer) if method.prompt else answer
+        return Begun(answer) if method.prompt and self._prompt else answer
 
     def stream(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall

@@ -24,8 +24,9 @@ UNARY, SERVER_STREAM, CLIENT_STREAM = "unary", "server_stream", "client_stream"
 
 class Method(NamedTuple):
     """`handler` is, by `kind`: request to awaitable response; request to async iterator of
-    responses; async iterator of requests to awaitable response. A `prompt` one needs no task for
-    its first steps: nothing in it asks which task it is in, as timeouts do."""
+    responses; async iterator of requests to awaitable response. A `prompt` one may be begun
+    without a task, on a node that allows it: nothing in it asks which task it is in, as timeouts
+    do."""
 
     kind: str
     request: type[Message]

@@ -1,0 +1,160 @@
+"""Calls that are begun without a task: they answer with the requests that came with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from spear.errors import DeadlineExceeded, InvalidArgument
+from spear.protocol.client import FrameChannel
+from spear.protocol.memory import memory_pair
+from spear.protocol.server import FrameServer
+from spear.protocol.serving import FRAMES_AT_ONCE, Begun, Caller, ServedCall
+
+
+class Turn:
+    """Resolves what was asked for in a turn when the turn is settled."""
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Future[bytes]] = []
+        self.settled: list[int] = []
+        self.held = False
+
+    def gather(self) -> None: ...
+
+    def settle(self) -> None:
+        if self.waiting:
+            self.settled.append(len(self.waiting))
+        if not self.held:
+            self.release()
+
+    def release(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(b"settled")
+
+    def future(self) -> asyncio.Future[bytes]:
+        made: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.waiting.append(made)
+        return made
+
+
+class Handler:
+    def __init__(self, turn: Turn) -> None:
+        self.turn, self.tasks, self.ends = turn, [], []
+        self.methods: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
+            "/t/Wait": self.wait, "/t/Twice": self.twice, "/t/Raise": self.refuse,
+            "/t/Yield": self.let_others, "/t/Stay": self.stay,
+        }  # fmt: skip
+
+    def call(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
+        return Begun(self.methods[path](payload))  # type: ignore[arg-type]
+
+    def stream(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
+        raise NotImplementedError
+
+    async def wait(self, payload: bytes) -> bytes:
+        return payload + await self.turn.future()
+
+    async def twice(self, payload: bytes) -> bytes:
+        await self.turn.future()
+        return payload + await self.turn.future()
+
+    async def refuse(self, payload: bytes) -> bytes:
+        await self.turn.future()
+        raise InvalidArgument("not this")
+
+    async def let_others(self, payload: bytes) -> bytes:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.tasks.append(asyncio.current_task())
+        return payload
+
+    async def stay(self, payload: bytes) -> bytes:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            self.ends.append(payload)
+            raise
+        return b""
+
+
+@pytest.fixture
+async def served() -> Any:
+    turn = Turn()
+    handler = Handler(turn)
+    faults: list[BaseException] = []
+    server = FrameServer(
+        handler, lambda caller, hello: "who", lambda path, error: faults.append(error), turn=turn
+    )
+    near, far = memory_pair(asyncio.get_running_loop())
+    server.serve(far, Caller("test"))
+    channel = await FrameChannel.over(near)
+    yield channel, handler, turn
+    await channel.close()
+    await server.close()
+    assert faults == []
+
+
+async def test_what_comes_together_is_settled_together(served: Any) -> None:
+    channel, _, turn = served
+    answers = await asyncio.gather(*(channel.call("/t/Wait", b"%d " % i) for i in range(8)))
+    assert answers == [b"%d settled" % i for i in range(8)]
+    assert sum(turn.settled) == 8
+    assert len(turn.settled) <= 2
+
+
+async def test_many_are_answered_in_parts(served: Any) -> None:
+    channel, _, turn = served
+    count = 3 * FRAMES_AT_ONCE + 1
+    await asyncio.gather(*(channel.call("/t/Wait", b"") for _ in range(count)))
+    assert max(turn.settled) <= FRAMES_AT_ONCE
+    assert sum(turn.settled) == count
+
+
+async def test_one_that_waits_longer_goes_on_as_a_task(served: Any) -> None:
+    channel, _, turn = served
+    asking = asyncio.create_task(channel.call("/t/Twice", b"x "))
+    while len(turn.settled) < 1 or not turn.waiting:
+        await asyncio.sleep(0)
+    turn.release()
+    assert await asking == b"x settled"
+
+
+async def test_its_errors_reach_the_caller(served: Any) -> None:
+    channel, _, _ = served
+    with pytest.raises(InvalidArgument, match="not this"):
+        await channel.call("/t/Raise", b"")
+
+
+async def test_one_that_lets_others_go_first_ends_in_a_task(served: Any) -> None:
+    channel, handler, _ = served
+    assert await channel.call("/t/Yield", b"y") == b"y"
+    assert handler.tasks[0] is not None
+
+
+async def test_its_deadline_and_its_caller_end_it(served: Any) -> None:
+    channel, handler, _ = served
+    with pytest.raises(DeadlineExceeded):
+        await channel.call("/t/Stay", b"late", deadline_ms=5)
+    asking = asyncio.create_task(channel.call("/t/Stay", b"given up"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    while len(handler.ends) < 2:
+        await asyncio.sleep(0.001)
+    assert sorted(handler.ends) == [b"given up", b"late"]
+
+
+async def test_one_given_up_in_the_turn_that_began_it_is_told(served: Any) -> None:
+    channel, handler, turn = served
+    turn.held = True
+    asking = asyncio.create_task(channel.call("/t/Stay", b"at once"))
+    await asyncio.sleep(0)
+    asking.cancel()  # both frames leave together
+    while not handler.ends:
+        await asyncio.sleep(0)
+    assert handler.ends == [b"at once"]
