@@ -131,7 +131,7 @@ async def write_for_ever(folder: str, seed: int) -> None:
 
 
 def no_flush() -> None:
-    rocks.RocksKv._flush = lambda self, sequence: self._mark.advance(sequence)
+    rocks.RocksKv._flush = lambda self: None
 
 
 def told_before_the_flush() -> None:
@@ -151,8 +151,8 @@ def joins_the_flush_under_way() -> None:
 
 
 def marked_before_the_flush() -> None:
-    def flush(self: rocks.RocksKv, sequence: int) -> None:
-        self._mark.advance(sequence)
+    def flush(self: rocks.RocksKv) -> None:
+        self._mark.advance(self._committer.state.written)
         self._db.flush_wal(True)
 
     rocks.RocksKv._flush = flush

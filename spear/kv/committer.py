@@ -75,8 +75,9 @@ class GroupCommit(Generic[Waiter]):
 
 
 class Committer:
-    """`flush` is called in the thread with the sequence number it makes safe; `failed` on the loop
-    with what it raised, and gives the error that the waiters get.
+    """`flush` makes all safe that is written; `note` is told up to where, once the waiters are on
+    their way; `failed` is called on the loop with what either raised, and gives the error that the
+    waiters get.
 
     A flush begins when the callbacks that are due have run, so that it covers all writes of that
     turn of the loop: begun at once it would serve the first, and the others by turns with it.
@@ -85,13 +86,14 @@ class Committer:
     def __init__(
         self,
         sequence: int,
-        flush: Callable[[int], None],
+        flush: Callable[[], None],
+        note: Callable[[int], None],
         failed: Callable[[Exception], KvError],
         monotonic_ns: Callable[[], int] | None = None,
     ) -> None:
         self.state: GroupCommit[Told] = GroupCommit(sequence)
         self.flushes = self.in_place = 0
-        self._flush, self._failed = flush, failed
+        self._flush, self._note, self._failed = flush, note, failed
         self._monotonic_ns = monotonic_ns or Clock().monotonic_ns
         self._wanted = _TRUSTED_AFTER  # quick flushes until the disk is trusted to be so
         self._work: SimpleQueue[tuple[asyncio.AbstractEventLoop, int] | None] = SimpleQueue()
@@ -140,7 +142,8 @@ class Committer:
             return
         if self.state.covered == 1 and not self._wanted:
             self.in_place += 1
-            self._end(loop, self._flushed(target))
+            self._end(loop, self._flushed())
+            loop.call_soon(self._noted, target)
             return
         if self._thread is None:
             self._thread = Thread(target=self._run, name="spear-kv-flush", daemon=True)
@@ -150,15 +153,28 @@ class Committer:
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             loop, target = work
-            error = self._flushed(target)
+            error = self._flushed()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(self._end, loop, error)
+                if error is None and (failure := self._noted_error(target)) is not None:
+                    loop.call_soon_threadsafe(self._failed, failure)
 
-    def _flushed(self, target: int) -> Exception | None:
+    def _noted(self, target: int) -> None:
+        if not self._stopped and (failure := self._noted_error(target)) is not None:
+            self._failed(failure)
+
+    def _noted_error(self, target: int) -> Exception | None:
+        try:
+            self._note(target)
+        except Exception as raised:
+            return raised
+        return None
+
+    def _flushed(self) -> Exception | None:
         """One flush, here and now; one at a time, whichever thread it is in."""
         began_ns = self._monotonic_ns()
         try:
-            self._flush(target)
+            self._flush()
         except Exception as raised:
             return raised
         if self._monotonic_ns() - began_ns > _QUICK_NS:

@@ -163,6 +163,7 @@ class RocksKv:
         try:
             if writable:
                 await self._committer.synced(self._committer.state.written)
+                await asyncio.sleep(0)  # a flush in place is noted after who waits was told
         finally:
             self._watchers.close()
             self._release()
@@ -192,12 +193,11 @@ class RocksKv:
                 raise
             raise engine.translated(error, f"opening {self._path!r}") from error
         self._db = db
-        self._committer = Committer(found, self._flush, self._stop)
+        self._committer = Committer(found, self._flush, self._mark.advance, self._stop)
 
-    def _flush(self, sequence: int) -> None:
+    def _flush(self) -> None:
         """In the flush thread, or in place."""
         self._db.flush_wal(True)
-        self._mark.advance(sequence)
 
     def _stop(self, error: Exception) -> KvError:
         """After a failed write or flush; gives the error to raise."""

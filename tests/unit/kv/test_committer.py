@@ -72,38 +72,107 @@ async def test_the_flush_runs_in_another_thread_and_covers_the_writes_of_a_turn(
     threads: list[int] = []
     targets: list[int] = []
 
-    def flush(target: int) -> None:
+    def flush() -> None:
         threads.append(threading.get_ident())
-        targets.append(target)
 
-    committer = Committer(0, flush, lambda error: KvError(str(error)))
+    committer = Committer(0, flush, targets.append, lambda error: KvError(str(error)))
 
     async def commit() -> None:
         committer.state.written += 1
         await committer.synced(committer.state.written)
 
     await asyncio.gather(*(commit() for _ in range(20)))
-    assert targets == [20]
+    assert len(threads) == 1
     assert threading.get_ident() not in threads
     await committer.synced(7)  # safe already
     committer.stop(KvError("closed"))
     assert targets == [20]
 
 
+class Disk:
+    """Flushes that take as long as `takes_ns` says, on a clock by hand."""
+
+    def __init__(self) -> None:
+        self.now_ns = self.takes_ns = 0
+        self.threads: list[int] = []
+        self.noted: list[int] = []
+
+    def flush(self) -> None:
+        self.threads.append(threading.get_ident())
+        self.now_ns += self.takes_ns
+
+    def committer(self) -> Committer:
+        return Committer(
+            0, self.flush, self.noted.append, lambda error: KvError(str(error)), lambda: self.now_ns
+        )
+
+
+async def commits(committer: Committer, count: int) -> None:
+    for _ in range(count):
+        committer.state.written += 1
+        await committer.synced(committer.state.written)
+
+
+async def test_a_lone_flush_is_done_in_place_only_on_a_disk_that_was_quick_of_late() -> None:
+    disk, here = Disk(), threading.get_ident()
+    committer = disk.committer()
+    await commits(committer, 16)
+    assert here not in disk.threads
+    await commits(committer, 4)
+    assert disk.threads[-4:] == [here] * 4
+    disk.takes_ns = 2_000_000
+    await commits(committer, 3)
+    assert disk.threads[-3] == here
+    assert here not in disk.threads[-2:]  # not again after a slow one
+    disk.takes_ns = 0
+    await commits(committer, 100)
+    assert here not in disk.threads[-100:]
+    assert committer.in_place == 5
+    committer.stop(KvError("closed"))
+    assert disk.noted == list(range(1, 124))
+
+
+async def test_several_who_wait_leave_the_loop_free() -> None:
+    disk = Disk()
+    committer = disk.committer()
+    await commits(committer, 16)
+    await asyncio.gather(commits(committer, 1), commits(committer, 1))
+    assert disk.threads[-1] != threading.get_ident()
+    committer.stop(KvError("closed"))
+
+
+async def test_a_flush_that_cannot_be_noted_is_a_failure() -> None:
+    told: list[Exception] = []
+
+    def note(target: int) -> None:
+        raise OSError(f"no room to note {target}")
+
+    def failed(error: Exception) -> KvError:
+        told.append(error)
+        return KvError(str(error))
+
+    committer = Committer(0, lambda: None, note, failed)
+    await commits(committer, 1)  # it is safe all the same
+    while not told:
+        await asyncio.sleep(0)
+    assert str(told[0]) == "no room to note 1"
+    committer.stop(KvError("closed"))
+
+
 async def test_the_error_of_a_flush_reaches_every_waiter_as_what_it_is_made_to() -> None:
     told: list[Exception] = []
 
-    def flush(target: int) -> None:
-        raise OSError(f"no luck with {target}")
+    def flush() -> None:
+        raise OSError("no luck")
 
     def failed(error: Exception) -> KvError:
         told.append(error)
         return KvError(f"seen: {error}")
 
-    committer = Committer(0, flush, failed)
+    committer = Committer(0, flush, lambda target: None, failed)
     committer.state.written = 2
     ends = await asyncio.gather(committer.synced(1), committer.synced(2), return_exceptions=True)
-    assert [str(end) for end in ends] == ["seen: no luck with 2"] * 2
+    assert [str(end) for end in ends] == ["seen: no luck"] * 2
     assert len(told) == 1
     committer.stop(KvError("closed"))
 
@@ -111,11 +180,11 @@ async def test_the_error_of_a_flush_reaches_every_waiter_as_what_it_is_made_to()
 async def test_stopping_tells_who_waits_and_joins_the_thread() -> None:
     began, go = threading.Event(), threading.Event()
 
-    def flush(target: int) -> None:
+    def flush() -> None:
         began.set()
         go.wait(60)
 
-    committer = Committer(0, flush, lambda error: KvError(str(error)))
+    committer = Committer(0, flush, lambda target: None, lambda error: KvError(str(error)))
     committer.state.written = 1
     waiting = asyncio.create_task(committer.synced(1))
     await asyncio.to_thread(began.wait, 60)
@@ -131,7 +200,7 @@ async def test_a_flush_that_fails_after_stopping_is_nobody_s_failure() -> None:
     began, go = threading.Event(), threading.Event()
     told: list[Exception] = []
 
-    def flush(target: int) -> None:
+    def flush() -> None:
         began.set()
         go.wait(60)
         raise OSError("late")
@@ -140,7 +209,7 @@ async def test_a_flush_that_fails_after_stopping_is_nobody_s_failure() -> None:
         told.append(error)
         return KvError("late")
 
-    committer = Committer(0, flush, failed)
+    committer = Committer(0, flush, lambda target: None, failed)
     committer.state.written = 1
     waiting = asyncio.create_task(committer.synced(1))
     await asyncio.to_thread(began.wait, 60)
