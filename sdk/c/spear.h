@@ -293,12 +293,11 @@ int32_t sp_cchat_write_fn(int32_t fd, sp_tool tool, const char *json, int32_t js
  * of a response: JSON, {} unless it was asked with SPEAR_CHAT_METRICS (len in/out); gives the size.
  * -EAGAIN: its stream is not over. -EINVAL: another cmd. */
 SPEAR_IMPORT("cchat_ctl") int32_t sp_cchat_ctl(int32_t fd, int32_t cmd, void *arg, uint32_t *len);
-/* Waits for the model's answer; gives the response's descriptor, also where the request failed: then
- * it is {"error":{...}}. Tools run meanwhile, and may send themselves; -EIO for the ninth inside. */
+/* Waits for the model's answer; gives the response's descriptor, also where the request failed:
+ * then it is {"error":{...}}. Tools run meanwhile, and may send; -EIO for the ninth inside. */
 SPEAR_IMPORT("cchat_send") int32_t sp_cchat_send(int32_t fd, int32_t flags);
-/* Copies the response's JSON (len in/out); may be repeated. Gives the size. Also of one that was
- * closed, if it is the last one or among the last 64 that take 16 MiB together. -EAGAIN: of a stream
- * that is not over. */
+/* Copies the response's JSON (len in/out); may be repeated. Gives the size. Also of a closed one:
+ * the last, and of the last 64 what is 16 MiB together. -EAGAIN: a stream that is not over. */
 SPEAR_IMPORT("cchat_recv") int32_t sp_cchat_recv(int32_t response_fd, void *out, uint32_t *len);
 /* Closes a session, a response or a stream. 0 or -EBADF. */
 SPEAR_IMPORT("cchat_close") int32_t sp_cchat_close(int32_t fd);
@@ -324,15 +323,15 @@ int32_t sp_embed_send(const char *json, int32_t json_len, int32_t flags);
 
 enum { SPEAR_TASK_ASYNC = 1 << 0, SPEAR_TASK_DETACHED = 1 << 1 }; /* sp_task_invoke, flags */
 
-/* {"task":..., "function"?, "args"?, "env"?, "timeout_ms"?, "priority"?, "idempotency_key"?} and the
- * task's input, at most 16 MiB together. Gives a descriptor of the call: when the task has ended or,
- * with ASYNC, at once. DETACHED: it outlives this execution. -ENOENT no such task, -EACCES this
+/* {"task":..., "function"?, "args"?, "env"?, "timeout_ms"?, "priority"?, "idempotency_key"?} and
+ * the task's input, at most 16 MiB together. Gives a descriptor of the call: when the task has ended
+ * or, with ASYNC, at once. DETACHED: it outlives this execution. -ENOENT no such task, -EACCES this
  * task's config does not allow it, -EAGAIN its queue is full, -EINVAL the request is none. */
 SPEAR_IMPORT("task_invoke")
 int32_t sp_task_invoke(const char *request, int32_t request_len, const void *input,
                        int32_t input_len, int32_t flags);
-/* Waits until it has ended: 0. timeout_ms: -1 for ever, 0 a look; -ETIMEDOUT. A call's descriptor is
- * readable (EPOLLIN) once it has ended. */
+/* Waits until it has ended: 0. timeout_ms: -1 for ever, 0 a look; -ETIMEDOUT. A call's descriptor
+ * is readable (EPOLLIN) once it has ended. */
 SPEAR_IMPORT("task_wait") int32_t sp_task_wait(int32_t fd, int32_t timeout_ms);
 /* What it gave (len in/out); may be repeated. -EAGAIN: not ended, -EIO: not completed. */
 SPEAR_IMPORT("task_result") int32_t sp_task_result(int32_t fd, void *out, uint32_t *len);
@@ -345,9 +344,8 @@ int32_t sp_task_cancel(int32_t fd, const char *reason, int32_t reason_len);
 SPEAR_IMPORT("task_close") int32_t sp_task_close(int32_t fd);
 
 #ifndef SPEAR_NO_STDIO
-/* ---- With memory of the C library's: what is read here is free()d by who asked for it -------- */
+/* ---- Into memory of the C library's, to be free()d by who asked ------------------------------ */
 
-/* How the reading calls are called. */
 typedef int32_t (*sp_reader)(int32_t fd, void *out, uint32_t *len);
 
 /* Reads all, with a NUL behind it, into *out; gives the size. Begins with 64 KiB and asks again, at
@@ -375,7 +373,7 @@ static inline int32_t sp_read_alloc(sp_reader read, int32_t fd, char **out)
     return -SPEAR_ENOSPC;
 }
 
-/* A response's, a task's output and its status. */
+/* A response, a task's output, its status; a response's metrics. */
 static inline int32_t sp_cchat_recv_alloc(int32_t fd, char **out)
 {
     return sp_read_alloc(sp_cchat_recv, fd, out);
@@ -425,13 +423,14 @@ static inline int32_t sp_chat_param(int32_t fd, const char *key, const char *val
     char *json = (char *)malloc((size_t)room);
     if (json == NULL)
         return -SPEAR_ENOMEM;
-    uint32_t len = (uint32_t)snprintf(json, (size_t)room, "{\"key\":\"%s\",\"value\":%s}", key, value);
+    uint32_t len = (uint32_t)snprintf(
+        json, (size_t)room, "{\"key\":\"%s\",\"value\":%s}", key, value);
     int32_t status = sp_cchat_ctl(fd, SPEAR_CHAT_SET_PARAM, json, &len);
     free(json);
     return status;
 }
 
-/* Where tools get their arguments and leave their output: memory that stays as it is during sends. */
+/* Where tools get their arguments and leave their output: memory that stays during sends. */
 static inline int32_t sp_chat_arena(int32_t fd, void *arena, uint32_t len)
 {
     char text[16];

@@ -2,9 +2,8 @@
 
 from libc.stdint cimport int32_t
 
-from spear._core.handles cimport Handle
 from spear._core.hub cimport backlog_t
-from spear._core.nativehandles cimport handle_t
+from spear._core.openhandles cimport OpenHandles
 from spear._core.post cimport post_t, request_t
 from spear._core.states cimport executor_t
 
@@ -18,7 +17,7 @@ cdef class Door:
     cdef dict handlers             # operation code -> handler
     cdef object failed             # told of a handler's error, or None
     cdef set calls                 # where a handler goes on
-    cdef set handles               # that guests have, or are about to get
+    cdef OpenHandles handles       # that guests have
     cdef backlog_t backlog         # notes about requests
     cdef object loop               # that serves; None: none does
     cdef object mark               # of this loop's time as the server
@@ -44,8 +43,6 @@ cdef class Door:
     cdef _flush(self)
     cdef _look_at(self, void *what)
     cdef _look_at_request(self, request_t *request)
-    cdef _look_at_closed(self, handle_t *native)
-    cdef _end_handle(self, Handle handle)
     cdef _let_all_go(self)
     cdef void _drop_notes(self) noexcept
     cdef _begin(self, request_t *request)
@@ -53,7 +50,6 @@ cdef class Door:
     cdef _settle(self, Call call, object result)
     cdef _fail(self, Call call, object error)
     cdef _reply(self, Call call, int32_t status, object data)
-    cdef _reply_handle(self, request_t *request, Handle handle)
     cdef _send(self, request_t *request)
     cdef _schedule(self)
     cdef _serve_alone(self)

@@ -14,54 +14,34 @@ import os
 import sys
 
 cimport cython
-from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy
 
 from spear._core cimport engineapi
 from spear._core.abibits cimport EIO, ENOMEM
+from spear._core.callvalues cimport checked_answer, request_arguments, tell_answers
 from spear._core.completions cimport running_loop
 from spear._core.guest cimport *
-from spear._core.descriptors cimport FD_CHAT_SESSION
 from spear._core.handles cimport Handle
 from spear._core.hosthandles cimport handle_open
 from spear._core.hub cimport backlog_pop, hub_collect, hub_new, hub_quiet, hub_release
-from spear._core.nativehandles cimport *
+from spear._core.nativehandles cimport TOPIC_HANDLE, handle_release, handle_t
+from spear._core.openhandles cimport OpenHandles
 from spear._core.post cimport *
-from spear._core.states cimport executor_release, executor_t, executor_wake
+from spear._core.states cimport executor_release
 from spear._core.sync cimport *
 
 from spear.errors import InvalidArgument, NodeBusy
 
 cdef enum:
     LOG_BYTES_MAX = 16384
-    ANSWER_BYTES_MAX = 64 << 20
     FEW = 4                # answers whose wake-ups cost less than to give up the GIL and take it
 
 CLOSE_S = 5.0              # how long a close waits for handlers that do not heed their cancelling
 
 
 # ---- what a handler is given
-
-cdef tuple _arguments(const request_t *request):
-    """One a letter of the shape."""
-    cdef int letter
-    cdef size_t at = 0
-    cdef tuple found = PyTuple_New(strlen(request.row.shape))
-    for letter in range(<int>len(found)):
-        if request.row.shape[letter] == c"b" or request.row.shape[letter] == c"x":
-            given = request.bytes[at:at + <size_t>request.values[letter]]
-            at += <size_t>request.values[letter]
-        elif request.row.shape[letter] == c"d":
-            given = <Handle>request.handle.face    # open when it was asked: see _look_at_closed
-        else:
-            given = request.values[letter]
-        Py_INCREF(given)                       # the place takes a reference over
-        PyTuple_SET_ITEM(found, letter, given)
-    return found
-
 
 cdef Call _new_call(Door door, request_t *request):
     # Before anything that may give up the GIL: the run keeps it as long as its guest has not ended.
@@ -71,7 +51,7 @@ cdef Call _new_call(Door door, request_t *request):
     request_retain(request)
     call.request, call.door, call.op = request, door, request.row.op
     call.context = context
-    call.args = _arguments(request)
+    call.args = request_arguments(request)
     return call
 
 
@@ -147,7 +127,7 @@ cdef class Call:
         if load32(&request.turn) == TURN_GONE:
             self.door._forget(self)
             if self.last_word is not None and isinstance(self.last_word[1], Handle):
-                self.door._end_handle(self.last_word[1])
+                self.door.handles.let_go(self.last_word[1])
             self._cancel()
             return
         self.away = False
@@ -181,21 +161,6 @@ async def _attend(Door door, Call call):
         call.task = None
 
 
-cdef void _wake_all(executor_t *executor, request_t **requests, int count) noexcept nogil:
-    """Each request is let go first, so that it is freed where it was made: by its guest."""
-    cdef guest_t *guest
-    cdef bint waits
-    cdef int at
-    for at in range(count):
-        guest = requests[at].guest
-        guest_retain(guest)
-        waits = request_answer(requests[at])
-        request_release(requests[at])
-        if waits:
-            executor_wake(executor, guest)
-        guest_release(guest)
-
-
 @cython.no_gc_clear
 cdef class Door:
     """Answers the calls of one executor's guests; see door.pyi."""
@@ -205,7 +170,9 @@ cdef class Door:
         if self.post.hub == NULL:
             raise MemoryError("no eventfd for the calls of guests")
         self.post.open = handle_open
-        self.handlers, self.calls, self.handles, self.quiet_fd = {}, set(), set(), -1
+        self.handlers, self.calls, self.quiet_fd = {}, set(), -1
+        self.handles = OpenHandles()
+        self.handles.hub, self.handles.failed = self.post.hub, self._callback_failed
 
     def __dealloc__(self):
         if self.post.hub != NULL:
@@ -221,10 +188,10 @@ cdef class Door:
         hub_collect(self.post.hub, &self.backlog)
         while self.backlog.oldest != NULL:
             what = backlog_pop(&self.backlog)
-            if (<int32_t *>what)[0] == TOPIC_REQUEST:
-                request_release(<request_t *>what)
-            else:
+            if (<int32_t *>what)[0] == TOPIC_HANDLE:
                 handle_release(<handle_t *>what)
+            else:
+                request_release(<request_t *>what)
             hub_collect(self.post.hub, &self.backlog)
 
     cdef int serve(self, handlers) except -1:
@@ -293,9 +260,7 @@ cdef class Door:
                 (<Call>call).attending.close()
             (<Call>call)._cancel()
             self._fail(call, RuntimeError("the event loop that served it was closed"))
-        for handle in list(self.handles):      # nor does anybody finish these
-            if handle.kind != FD_CHAT_SESSION:
-                handle.finish(-EIO, b"")
+        self.handles.fail()
         self._flush()
         if self.closed:
             self._let_all_go()
@@ -332,19 +297,9 @@ cdef class Door:
 
     cdef _look_at(self, void *what):
         if (<int32_t *>what)[0] == TOPIC_HANDLE:
-            self._look_at_closed(<handle_t *>what)
+            self.handles.leave(<handle_t *>what)
         else:
             self._look_at_request(<request_t *>what)
-
-    cdef _look_at_closed(self, handle_t *native):
-        """Its guest closed it, or ended. Calls that named it were posted, and begun, before."""
-        cdef Handle handle = <Handle>native.face
-        self.handles.discard(handle)
-        handle_release(native)
-        self._end_handle(handle)
-
-    cdef _end_handle(self, Handle handle):
-        handle.end(self._callback_failed)
 
     def _callback_failed(self, error):
         if self.loop is not None:
@@ -391,18 +346,7 @@ cdef class Door:
             (<Handle>result).give()
             self._reply(call, 0, result)
             return
-        if isinstance(result, bytes):
-            status, data = 0, result
-        elif isinstance(result, tuple) and len(result) == 2:
-            status, data = result
-        else:
-            status, data = result, None
-        if not isinstance(status, int) or not -(1 << 31) <= status < 1 << 31:
-            raise TypeError(f"the handler gave {result!r}: expected a 32-bit status, bytes or both")
-        if data is not None and not isinstance(data, bytes):
-            raise TypeError(f"the handler gave {type(data).__name__} for its bytes out")
-        if data is not None and len(data) > ANSWER_BYTES_MAX:
-            raise ValueError(f"the handler gave {len(data)} bytes, the limit is {ANSWER_BYTES_MAX}")
+        status, data = checked_answer(result)
         self._reply(call, status, data)
 
     cdef _fail(self, Call call, object error):
@@ -431,22 +375,12 @@ cdef class Door:
         free(request.data)
         request.data = NULL
         if isinstance(data, Handle):
-            self._reply_handle(request, data)
+            if not self.handles.promise(request, data):
+                request.status = -ENOMEM
         elif data is not None and not bytes_replace(
                 &request.data, &request.size, <bytes>data, len(data)):
             request.status = -ENOMEM
         self._send(request)
-
-    cdef _reply_handle(self, request_t *request, Handle handle):
-        """The guest's thread gives the number; a guest that is gone never will."""
-        if load32(&request.turn) == TURN_GONE:
-            self._end_handle(handle)
-        elif not handle_promise(handle.native, self.post.hub):
-            request.status = -ENOMEM
-            self._end_handle(handle)
-        else:
-            self.handles.add(handle)
-            request.opening = handle.native
 
     cdef _send(self, request_t *request):
         """Goes to the guest at the end of this turn."""
@@ -475,10 +409,10 @@ cdef class Door:
         self.answered_count, self.flush_due = 0, False
         memcpy(requests, self.answered, count * sizeof(requests[0]))
         if count <= FEW:
-            _wake_all(self.executor, requests, count)
+            tell_answers(self.executor, requests, count)
         else:
             with nogil:
-                _wake_all(self.executor, requests, count)
+                tell_answers(self.executor, requests, count)
 
     # ---- a loop of its own, and the end
 

@@ -41,8 +41,8 @@ class Executor(ExecutorOwner):
         -ENOSYS. The loop that runs here is the one that serves or, if none does, the one that runs
         where a guest that posts is started or, if none does, a thread of the executor's own; that
         thread also takes over when the loop is closed. A handler is a plain function and gives a
-        status, bytes or both, or a Handle, or an awaitable of that if it must wait. One that raises answers
-        -EIO; `failed` is told then."""
+        status, bytes or both, or a Handle, or an awaitable of that if it must wait. One that raises
+        answers -EIO; `failed` is told then."""
 
     def start(
         self,

@@ -142,9 +142,7 @@ def path_data(folder: str) -> list[tuple[int, bytes]]:
 def module(rng: random.Random, folder: str) -> bytes:
     """Up to twenty calls of up to eight imports, some in the start function, some in a loop."""
     left_out = rng.choice(SENDS)
-    chosen = rng.sample(
-        [row for row in IMPORTS if row[0] != left_out], rng.randrange(1, 9)
-    )
+    chosen = rng.sample([row for row in IMPORTS if row[0] != left_out], rng.randrange(1, 9))
     handles = [row for row in IMPORTS if row[0][1].startswith(("cchat_", "task_", "embed_"))]
     if rng.random() < 0.3:
         chosen = [row for row in handles if row[0] != left_out] + chosen[:1]

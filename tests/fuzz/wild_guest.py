@@ -24,7 +24,8 @@ ROOMS = (0, 7, 8, 64, 4096, PAGE, 2**31)
 # other calls need, and what waits for Python.
 SELDOM = {
     "proc_exit": 128, "fd_close": 8, "fd_renumber": 16, "user_stream_close": 8,
-    "spear_epoll_close": 8, "spear_epoll_create": 8, "user_stream_ctl_open": 8, "echo": 16, "add": 16, "pause": 16, "control": 16, "mixed": 16,
+    "spear_epoll_close": 8, "spear_epoll_create": 8, "user_stream_ctl_open": 8,
+    "echo": 16, "add": 16, "pause": 16, "control": 16, "mixed": 16,
     "send": 8, "cchat_create": 8, "cchat_write_msg": 16, "cchat_write_fn": 16, "cchat_ctl": 8,
     "cchat_send": 8, "cchat_stream": 4, "embed_send": 16, "task_invoke": 8, "task_cancel": 16,
     "cchat_close": 8, "task_close": 8,

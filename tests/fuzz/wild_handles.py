@@ -1,4 +1,4 @@
-"""What the fuzzers' handlers say to calls of chat and tasks: handles that end at any moment, or never.
+"""What the fuzzers' handlers say to calls of chat and tasks: handles that end at any moment.
 
 Rule: the kind of a call's handle is the call's; all else depends on its arguments and on how many
 were given before, so that a seed finds the same again where threads let it.

@@ -148,7 +148,7 @@ class WasmRuntime:
         """Which answers the calls of such a program."""
         executor = self._executor_ready()
         if program.posted and self._handlers is not None:
-            with self._serving:            # another thread's guest waits for them, too
+            with self._serving:  # another thread's guest waits for them, too
                 if self._handlers is not None:
                     executor.serve(self._handlers())
                     self._handlers = None

@@ -33,7 +33,10 @@ STREAMED = "(call $stream (call $create) (i32.const 0))"
 EMBEDDED = "(call $embed (i32.const 0) (i32.const 0) (i32.const 0))"
 WATCH = """(local.set $c (call $epoll))
   (drop (call $watch (local.get $c) (i32.const 1) (local.get $a) (i32.const 31)))"""
-NOW, AWAIT = "(call $look (local.get $c) (i32.const 0))", "(call $look (local.get $c) (i32.const -1))"
+NOW, AWAIT = (
+    "(call $look (local.get $c) (i32.const 0))",
+    "(call $look (local.get $c) (i32.const -1))",
+)
 READ = "(call $room (i32.const 100)) (call $read (local.get $a) (i32.const 64) (i32.const 0))"
 
 
@@ -133,7 +136,9 @@ def test_one_wait_watches_many_handles(node: Executor):
 # ---- no wake-up is lost
 
 
-def hammer(node: Executor, body: str, act: Callable[[int], object], made: Maker, rounds: int) -> int:
+def hammer(
+    node: Executor, body: str, act: Callable[[int], object], made: Maker, rounds: int
+) -> int:
     """A guest that waits `rounds` times, each time for something new, and a thread that does it as
     soon as there is something to do it to: at any moment of the guest's way into its wait."""
     run = started(node, body)

@@ -75,7 +75,8 @@ def test_a_call_that_has_not_ended_is_waited_for_in_vain(node: Executor):
 
 def test_a_call_that_has_ended_tells_all_and_again(node: Executor):
     node.serve({INVOKE: ended_call(0)})
-    body = f"""{BEGIN} {wait(0)} {wait(-1)} {ROOM} {RESULT} (call $show) {ROOM} {STATUS} (call $show)
+    body = f"""{BEGIN} {wait(0)} {wait(-1)} {ROOM} {RESULT} (call $show) {ROOM}
+      {STATUS} (call $show)
       (call $room (i32.const 5)) {RESULT} (i32.load (i32.const 0)) {RESULT}
       {RESULT.replace("(i32.const 64)", "(i32.const -1)")}
       {STATUS.replace("(i32.const 0))", "(i32.const -1))")}"""
@@ -133,7 +134,9 @@ def test_one_wait_is_ended_by_its_call_alone(node: Executor):
 def test_a_guest_is_ended_while_it_waits(how: str):
     made = calls()
     with executor(handlers={INVOKE: made}) as node:
-        run = started(node, f"{BEGIN} {wait(-1)}", timeout_ns=30 * MS if how == "deadline" else 10**11)
+        run = started(
+            node, f"{BEGIN} {wait(-1)}", timeout_ns=30 * MS if how == "deadline" else 10**11
+        )
         while not made.made:
             run.wait(0.001)
         if how == "cancel":
