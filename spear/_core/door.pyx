@@ -6,7 +6,7 @@ a loop. A turn takes a bounded number of requests; its answers leave together. A
 function, called in the turn; what it returns is the answer or, only if it must wait, an awaitable,
 which becomes a task. The task of a guest that has ended is cancelled; a handler that fails gives
 -EIO, a line in the guest's log and a word to who asked for it; nothing it does leaves a guest
-waiting. Handles that guests have are kept here, and let go here when their notes say so.
+waiting.
 """
 
 import contextlib
@@ -39,9 +39,6 @@ cdef enum:
     FEW = 4                # answers whose wake-ups cost less than to give up the GIL and take it
 
 CLOSE_S = 5.0              # how long a close waits for handlers that do not heed their cancelling
-
-
-# ---- what a handler is given
 
 cdef Call _new_call(Door door, request_t *request):
     # Before anything that may give up the GIL: the run keeps it as long as its guest has not ended.
