@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t
 
 from spear._core.hub cimport backlog_t
+from spear._core.openhandles cimport OpenHandles
 from spear._core.post cimport post_t, request_t
 from spear._core.states cimport executor_t
 
@@ -16,6 +17,7 @@ cdef class Door:
     cdef dict handlers             # operation code -> handler
     cdef object failed             # told of a handler's error, or None
     cdef set calls                 # where a handler goes on
+    cdef OpenHandles handles       # that guests have
     cdef backlog_t backlog         # notes about requests
     cdef object loop               # that serves; None: none does
     cdef object mark               # of this loop's time as the server
@@ -39,7 +41,10 @@ cdef class Door:
     cdef bint _take(self, loop, mark)
     cdef _drain(self)
     cdef _flush(self)
-    cdef _look_at(self, request_t *request)
+    cdef _look_at(self, void *what)
+    cdef _look_at_request(self, request_t *request)
+    cdef _let_all_go(self)
+    cdef void _drop_notes(self) noexcept
     cdef _begin(self, request_t *request)
     cdef _forget(self, Call call)
     cdef _settle(self, Call call, object result)
@@ -62,6 +67,7 @@ cdef class Call:
     cdef bint answered
     cdef readonly int op
     cdef readonly tuple args
+    cdef readonly object context
 
     cdef _next_turn(self)
     cdef _cancel(self)

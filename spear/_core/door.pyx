@@ -14,54 +14,41 @@ import os
 import sys
 
 cimport cython
-from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy
 
 from spear._core cimport engineapi
 from spear._core.abibits cimport EIO, ENOMEM
+from spear._core.callvalues cimport checked_answer, request_arguments, tell_answers
 from spear._core.completions cimport running_loop
 from spear._core.guest cimport *
+from spear._core.handles cimport Handle
+from spear._core.hosthandles cimport handle_open
 from spear._core.hub cimport backlog_pop, hub_collect, hub_new, hub_quiet, hub_release
+from spear._core.nativehandles cimport TOPIC_HANDLE, handle_release, handle_t
+from spear._core.openhandles cimport OpenHandles
 from spear._core.post cimport *
-from spear._core.states cimport executor_release, executor_t, executor_wake
+from spear._core.states cimport executor_release
 from spear._core.sync cimport *
 
 from spear.errors import InvalidArgument, NodeBusy
 
 cdef enum:
     LOG_BYTES_MAX = 16384
-    ANSWER_BYTES_MAX = 64 << 20
     FEW = 4                # answers whose wake-ups cost less than to give up the GIL and take it
 
 CLOSE_S = 5.0              # how long a close waits for handlers that do not heed their cancelling
 
-
-# ---- what a handler is given
-
-cdef tuple _arguments(const request_t *request):
-    """One a letter of the shape."""
-    cdef int letter
-    cdef size_t at = 0
-    cdef tuple found = PyTuple_New(strlen(request.row.shape))
-    for letter in range(<int>len(found)):
-        if request.row.shape[letter] == c"b" or request.row.shape[letter] == c"x":
-            given = request.bytes[at:at + <size_t>request.values[letter]]
-            at += <size_t>request.values[letter]
-        else:
-            given = request.values[letter]
-        Py_INCREF(given)                       # the place takes a reference over
-        PyTuple_SET_ITEM(found, letter, given)
-    return found
-
-
 cdef Call _new_call(Door door, request_t *request):
+    # Before anything that may give up the GIL: the run keeps it as long as its guest has not ended.
+    cdef void *given = request.guest.start_context
+    context = None if given == NULL else <object>given
     cdef Call call = Call.__new__(Call)
     request_retain(request)
     call.request, call.door, call.op = request, door, request.row.op
-    call.args = _arguments(request)
+    call.context = context
+    call.args = request_arguments(request)
     return call
 
 
@@ -136,6 +123,8 @@ cdef class Call:
         cdef request_t *request = self.request
         if load32(&request.turn) == TURN_GONE:
             self.door._forget(self)
+            if self.last_word is not None and isinstance(self.last_word[1], Handle):
+                self.door.handles.let_go(self.last_word[1])
             self._cancel()
             return
         self.away = False
@@ -169,21 +158,6 @@ async def _attend(Door door, Call call):
         call.task = None
 
 
-cdef void _wake_all(executor_t *executor, request_t **requests, int count) noexcept nogil:
-    """Each request is let go first, so that it is freed where it was made: by its guest."""
-    cdef guest_t *guest
-    cdef bint waits
-    cdef int at
-    for at in range(count):
-        guest = requests[at].guest
-        guest_retain(guest)
-        waits = request_answer(requests[at])
-        request_release(requests[at])
-        if waits:
-            executor_wake(executor, guest)
-        guest_release(guest)
-
-
 @cython.no_gc_clear
 cdef class Door:
     """Answers the calls of one executor's guests; see door.pyi."""
@@ -192,15 +166,30 @@ cdef class Door:
         self.post.hub = hub_new()
         if self.post.hub == NULL:
             raise MemoryError("no eventfd for the calls of guests")
+        self.post.open = handle_open
         self.handlers, self.calls, self.quiet_fd = {}, set(), -1
+        self.handles = OpenHandles()
+        self.handles.hub, self.handles.failed = self.post.hub, self._callback_failed
 
     def __dealloc__(self):
-        while self.backlog.oldest != NULL:
-            request_release(<request_t *>backlog_pop(&self.backlog))
+        if self.post.hub != NULL:
+            self._drop_notes()
         if self.post.hub != NULL:
             hub_release(self.post.hub)
         if self.executor != NULL:
             executor_release(self.executor)
+
+    cdef void _drop_notes(self) noexcept:
+        """Nobody is left to be told; what a note lets go of may leave another."""
+        cdef void *what
+        hub_collect(self.post.hub, &self.backlog)
+        while self.backlog.oldest != NULL:
+            what = backlog_pop(&self.backlog)
+            if (<int32_t *>what)[0] == TOPIC_HANDLE:
+                handle_release(<handle_t *>what)
+            else:
+                request_release(<request_t *>what)
+            hub_collect(self.post.hub, &self.backlog)
 
     cdef int serve(self, handlers) except -1:
         """More handlers; the loop that runs here serves, if none does yet."""
@@ -268,8 +257,11 @@ cdef class Door:
                 (<Call>call).attending.close()
             (<Call>call)._cancel()
             self._fail(call, RuntimeError("the event loop that served it was closed"))
+        self.handles.fail()
         self._flush()
-        if not self.closed and not sys.is_finalizing():
+        if self.closed:
+            self._let_all_go()
+        elif not sys.is_finalizing():
             self._serve_alone()
 
     # ---- a turn
@@ -283,16 +275,16 @@ cdef class Door:
 
     cdef _drain(self):
         """A bounded number of requests, then the loop's other work."""
-        cdef request_t *request
+        cdef void *what
         self.drain_due, self.draining = False, True
         hub_quiet(self.post.hub)
         hub_collect(self.post.hub, &self.backlog)
         try:
             for _ in range(TURN_MAX):
-                request = <request_t *>backlog_pop(&self.backlog)
-                if request == NULL:        # a handler that closes the executor leaves none
+                what = backlog_pop(&self.backlog)
+                if what == NULL:           # a handler that closes the executor leaves none
                     break
-                self._look_at(request)
+                self._look_at(what)
         finally:
             self.draining = False
             self._flush()
@@ -300,7 +292,18 @@ cdef class Door:
                 self.drain_due = True
                 self.loop.call_soon(self.drain)
 
-    cdef _look_at(self, request_t *request):
+    cdef _look_at(self, void *what):
+        if (<int32_t *>what)[0] == TOPIC_HANDLE:
+            self.handles.leave(<handle_t *>what)
+        else:
+            self._look_at_request(<request_t *>what)
+
+    def _callback_failed(self, error):
+        if self.loop is not None:
+            self.loop.call_exception_handler(
+                {"message": "told that its guest closed a handle, raised", "exception": error})
+
+    cdef _look_at_request(self, request_t *request):
         """What a note is about: a new request, one whose tool ended, or one whose guest did."""
         cdef Call call = None if request.call == NULL else <Call>request.call   # kept meanwhile
         try:
@@ -335,19 +338,12 @@ cdef class Door:
     # ---- answers
 
     cdef _settle(self, Call call, object result):
-        """What a handler gave: a status, bytes out, or both."""
-        if isinstance(result, bytes):
-            status, data = 0, result
-        elif isinstance(result, tuple) and len(result) == 2:
-            status, data = result
-        else:
-            status, data = result, None
-        if not isinstance(status, int) or not -(1 << 31) <= status < 1 << 31:
-            raise TypeError(f"the handler gave {result!r}: expected a 32-bit status, bytes or both")
-        if data is not None and not isinstance(data, bytes):
-            raise TypeError(f"the handler gave {type(data).__name__} for its bytes out")
-        if data is not None and len(data) > ANSWER_BYTES_MAX:
-            raise ValueError(f"the handler gave {len(data)} bytes, the limit is {ANSWER_BYTES_MAX}")
+        """What a handler gave: a status, bytes out, or both; or a handle."""
+        if isinstance(result, Handle):
+            (<Handle>result).give()
+            self._reply(call, 0, result)
+            return
+        status, data = checked_answer(result)
         self._reply(call, status, data)
 
     cdef _fail(self, Call call, object error):
@@ -375,7 +371,10 @@ cdef class Door:
         request.status, request.more = status, False
         free(request.data)
         request.data = NULL
-        if data is not None and not bytes_replace(
+        if isinstance(data, Handle):
+            if not self.handles.promise(request, data):
+                request.status = -ENOMEM
+        elif data is not None and not bytes_replace(
                 &request.data, &request.size, <bytes>data, len(data)):
             request.status = -ENOMEM
         self._send(request)
@@ -407,10 +406,10 @@ cdef class Door:
         self.answered_count, self.flush_due = 0, False
         memcpy(requests, self.answered, count * sizeof(requests[0]))
         if count <= FEW:
-            _wake_all(self.executor, requests, count)
+            tell_answers(self.executor, requests, count)
         else:
             with nogil:
-                _wake_all(self.executor, requests, count)
+                tell_answers(self.executor, requests, count)
 
     # ---- a loop of its own, and the end
 
@@ -445,7 +444,7 @@ cdef class Door:
         if self.mark is None:
             return
         self._drain()
-        while self.backlog.oldest != NULL:
+        while self.backlog.oldest != NULL or load_ptr(&self.post.hub.head) != NULL:
             self._drain()
         self.mark = None
         for call in list(self.calls):
@@ -453,6 +452,13 @@ cdef class Door:
         self.loop.remove_reader(self.post.hub.fd)
         self.loop.remove_reader(self.quiet_fd)
         self._close_quiet()
+
+    cdef _let_all_go(self):
+        """All guests have ended, and no loop is left for what their notes say."""
+        hub_collect(self.post.hub, &self.backlog)
+        while self.backlog.oldest != NULL:
+            self._look_at(backlog_pop(&self.backlog))
+            hub_collect(self.post.hub, &self.backlog)
 
     cdef _close_quiet(self):
         if self.quiet_fd >= 0:
@@ -470,6 +476,8 @@ cdef class Door:
         elif loop is not None:
             with contextlib.suppress(RuntimeError):    # it was closed just now
                 loop.call_soon_threadsafe(self.leave if thread is None else self.dismiss)
+        elif not self.alone:
+            self._let_all_go()
         if join and thread is not None:
             import threading
 

@@ -1,0 +1,43 @@
+"""Keeps the handles that guests have, for as long as they have them, and lets them go.
+
+Rule: on the loop that serves, or where none is left. A handle is kept from its answer on until its
+note comes; a guest's notes come in the order of its deeds, so what a call names is kept while that
+call begins. Whoever leaves is told of once.
+"""
+
+from spear._core.abibits cimport EIO
+from spear._core.descriptors cimport FD_CHAT_SESSION
+from spear._core.handles cimport Handle
+from spear._core.nativehandles cimport *
+from spear._core.post cimport TURN_GONE, request_t
+from spear._core.sync cimport load32
+
+
+cdef class OpenHandles:
+    """See openhandles.pxd."""
+
+    def __cinit__(self):
+        self.kept = set()
+
+    cdef bint promise(self, request_t *request, Handle handle) except -1:
+        cdef bint gone = load32(&request.turn) == TURN_GONE
+        if gone or not handle_promise(handle.native, self.hub):
+            self.let_go(handle)
+            return gone
+        self.kept.add(handle)
+        request.opening = handle.native
+        return True
+
+    cdef leave(self, handle_t *native):
+        cdef Handle handle = <Handle>native.face
+        self.kept.discard(handle)
+        handle_release(native)
+        self.let_go(handle)
+
+    cdef let_go(self, Handle handle):
+        handle.end(self.failed)
+
+    cdef fail(self):
+        for handle in list(self.kept):
+            if handle.kind != FD_CHAT_SESSION:
+                handle.finish(-EIO, b"")
