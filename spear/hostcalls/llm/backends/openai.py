@@ -6,7 +6,9 @@ set; a stream is asked for its usage too.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from spear.hostcalls.llm.backends.answers import at, broken, decode, objects_at, text_at
 from spear.hostcalls.llm.backends.assembly import Assembly
@@ -58,6 +60,32 @@ class OpenAiDialect:
         return answer
 
 
+class _PlainDelta(msgspec.Struct, forbid_unknown_fields=True):
+    content: str
+    role: str | None = None
+    refusal: None = None
+    tool_calls: None = None
+    reasoning_content: None = None
+
+
+class _PlainChoice(msgspec.Struct):
+    delta: _PlainDelta
+    index: Literal[0] = 0
+    finish_reason: None = None
+
+
+class _PlainChunk(msgspec.Struct):
+    """Some text and nothing else that matters: nearly every chunk. Read by its type, a chunk costs
+    a third of what looking into its document does."""
+
+    choices: tuple[_PlainChoice]
+    usage: None = None
+    error: None = None
+
+
+_plain = msgspec.json.Decoder(_PlainChunk).decode
+
+
 class OpenAiReader:
     """Of chat completion chunks."""
 
@@ -71,7 +99,7 @@ class OpenAiReader:
             if event == b"[DONE]":
                 self.done = True
                 break
-            delta = self._add(decode(event))
+            delta = self._read(event)
             if delta is not None:
                 deltas.append(delta)
         return deltas
@@ -80,6 +108,16 @@ class OpenAiReader:
         if self.done:  # said so, though no piece named a reason
             self._answer.finish_reason = self._answer.finish_reason or "stop"
         return self._answer.body()
+
+    def _read(self, event: bytes) -> Delta | None:
+        if self._answer.id:
+            try:
+                content = _plain(event).choices[0].delta.content
+            except (ValueError, RecursionError):
+                return self._add(decode(event))
+            self._answer.text(content)
+            return Delta(content=content) if content else None
+        return self._add(decode(event))
 
     def _add(self, chunk: Any) -> Delta | None:
         if isinstance(chunk, dict) and chunk.get("error"):
