@@ -29,6 +29,8 @@ from spear.hostcalls.llm.request import Delta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
 
 VERSION = "2023-06-01"
@@ -124,15 +126,13 @@ class AnthropicReader:
         self._used: dict[str, Any] = {}
         self._calls: dict[int, int] = {}  # the number of a call by its block's
 
-    def feed(self, data: bytes) -> list[Delta]:
-        deltas = []
+    def feed(self, data: bytes) -> Iterator[Delta]:
         for _, event in self._events.feed(data):
             delta = self._add(object_of(decode(event)))
             if delta is not None:
-                deltas.append(delta)
+                yield delta
             if self.done:
-                break
-        return deltas
+                return
 
     def body(self) -> dict[str, Any]:
         self._answer.usage = _usage(self._used)

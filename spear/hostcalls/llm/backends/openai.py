@@ -18,6 +18,8 @@ from spear.hostcalls.llm.request import Delta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
 
 _OURS = frozenset(("model", "messages", "tools", "stream", "input"))
@@ -93,31 +95,29 @@ class OpenAiReader:
         self.done = False
         self._events, self._answer = SseParser(), Assembly()
 
-    def feed(self, data: bytes) -> list[Delta]:
-        deltas = []
+    def feed(self, data: bytes) -> Iterator[Delta]:
         for _, event in self._events.feed(data):
             if event == b"[DONE]":
                 self.done = True
-                break
-            delta = self._read(event)
+                return
+            delta = self._plain(event) if self._answer.id else self._add(decode(event))
             if delta is not None:
-                deltas.append(delta)
-        return deltas
+                yield delta
 
     def body(self) -> dict[str, Any]:
         if self.done:  # said so, though no piece named a reason
             self._answer.finish_reason = self._answer.finish_reason or "stop"
         return self._answer.body()
 
-    def _read(self, event: bytes) -> Delta | None:
-        if self._answer.id:
-            try:
-                content = _plain(event).choices[0].delta.content
-            except (ValueError, RecursionError):
-                return self._add(decode(event))
-            self._answer.text(content)
-            return Delta(content=content) if content else None
-        return self._add(decode(event))
+    def _plain(self, event: bytes) -> Delta | None:
+        try:
+            content = _plain(event).choices[0].delta.content
+        except (ValueError, RecursionError):
+            content = None
+        if content is None:
+            return self._add(decode(event))
+        self._answer.text(content)
+        return Delta(content=content) if content else None
 
     def _add(self, chunk: Any) -> Delta | None:
         if isinstance(chunk, dict) and chunk.get("error"):

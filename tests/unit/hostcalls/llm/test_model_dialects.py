@@ -76,7 +76,7 @@ def test_openai_answers_come_back_as_they_are(answer: Any) -> None:
 
 def test_openai_streams_with_oddities_are_understood() -> None:
     reader = OpenAiReader()
-    deltas = reader.feed(
+    events = (
         b'data: {"id":"i","created":5,"model":"m","choices":[{"delta":{"role":"assistant"}}]}\n\n'
         b'data: {"choices":[{"index":0,"delta":{"content":"a","reasoning":"r1"}}]}\n\n'
         b'data: {"choices":[{"index":1,"delta":{"content":"of another choice"}}]}\n\n'
@@ -86,7 +86,7 @@ def test_openai_streams_with_oddities_are_understood() -> None:
         b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n'
         b"data: [DONE]\n\ndata: garbage\n\n"
     )
-    assert deltas == [Delta(content="a"), Delta(content="b")]
+    assert list(reader.feed(events)) == [Delta(content="a"), Delta(content="b")]
     assert reader.done
     assert reader.body() == {
         "id": "i", "object": "chat.completion", "created": 5, "model": "m",
@@ -106,8 +106,8 @@ def test_openai_tool_calls_without_an_index_are_told_apart_by_their_ids() -> Non
         '{"id":"b","function":{"name":"g","arguments":"{}"}}',
     ):
         event = f'data: {{"choices":[{{"delta":{{"tool_calls":[{call}]}}}}]}}\n\n'
-        reader.feed(event.encode())
-    reader.feed(b"data: [DONE]\n\n")
+        assert list(reader.feed(event.encode()))
+    assert not list(reader.feed(b"data: [DONE]\n\n"))
     calls = reader.body()["choices"][0]["message"]["tool_calls"]
     assert [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in calls] == [
         ("a", "f", "{}"), ("b", "g", "{}"),
@@ -124,7 +124,7 @@ def test_openai_tool_calls_without_an_index_are_told_apart_by_their_ids() -> Non
     ],
 )  # fmt: skip
 def test_a_stream_that_does_not_come_to_its_end_is_no_answer(reader: Any, data: bytes) -> None:
-    assert reader.feed(data) == [Delta(content="a")]
+    assert list(reader.feed(data)) == [Delta(content="a")]
     with pytest.raises(ModelGarbled, match="broke off"):
         reader.body()
 
@@ -136,7 +136,7 @@ def test_a_stream_that_does_not_come_to_its_end_is_no_answer(reader: Any, data: 
 def test_an_error_in_a_stream_has_a_code(type: str, kind: type[Exception]) -> None:
     event = b'data: {"error":{"message":"no","type":"%s","code":null}}\n\n' % type.encode()
     with pytest.raises(kind, match="no") as caught:
-        OpenAiReader().feed(event)
+        list(OpenAiReader().feed(event))
     assert caught.value.code == type  # type: ignore[attr-defined]
 
 
@@ -202,7 +202,7 @@ def test_ollama_answers_become_completions() -> None:
 def test_the_last_line_of_an_ollama_stream_needs_no_end() -> None:
     reader = OllamaReader("", 0)
     line = b'{"model":"m","message":{"content":"a"},"done":true,"done_reason":"length"}'
-    assert reader.feed(line) == []
+    assert list(reader.feed(line)) == []
     assert reader.body()["choices"][0] == {
         "index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "a"},
     }  # fmt: skip
