@@ -20,7 +20,8 @@ class RawServer:
         self.requests: list[bytes] = []
         self.connections = 0
         self.ended = asyncio.Semaphore(0)  # released for every connection that its client closed
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.asked = asyncio.Semaphore(0)  # released for every request
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
 
     @property
@@ -34,14 +35,14 @@ class RawServer:
 
     async def __aexit__(self, *error: object) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._serving)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._serving[task] = writer
         self.connections += 1
         try:
             while await self._one(reader, writer):
@@ -55,6 +56,7 @@ class RawServer:
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
         self.requests.append(head + await reader.readexactly(int(length[1]) if length else 0))
+        self.asked.release()
         answer = self._answers.pop(0)
         writer.write(answer.removesuffix(CLOSE).removesuffix(RESET))
         await writer.drain()

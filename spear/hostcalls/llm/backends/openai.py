@@ -85,7 +85,7 @@ class _PlainChunk(msgspec.Struct):
     error: None = None
 
 
-_plain = msgspec.json.Decoder(_PlainChunk).decode
+_decode_plain = msgspec.json.Decoder(_PlainChunk).decode
 
 
 class OpenAiReader:
@@ -111,7 +111,7 @@ class OpenAiReader:
 
     def _plain(self, event: bytes) -> Delta | None:
         try:
-            content = _plain(event).choices[0].delta.content
+            content = _decode_plain(event).choices[0].delta.content
         except (ValueError, RecursionError):
             content = None
         if content is None:
