@@ -62,7 +62,7 @@ class OpenAiDialect:
         return answer
 
 
-class _PlainDelta(msgspec.Struct, forbid_unknown_fields=True):
+class _PlainDelta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     content: str
     role: str | None = None
     refusal: None = None
@@ -70,13 +70,13 @@ class _PlainDelta(msgspec.Struct, forbid_unknown_fields=True):
     reasoning_content: None = None
 
 
-class _PlainChoice(msgspec.Struct):
+class _PlainChoice(msgspec.Struct, gc=False):
     delta: _PlainDelta
     index: Literal[0] = 0
     finish_reason: None = None
 
 
-class _PlainChunk(msgspec.Struct):
+class _PlainChunk(msgspec.Struct, gc=False):
     """Some text and nothing else that matters: nearly every chunk. Read by its type, a chunk costs
     a third of what looking into its document does."""
 

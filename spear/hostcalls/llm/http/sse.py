@@ -10,6 +10,7 @@ from __future__ import annotations
 from spear.errors import ModelGarbled
 from spear.hostcalls.llm.http.lines import LINE_BYTES_MAX, Lines
 
+_LF, _CR = 0x0A, 0x0D
 Event = tuple[bytes, bytes]
 
 
@@ -29,7 +30,8 @@ class SseParser:
         """The events that `data` ends. Raises ModelGarbled."""
         if data.startswith(b"data: ") and data.endswith(b"\n\n") and self._between():
             value = data[6:-2]  # one whole event, as most chunks are: a third of the time
-            if b"\n" not in value and b"\r" not in value and len(value) <= self._bytes_max:
+            # As numbers: bytes that are looked for in bytes first fail to be one, for microseconds.
+            if _LF not in value and _CR not in value and len(value) <= self._bytes_max:
                 return [(b"", value)]
         events: list[Event] = []
         for line in self._lines.feed(data):
