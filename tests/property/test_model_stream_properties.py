@@ -72,3 +72,9 @@ def test_a_whole_event_in_a_chunk_is_held_to_the_same_limit() -> None:
 
 def test_the_fuzzer_finds_nothing_in_a_few_hundred_streams() -> None:
     assert fuzz(400, seed=1) > 0
+
+
+def test_a_chunk_that_looks_like_an_event_may_end_an_open_line() -> None:
+    parser = SseParser()
+    assert parser.feed(b": first\ndata: a") == []
+    assert parser.feed(b"data: b\n\n") == [(b"", b"adata: b")]
