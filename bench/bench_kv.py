@@ -125,7 +125,7 @@ def test_durable_put_alone(
         "us",
         values,
         {"rocksdict, sync put": ("<=", 1.1)},
-        "ours is awaited, with its checksum; alone on a quick disk it is flushed on the loop's thread",
+        "awaited, with its checksum; alone on a quick disk it is flushed on the loop's thread",
     )
 
 
