@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from spear.clock import Clock
     from spear.config_llm import BackendSettings, LlmSettings
     from spear.hostcalls.llm.choice.discovery import Fetch
+    from spear.hostcalls.llm.choice.filter_service import FilterService
     from spear.hostcalls.llm.choice.router_filter import Hook, RouterFilter
     from spear.telemetry.jsonlog import Log
     from spear.telemetry.redact import Redactor
@@ -71,13 +72,14 @@ class Models:
     def __init__(
         self, settings: LlmSettings, *, environ: Mapping[str, str], clock: Clock, log: Log,
         redactor: Redactor, make: Make, fetch: Fetch | None = None, filter: Hook | None = None,
-        service: RouterFilter | None = None,
+        service: FilterService | None = None,
     ) -> None:  # fmt: skip
         self._settings, self._clock, self._log, self._redactor = settings, clock, log, redactor
         self._make = make
         self._keys = Keys(environ, redactor)
         self._prices = Prices(settings.prices)
-        asked = hooked(filter) if filter is not None else service
+        self._service = service
+        asked: RouterFilter | None = hooked(filter) if filter is not None else service
         self._decider = Decider(asked, settings.filter, log) if asked is not None else None
         members = [
             self._member(one, DEFAULT if one is STUB_BACKEND else CONFIG)
@@ -176,6 +178,8 @@ class Models:
     async def close(self) -> None:
         """Lets connections go; what is under way fails."""
         await self._roster.close()
+        if self._service is not None:
+            await self._service.close()
         self._keys.close()
 
     async def _whole(

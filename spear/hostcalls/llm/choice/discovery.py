@@ -17,7 +17,7 @@ from spear.errors import ModelGarbled
 from spear.records.models import LOCAL, OLLAMA, REMOTE, BackendSpec
 
 # The answer's body; raises ModelError. The time is for all of it.
-Fetch = Callable[[str, int, int], Awaitable[bytes]]  # url, timeout_ms, bytes_max
+Fetch = Callable[[str, str, int, int], Awaitable[bytes]]  # base_url, path, timeout_ms, bytes_max
 
 ANSWER_BYTES_MAX = 4 << 20
 REFRESH_NS = 30 * 10**9  # what was found longer ago is asked for anew
@@ -30,8 +30,9 @@ _FEATURES = ("supports_tools", "supports_json_schema")
 
 async def discover(settings: OllamaSettings, fetch: Fetch) -> list[BackendSettings]:
     """Raises ModelError where the server does not answer or cannot be understood."""
-    url = settings.base_url + _PATHS[settings.scope]
-    return backends_of(settings, await fetch(url, settings.timeout_ms, ANSWER_BYTES_MAX))
+    path = _PATHS[settings.scope]
+    body = await fetch(settings.base_url, path, settings.timeout_ms, ANSWER_BYTES_MAX)
+    return backends_of(settings, body)
 
 
 def backends_of(settings: OllamaSettings, body: bytes) -> list[BackendSettings]:
