@@ -38,6 +38,7 @@ class Scripted:
     def __init__(self, spec: BackendSpec, script: list[Act], key: str = "") -> None:
         self.spec, self.script, self.key = spec, list(script), key
         self.asked: list[str] = []
+        self.requests: list[str] = []
         self.busy = self.busy_max = 0
         self.deadlines: list[int] = []
         self.closed = False
@@ -77,6 +78,7 @@ class Scripted:
 
     async def _act(self, request: Any, model: str) -> None:
         self.asked.append(model)
+        self.requests.append(request.request_id)
         self.deadlines.append(request.deadline_ns)
         self._enter()
         try:

@@ -34,7 +34,8 @@ def settings(names: str, **filter: Any) -> LlmSettings:
         backends=tuple(
             BackendSettings(
                 spec=BackendSpec(name=name, kind="stub", hosting="remote", model="m", priority=9,
-                                 features=("supports_tools",), ops=("chat_completions", "embeddings"))
+                                 features=("supports_tools",),
+                                 ops=("chat_completions", "embeddings"))
             )
             for name in names
         ),
