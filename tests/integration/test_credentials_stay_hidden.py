@@ -135,7 +135,10 @@ def echo(form: str) -> list[Step]:
         Step(status=503, error=cut),
         Step(status=500, body=document, content_type="application/json"),
         Step(body=b"{" + form.encode(), content_type="application/json"),
-        Step(body=form.encode(), content_type=f"text/{form[:40]}" if form.isalnum() else "text/x"),
+        Step(
+            body=b"{" + form.encode(),
+            content_type=f"text/{form[:40]}" if form.isalnum() else "text/x",
+        ),
         Step(status=302, headers={"Location": f"http://127.0.0.1:1/{quote(form)}"}),
     ]
 
