@@ -163,6 +163,15 @@ async def test_what_an_upstream_echoes_is_in_no_error_log_or_list(kind: str, nam
         assert b"redacted" in made.lines.data
 
 
+@pytest.mark.parametrize("name", ["plain", "base64", "hex"])
+async def test_where_a_long_error_is_cut_no_part_of_a_key_is_left(name: str) -> None:
+    form = FORMS[name]
+    async with rig("openai_chat_completion") as (made, fake):
+        for ahead in range(930, 1000, 7):
+            fake.script(Step(status=500, error=f"{'x' * ahead} {form}"))
+            assert form[:10] not in text_of(await made.failed("chat"))
+
+
 async def test_an_error_in_the_midst_of_a_stream_is_cleaned_too() -> None:
     async with rig("openai_chat_completion") as (made, fake):
         for form in FORMS.values():

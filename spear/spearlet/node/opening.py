@@ -99,7 +99,7 @@ class OpenNode:
             history=self._history,
             objects=self._objects,
             logs=parts.logs,
-            models=self._models,
+            models=self._models.get,
             schedules=self._scheduler,
             tallies=tallies,
             upkeep=Upkeep(parts, self._history, self._objects, self._executions),

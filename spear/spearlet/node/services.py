@@ -30,7 +30,6 @@ from spear.records.execution import (
     Invocation,
     LogLine,
 )
-from spear.records.models import ModelInfo, ModelTest
 from spear.records.objects import ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
@@ -38,6 +37,7 @@ from spear.spearlet.node import rows
 from spear.spearlet.node.answers import bare, instance_of
 from spear.spearlet.node.calls import NOTHING, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
+from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objects import key_of
 from spear.spearlet.node.plan import Plan, secrets_of
 from spear.spearlet.node.work import Work
@@ -46,9 +46,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from spear.hostcalls.llm.models import Models
     from spear.records.node import Bytes
     from spear.spearlet.logs.store import LogStore
-    from spear.spearlet.models import NodeModels
     from spear.spearlet.node.artifacts import Artifacts
     from spear.spearlet.node.executions import Executions
     from spear.spearlet.node.history import History
@@ -63,12 +63,12 @@ _PAGE_MAX = 10_000
 T = TypeVar("T")
 
 
-class NodeServices:
+class NodeServices(ModelServices):
     """Made by opening.open_node, which also says how it ends."""
 
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
-        history: History, objects: NodeObjects, logs: LogStore, models: NodeModels,
+        history: History, objects: NodeObjects, logs: LogStore, models: Callable[[], Models],
         schedules: Scheduler, tallies: Tallies, upkeep: Upkeep, facts: dict[str, str],
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
@@ -429,16 +429,6 @@ class NodeServices:
         return await self._schedules.remove(id)
 
     # ---- the node
-
-    # ---- models
-
-    async def models(self) -> list[ModelInfo]:
-        models = self._models.get()
-        await models.refresh()
-        return models.list()
-
-    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
-        return await self._models.get().test(name, prompt, timeout_ns=timeout_ns)
 
     async def info(self) -> dict[str, str]:
         return dict(self._facts)
