@@ -37,6 +37,7 @@ from spear.spearlet.node import rows
 from spear.spearlet.node.answers import bare, instance_of
 from spear.spearlet.node.calls import NOTHING, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
+from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objects import key_of
 from spear.spearlet.node.plan import Plan, secrets_of
 from spear.spearlet.node.work import Work
@@ -45,6 +46,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from spear.hostcalls.llm.models import Models
     from spear.records.node import Bytes
     from spear.spearlet.logs.store import LogStore
     from spear.spearlet.node.artifacts import Artifacts
@@ -62,18 +64,18 @@ _PAGE_MAX = 10_000
 T = TypeVar("T")
 
 
-class NodeServices:
+class NodeServices(ModelServices):
     """Made by opening.open_node, which also says how it ends."""
 
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
-        history: History, objects: NodeObjects, logs: LogStore, schedules: Scheduler,
-        tallies: Tallies, upkeep: Upkeep, facts: dict[str, str],
+        history: History, objects: NodeObjects, logs: LogStore, models: Callable[[], Models],
+        schedules: Scheduler, tallies: Tallies, upkeep: Upkeep, facts: dict[str, str],
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
-        self._upkeep, self._facts = upkeep, facts
+        self._upkeep, self._facts, self._models = upkeep, facts, models
         self._secrets: set[tuple[str, str]] = set()
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 

@@ -13,12 +13,13 @@ from spear.protocol.pb.spear.v1 import (
     artifact_pb2,
     execution_pb2,
     instance_pb2,
+    model_pb2,
     node_pb2,
     object_pb2,
     schedule_pb2,
     task_pb2,
 )
-from spear.protocol.pb.spearlet import function_pb2
+from spear.protocol.pb.spearlet import function_pb2, router_filter_pb2
 from spear.protocol.pb.spearlet import instance_pb2 as spearlet_instance_pb2
 from spear.protocol.pb.spearlet import object_pb2 as spearlet_object_pb2
 
@@ -27,6 +28,7 @@ FILES = {
     "function": function_pb2.DESCRIPTOR,
     "instance": spearlet_instance_pb2.DESCRIPTOR,
     "object": spearlet_object_pb2.DESCRIPTOR,
+    "router_filter": router_filter_pb2.DESCRIPTOR,
 }
 OURS = 100  # the first number of a field that we added
 
@@ -85,6 +87,8 @@ def type_name(field: FieldDescriptor) -> str:
     else:
         types = {v: k for k, v in vars(FieldDescriptor).items() if k.startswith("TYPE_")}
         name = types[field.type].removeprefix("TYPE_").lower()
+    if field.has_presence and field.message_type is None:
+        return f"optional {name}"
     return f"repeated {name}" if field.is_repeated else name
 
 
@@ -135,6 +139,7 @@ WANTED = {
     "InstanceService": "List Destroy",
     "ObjectService": "Put Get Stat List Delete AddRef RemoveRef Pin Unpin Transact",
     "ScheduleService": "Add Get List Remove",
+    "ModelService": "List Test",
     "NodeService": "Info Stats Drain CollectGarbage Backup",
 }
 STREAMS = {
@@ -149,8 +154,8 @@ STREAMS = {
 
 
 def test_the_services_of_spear_v1_are_the_ones_that_clients_know() -> None:
-    modules = (artifact_pb2, execution_pb2, instance_pb2, node_pb2, object_pb2, schedule_pb2,
-               task_pb2)  # fmt: skip
+    modules = (artifact_pb2, execution_pb2, instance_pb2, model_pb2, node_pb2, object_pb2,
+               schedule_pb2, task_pb2)  # fmt: skip
     services = {
         service.full_name: service
         for module in modules
