@@ -260,7 +260,8 @@ class ModelError(SpearError):
 
     `code` is for programs, as guests see it in an error document; empty where the guest ABI gives
     only a message. `backend` is the one that was asked last, or empty; `http_status` is what it
-    answered, 0 where it did not.
+    answered, 0 where it did not. `calls` and `model_ns` are what was used in vain: requests that
+    reached a backend, and the time they took.
     """
 
     status = "UNAVAILABLE"
@@ -270,6 +271,7 @@ class ModelError(SpearError):
     ) -> None:
         super().__init__(message)
         self.code, self.backend, self.http_status = code, backend, http_status
+        self.calls = self.model_ns = 0
 
 
 class NoBackend(ModelError):
