@@ -17,6 +17,7 @@ from spear.kv.batch import Batch
 from spear.runtime.wasm.runtime import WasmRuntime
 from spear.security.tokens import open_token
 from spear.spearlet.admission import UNLIMITED, Admission
+from spear.spearlet.models import NodeModels
 from spear.spearlet.node import rows
 from spear.spearlet.node.artifacts import Artifacts
 from spear.spearlet.node.events import Events
@@ -85,6 +86,10 @@ class OpenNode:
         self._history = History(parts, self._forget)
         max_bytes = parts.config.one_object_bytes_max
         self._objects = NodeObjects(store, parts.journal, parts.files.objects, parts.kv, max_bytes)
+        self._models = NodeModels(
+            parts.config, environ=parts.environ, clock=parts.clock, log=parts.log,
+            redactor=parts.redactor,
+        )  # fmt: skip
         self._housekeeping = Housekeeping(parts, self._tasks, self._history, self._scheduler)
         self.services = NodeServices(
             parts=parts,
@@ -94,6 +99,7 @@ class OpenNode:
             history=self._history,
             objects=self._objects,
             logs=parts.logs,
+            models=self._models,
             schedules=self._scheduler,
             tallies=tallies,
             upkeep=Upkeep(parts, self._history, self._objects, self._executions),
@@ -119,6 +125,7 @@ class OpenNode:
         """Takes no more work, waits up to `grace_s` for what runs, ends it, keeps it all."""
         await self._housekeeping.close()
         await self._executions.close(grace_s)
+        await self._models.close()
         await self._parts.journal.close()
         self._parts.pools.close()
         loop = asyncio.get_running_loop()
