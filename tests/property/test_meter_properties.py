@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -124,7 +124,7 @@ class Trees(RuleBasedStateMachine):
 
 
 TestTrees = Trees.TestCase
-TestTrees.settings = settings(deadline=None)
+TestTrees.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
 
 
 def planted_reserve_before_check(self: Meter, usage: Usage) -> Reservation:
@@ -166,5 +166,9 @@ def test_a_planted_mistake_is_found(
     monkeypatch.setattr(owner, name, mistake)
     with pytest.raises((AssertionError, ExceptionGroup)):
         run_state_machine_as_test(
-            Trees, settings=settings(max_examples=300, deadline=None, database=None)
-        )
+            Trees,
+            settings=settings(
+                max_examples=300, deadline=None, database=None, derandomize=True,
+                phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+            ),
+        )  # fmt: skip

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spear.hostcalls.llm import loop as loops
@@ -67,7 +67,7 @@ def by_loop(
     session.write("user", "go")
     session.offsets.update(OFFSETS)
     for key, value in given_limits.items():
-        session.set(Setting(key, value), 10)
+        session.set(Setting(key, value))
     left, happened = list(script), list[Any]()
     loop = ToolLoop(session)
     step: Step = loop.begin()
@@ -104,6 +104,7 @@ def by_text(
     return found if isinstance(found, dict) else {"result": found}, said, happened
 
 
+@settings(deadline=None)
 @given(scripts, limits)
 def test_the_loop_does_what_the_abi_says(script: list[Any], given_limits: dict[str, int]) -> None:
     assert by_loop(script, given_limits) == by_text(script, given_limits)

@@ -94,7 +94,7 @@ class Chat:
         if status != 0:
             return _refuse(call, -status, f"{setting.key!r} is not allowed: MCP is off")
         try:
-            complaint = _session(handle).set(setting, len(text))
+            complaint = _session(handle).set(setting)
         except SessionFull as full:
             return _refuse(call, ENOMEM, str(full))
         if complaint:

@@ -17,6 +17,7 @@ from spear.hostcalls.llm.params import Params, Setting
 SESSION_BYTES_MAX = 16 << 20
 MESSAGES_MAX, TOOLS_MAX, SETTINGS_MAX = 16_384, 1024, 1024
 ENTRY_BYTES = 64  # what each entry counts beside its text
+STRUCTURE = 8  # how often the text of a tool or parameter counts: as values it is so much larger
 
 
 class SessionFull(Exception):
@@ -38,12 +39,14 @@ class Room:
 
 class Session:
     """`messages` and `tools` are in OpenAI's form; read them, and add by the methods. `bytes` is
-    what they and the parameters hold, never less than the text of a request that carries them."""
+    never less than the text of a request that carries them and the parameters."""
 
-    __slots__ = ("_holders", "_room", "_sizes", "bytes", "messages", "offsets", "params", "tools")
+    __slots__ = (
+        "_holders", "_room", "_sizes", "_taken", "bytes", "messages", "offsets", "params", "tools",
+    )  # fmt: skip
 
     def __init__(self, room: Room) -> None:
-        self._room, self.bytes = room, 0
+        self._room, self.bytes, self._taken = room, 0, 0
         self._holders = 1  # its descriptor, and each send
         self._sizes: dict[str, int] = {}  # of the parameters
         self.messages: list[dict[str, Any]] = []
@@ -67,8 +70,9 @@ class Session:
     def tool(self, offset: int, text: bytes) -> str:
         """Offers function `offset` of the guest's table. A sentence where it is of no use, else "".
         Raises SessionFull."""
+        description = text.decode(errors="replace")
         try:
-            tool = msgspec.json.decode(text.decode(errors="replace"))
+            tool = msgspec.json.decode(description)
         except (msgspec.MsgspecError, RecursionError) as error:
             return f"the tool at {offset} is left out, its description is not JSON: {error}"
         if not isinstance(tool, dict):
@@ -76,7 +80,8 @@ class Session:
         name = _name(tool)
         if name in self.offsets:
             return f"the tool at {offset} is left out: {name!r} is offered already, the first wins"
-        self._make_room(len(self.tools), TOOLS_MAX, "tools", len(text) + ENTRY_BYTES)
+        size = len(description.encode()) + ENTRY_BYTES
+        self._make_room(len(self.tools), TOOLS_MAX, "tools", size, STRUCTURE)
         if "function" not in tool and name:
             tool = {"type": "function", "function": tool}
         self.tools.append(tool)
@@ -84,12 +89,12 @@ class Session:
             self.offsets[name] = offset
         return ""
 
-    def set(self, setting: Setting, size: int) -> str:
-        """As Params.set; `size` is that of the guest's text. Raises SessionFull."""
-        old = self._sizes.get(setting.key, -1)
-        count = len(self._sizes) - (old >= 0)
-        self._make_room(count, SETTINGS_MAX, "parameters", size + ENTRY_BYTES, max(old, 0))
-        self._sizes[setting.key] = size + ENTRY_BYTES
+    def set(self, setting: Setting) -> str:
+        """As Params.set. Raises SessionFull."""
+        old, size = self._sizes.get(setting.key, 0), _size({setting.key: setting.value})
+        count = len(self._sizes) - (old > 0)
+        self._make_room(count, SETTINGS_MAX, "parameters", size, STRUCTURE, old)
+        self._sizes[setting.key] = size
         return self.params.set(setting)
 
     @property
@@ -105,25 +110,30 @@ class Session:
         """By its descriptor, and by each who holds it; with the last one its room is free."""
         self._holders -= 1
         if self._holders == 0:
-            self._take(-self.bytes)
+            self._room.taken -= self._taken
+            self._taken = 0
 
     def _add(self, message: dict[str, Any]) -> None:
         self._make_room(len(self.messages), MESSAGES_MAX, "messages", _size(message))
         self.messages.append(message)
 
-    def _make_room(self, count: int, count_max: int, what: str, size: int, freed: int = 0) -> None:
+    def _make_room(
+        self, count: int, count_max: int, what: str, size: int, times: int = 1, freed: int = 0
+    ) -> None:
         if count >= count_max:
             raise SessionFull(f"a session holds at most {count_max} {what}: make a new one")
-        if self._room.taken + size - freed > SESSION_BYTES_MAX:
+        more = (size - freed) * times
+        if self._room.taken + more > SESSION_BYTES_MAX:
             raise SessionFull(
-                f"{size} bytes more do not fit: the sessions of this execution hold "
+                f"{more} bytes more do not fit: the sessions of this execution hold "
                 f"{self._room.taken} bytes of at most {SESSION_BYTES_MAX}; close what is done"
             )
-        self._take(size - freed)
+        self._take(size - freed, times)
 
-    def _take(self, size: int) -> None:
+    def _take(self, size: int, times: int = 1) -> None:
         self.bytes += size
-        self._room.taken += size
+        self._taken += size * times
+        self._room.taken += size * times
 
 
 def _size(message: dict[str, Any]) -> int:

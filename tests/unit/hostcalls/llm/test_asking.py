@@ -32,7 +32,7 @@ def session(**params: Any) -> Session:
     made = Session(Room())
     made.write("user", "hello")
     for key, value in params.items():
-        made.set(Setting(key, value), 10)
+        made.set(Setting(key, value))
     return made
 
 

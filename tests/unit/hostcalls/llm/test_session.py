@@ -56,7 +56,8 @@ def test_bytes_are_never_fewer_than_a_request_has() -> None:
     session = Session(Room())
     session.write("user", '"\n' * 50)
     session.tool(1, SUM)
-    session.set(Setting("stop", ["x"]), 30)
+    session.set(Setting("stop", ["x", {"é": 1e300}]))
+    session.tool(2, b'{"description":"' + b"\xff" * 50 + b'"}')
     parts = [session.messages, session.tools, session.params.extra()]
     assert session.bytes >= sum(len(msgspec.json.encode(part)) for part in parts)
 
@@ -70,7 +71,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(monkeypatch: pytest.Mo
     for fill in (
         lambda: session.write("user", "y" * 100),
         lambda: session.tool(1, b'{"name":"' + b"n" * 200 + b'"}'),
-        lambda: session.set(Setting("k", "v"), 300),
+        lambda: session.set(Setting("k", "v" * 300)),
         lambda: session.tool_result("c", "y" * 100),
     ):
         with pytest.raises(SessionFull):
@@ -85,23 +86,24 @@ def test_counts_are_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session(Room())
     session.write("user", "a")
     session.tool(1, b"{}")
-    session.set(Setting("a", 1), 10)
-    session.set(Setting("a", 2), 10)  # the same key again is no more
+    session.set(Setting("a", 1))
+    session.set(Setting("a", 2))  # the same key again is no more
     for fill in (
         lambda: session.write("user", "b"),
         lambda: session.tool(1, b"{}"),
-        lambda: session.set(Setting("b", 1), 10),
+        lambda: session.set(Setting("b", 1)),
     ):
         with pytest.raises(SessionFull, match="at most 1"):
             fill()
 
 
 def test_a_key_that_is_set_again_takes_the_room_of_its_last_value() -> None:
-    room = Room()
+    room, fresh = Room(), Room()
     session = Session(room)
     for size in (1000, 10, 500):
-        session.set(Setting("k", "v"), size)
-    assert room.taken == 500 + sessions.ENTRY_BYTES
+        session.set(Setting("k", "v" * size))
+    Session(fresh).set(Setting("k", "v" * 500))
+    assert room.taken == fresh.taken
 
 
 def test_an_answer_is_always_taken_and_then_the_session_is_full(
