@@ -70,6 +70,7 @@ async def test_pieces_come_as_events_and_then_the_whole_answer(clock: ManualCloc
     assert json.loads(about)["total_tokens"] == 5
     await reading.ended()
     assert len(reading.asked.value.messages) == 1
+    assert reading.asked.value._room.taken > 0  # its descriptor is open
     assert reading.agent.meter.own.calls == 1
 
 
