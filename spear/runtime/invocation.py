@@ -18,11 +18,12 @@ class Invocation:
     work of a metered program (None: no limit); `priority` is 0 (first) to 255. `task` is whose
     objects the program may use, beside those of the tasks in `object_grants`; `dirs` are the only
     part of the host that it can reach, `descriptors_max` bounds what it may have open.
-    `execution_id` is what the guest is told its execution is called.
+    `execution_id` is what the guest is told its execution is called; `context` is given to whoever
+    answers its calls.
     """
 
     __slots__ = (
-        "args", "call_args", "descriptors_max", "dirs", "entry", "env", "execution_id", "fuel",
+        "args", "call_args", "context", "descriptors_max", "dirs", "entry", "env", "execution_id", "fuel",
         "inline",
         "log_bytes_max", "log_lines_max", "log_stdout",
         "memory_bytes_max", "object_grants", "output_bytes_max", "priority", "stdin", "task",
@@ -51,6 +52,7 @@ class Invocation:
         task: str = "main",
         object_grants: Sequence[str] = (),
         execution_id: str = "",
+        context: object = None,
     ) -> None:
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max
@@ -58,7 +60,7 @@ class Invocation:
         self.dirs, self.descriptors_max = dirs, descriptors_max
         self.fuel, self.priority = fuel, priority
         self.task, self.object_grants = task, object_grants
-        self.execution_id = execution_id
+        self.execution_id, self.context = execution_id, context
         self.entry, self.call_args = entry, tuple(call_args)
         self.args, self.env = args, env or {}
         self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline

@@ -19,6 +19,13 @@ def bare(execution: Execution) -> Execution:
     return msgspec.structs.replace(execution, output=b"")
 
 
+def now_of(work: Work) -> Execution:
+    """The record of one that goes on, with what it has used by now."""
+    if work.kin is not None:
+        work.kin.count()
+    return work.execution
+
+
 def instance_of(work: Work) -> Instance:
     execution = work.execution
     return Instance(

@@ -21,6 +21,7 @@ from spear.spearlet.node import rows
 from spear.spearlet.node.artifacts import Artifacts
 from spear.spearlet.node.events import Events
 from spear.spearlet.node.executions import Executions
+from spear.spearlet.node.family import Family
 from spear.spearlet.node.files import Files
 from spear.spearlet.node.history import History
 from spear.spearlet.node.housekeeping import Housekeeping
@@ -99,6 +100,10 @@ class OpenNode:
             upkeep=Upkeep(parts, self._history, self._objects, self._executions),
             facts=_facts(parts),
         )
+        self.family = Family(
+            parts, self._tasks, self._executions, self.services.begin, self.services.whole
+        )
+        self._executions.introduce(self.family)
 
     async def load(self) -> None:
         """Takes up what is kept."""
@@ -179,7 +184,7 @@ def _next_epoch(kv: LocalKv) -> int:
 
 def _runtime_of(config: Config, store: ObjectStore) -> Runtime:
     return WasmRuntime(
-        guests_max=config.guests_max,
+        guests_max=config.guests_max + config.agents_depth,  # see Admission's depths
         workers=config.workers,
         cache_dir=config.cache_dir,
         compile_ns_max=config.compile_ns_max,
@@ -206,6 +211,7 @@ def _parts_of(
             task_concurrency=UNLIMITED,
             queue_max=config.queue_max,
             task_queue_max=config.task_queue_max,
+            depths=config.agents_depth,
         ),
         clock=clock,
         config=config,

@@ -34,12 +34,13 @@ from spear.records.objects import ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
-from spear.spearlet.node.answers import bare, instance_of
-from spear.spearlet.node.calls import NOTHING, execution_of
+from spear.spearlet.node.answers import bare, instance_of, now_of
+from spear.spearlet.node.calls import NOTHING, check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.objects import key_of
 from spear.spearlet.node.plan import Plan, secrets_of
 from spear.spearlet.node.work import Work
+from spear.spearlet.taskconfig import unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ class NodeServices:
     async def _limited(self, change: Coroutine[object, object, Task]) -> Task:
         task = await change
         self.learn(task.spec)
+        for key in unread(task.spec.config):
+            self._parts.log.warn("nothing reads this of a task's config", task=task.name, key=key)
         self._executions.limit(task)
         return task
 
@@ -177,9 +180,10 @@ class NodeServices:
 
     def _accept(
         self, task: str | TaskSpec, input: bytes, invocation: Invocation, mode: str,
-        input_digest: str = "",
+        input_digest: str = "", born: Callable[[Work], None] | None = None,
     ) -> Work | Execution:  # fmt: skip
-        """A new execution, or the one that was asked for before under the same key or id."""
+        """A new execution, or the one that was asked for before under the same key or id; a new one
+        is given to `born` before it is accepted."""
         registered, plan = self._named(task)
         key = None
         if invocation is not NOTHING and (invocation.idempotency_key or invocation.execution_id):
@@ -196,11 +200,24 @@ class NodeServices:
         work.input_digest = input_digest
         if mode == "async":
             work.accepted = asyncio.get_running_loop().create_future()
+        if born is not None:
+            born(work)
         self._executions.accept(work, idempotency=key)
         if key is not None:
             self._arriving[key] = execution.id
             self._parts.journal.then(partial(self._arrived, key))
         return work
+
+    def begin(
+        self, task: str, input: bytes, invocation: Invocation, mode: str, *,
+        born: Callable[[Work], None],
+    ) -> Work | Execution:  # fmt: skip
+        """For agents that call others; see family.py."""
+        return self._accept(task, input, invocation, mode, born=born)
+
+    async def whole(self, execution: Execution) -> Execution:
+        """An ended one with its output."""
+        return await self._with_output(execution)
 
     def _arrived(self, key: bytes, _: Exception | None) -> None:
         """It is a row now, or was not accepted."""
@@ -239,15 +256,17 @@ class NodeServices:
     async def execution(self, id: str, *, include_output: bool = False) -> Execution:
         found = self._find(id)
         if isinstance(found, Work):
-            return bare(found.execution)
+            return bare(now_of(found))
         return await self._with_output(found) if include_output else bare(found)
 
     async def executions(
-        self, *, task: str = "", status: str = "", invocation_id: str = "", limit: int = 100,
-        page_token: str = "",
+        self, *, task: str = "", status: str = "", invocation_id: str = "", root: str = "",
+        limit: int = 100, page_token: str = "",
     ) -> ExecutionPage:  # fmt: skip
         if status and status not in STATUSES:
             raise InvalidArgument(f"no status {status!r}: expected one of {', '.join(STATUSES)}")
+        if root:
+            check_id("root", root)
         task_id = self._task_id(task)
 
         def matches(execution: Execution) -> bool:
@@ -255,11 +274,12 @@ class NodeServices:
                 (not status or execution.status == status)
                 and (not invocation_id or execution.invocation_id == invocation_id)
                 and (not task or task in (execution.task_id, execution.task_name))
+                and (not root or (execution.root_id == root and execution.depth > 0))
             )
 
         most = _limit(limit)
         live = self._live(matches, page_token)
-        ended, token = await self._history.page(task_id, matches, most, page_token)
+        ended, token = await self._history.page(task_id, matches, most, page_token, root)
         found = {execution.id: execution for execution in (*map(bare, ended), *live)}
         page = sorted(found.values(), key=rows.stamp_of, reverse=True)
         if token:  # what is older than the history was read to comes with its next page
@@ -330,7 +350,7 @@ class NodeServices:
 
     def _live(self, matches: Callable[[Execution], bool], token: str) -> list[Execution]:
         """Those behind the token of the page before."""
-        found = [w.execution for w in self._executions.works() if matches(w.execution)]
+        found = [now_of(w) for w in self._executions.works() if matches(w.execution)]
         return [bare(one) for one in found if not token or rows.stamp_of(one).hex() < token]
 
     def _find(self, id: str) -> Work | Execution:
