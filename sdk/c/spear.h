@@ -23,6 +23,7 @@
 #ifndef SPEAR_NO_STDIO
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #endif
 
 #ifdef __cplusplus
@@ -263,37 +264,203 @@ int32_t sp_object_remove_ref(const char *key, int32_t key_len, int32_t count);
 SPEAR_IMPORT("object_pin") int32_t sp_object_pin(const char *key, int32_t key_len);
 SPEAR_IMPORT("object_unpin") int32_t sp_object_unpin(const char *key, int32_t key_len);
 
-/* ==== Declared, not served yet =================================================================
- * The calls from here to the end of the file belong to the ABI and keep their shape, so a guest
- * that uses them links and starts; until the host serves one, it returns -SPEAR_ENOSYS and the
- * first such call logs a warning.
- * ============================================================================================= */
-
-/* ---- Chat completion ----------------------------------------------------------------------- */
+/* ---- Chat ------------------------------------------------------------------------------------
+ *
+ * A session is a list of messages, tools and parameters; each send asks a model with all of it and
+ * gives a response. Every call may give: -EFAULT memory that is not inside, -EBADF no such
+ * descriptor, -ENOMEM too many descriptors or bytes, -EIO the host failed, -ENOSYS nothing here
+ * answers it (no models are served, or the run is deterministic).
+ */
 
 enum { SPEAR_CHAT_SET_PARAM = 1, SPEAR_CHAT_GET_METRICS = 2 };            /* sp_cchat_ctl */
-enum { SPEAR_CHAT_METRICS = 1 << 0, SPEAR_CHAT_AUTO_TOOL_CALL = 1 << 1 }; /* sp_cchat_send */
+enum { SPEAR_CHAT_METRICS = 1 << 0, SPEAR_CHAT_AUTO_TOOL_CALL = 1 << 1 }; /* flags of a send */
 
 /* A tool in the guest: reads its arguments as JSON, writes its answer as UTF-8 (len in/out). */
 typedef int32_t (*sp_tool)(const char *args, int32_t args_len, char *out, uint32_t *out_len);
 
 /* A new session's descriptor. */
 SPEAR_IMPORT("cchat_create") int32_t sp_cchat_create(void);
-/* Appends a message. */
+/* Appends a message of at most 16 MiB (-EINVAL); 0. */
 SPEAR_IMPORT("cchat_write_msg")
 int32_t sp_cchat_write_msg(int32_t fd, const char *role, int32_t role_len,
                            const char *content, int32_t content_len);
-/* Offers a tool, described by an OpenAI tool object. Link with -Wl,--export-table. */
+/* Offers a tool, described by an OpenAI tool object of at most 1 MiB (-EINVAL), which is not looked
+ * at here; 0. Link with -Wl,--export-table. */
 SPEAR_IMPORT("cchat_write_fn")
 int32_t sp_cchat_write_fn(int32_t fd, sp_tool tool, const char *json, int32_t json_len);
-/* SET_PARAM: {"key":..., "value":...} of *len bytes. GET_METRICS: JSON, len in/out. */
+/* SET_PARAM: {"key":..., "value":...} of *len bytes; 0, -EIO if it is no such JSON, -EACCES or
+ * -EINVAL for a value that is not allowed or too long. Of a response it does nothing. GET_METRICS,
+ * of a response: JSON, {} unless it was asked with SPEAR_CHAT_METRICS (len in/out); gives the size.
+ * -EAGAIN: its stream is not over. -EINVAL: another cmd. */
 SPEAR_IMPORT("cchat_ctl") int32_t sp_cchat_ctl(int32_t fd, int32_t cmd, void *arg, uint32_t *len);
-/* Waits for the model's answer; gives the response's descriptor. */
+/* Waits for the model's answer; gives the response's descriptor, also where the request failed: then
+ * it is {"error":{...}}. Tools run meanwhile, and may send themselves; -EIO for the ninth inside. */
 SPEAR_IMPORT("cchat_send") int32_t sp_cchat_send(int32_t fd, int32_t flags);
-/* Copies the response's JSON (len in/out); may be repeated. Gives the size. */
+/* Copies the response's JSON (len in/out); may be repeated. Gives the size. Also of one that was
+ * closed, if it is the last one or among the last 64 that take 16 MiB together. -EAGAIN: of a stream
+ * that is not over. */
 SPEAR_IMPORT("cchat_recv") int32_t sp_cchat_recv(int32_t response_fd, void *out, uint32_t *len);
-/* Closes a session or a response. */
+/* Closes a session, a response or a stream. 0 or -EBADF. */
 SPEAR_IMPORT("cchat_close") int32_t sp_cchat_close(int32_t fd);
+
+/* As a send, but answers at once with a stream, which is readable (EPOLLIN) while there are events
+ * and once it is over. -EINVAL: SPEAR_CHAT_AUTO_TOOL_CALL. Close it to end the request. */
+SPEAR_IMPORT("cchat_stream") int32_t sp_cchat_stream(int32_t fd, int32_t flags);
+/* Takes one event (len in/out) and gives its size; 0 once it is over, -EAGAIN if there is none yet,
+ * -ENOSPC (it stays). An event is {"type":"delta","content":...}, {"type":"tool_calls",...},
+ * {"type":"end",...} or {"type":"error",...}. Once it is over, sp_cchat_recv gives the response. */
+SPEAR_IMPORT("cchat_stream_read")
+int32_t sp_cchat_stream_read(int32_t fd, void *out, uint32_t *len);
+
+/* Has {"input": text or [texts], "model"?, ...} of at most 16 MiB embedded and waits; gives a
+ * response's descriptor, as sp_cchat_send does. -EINVAL: it is no such JSON. flags: METRICS. */
+SPEAR_IMPORT("embed_send")
+int32_t sp_embed_send(const char *json, int32_t json_len, int32_t flags);
+
+/* ---- Tasks -----------------------------------------------------------------------------------
+ * Agents call agents. Errors as of chat; the tree of calls shares a deadline, ends with its root,
+ * and is bounded in depth (-EPERM) and in calls at once (-EBUSY).
+ */
+
+enum { SPEAR_TASK_ASYNC = 1 << 0, SPEAR_TASK_DETACHED = 1 << 1 }; /* sp_task_invoke, flags */
+
+/* {"task":..., "function"?, "args"?, "env"?, "timeout_ms"?, "priority"?, "idempotency_key"?} and the
+ * task's input, at most 16 MiB together. Gives a descriptor of the call: when the task has ended or,
+ * with ASYNC, at once. DETACHED: it outlives this execution. -ENOENT no such task, -EACCES this
+ * task's config does not allow it, -EAGAIN its queue is full, -EINVAL the request is none. */
+SPEAR_IMPORT("task_invoke")
+int32_t sp_task_invoke(const char *request, int32_t request_len, const void *input,
+                       int32_t input_len, int32_t flags);
+/* Waits until it has ended: 0. timeout_ms: -1 for ever, 0 a look; -ETIMEDOUT. A call's descriptor is
+ * readable (EPOLLIN) once it has ended. */
+SPEAR_IMPORT("task_wait") int32_t sp_task_wait(int32_t fd, int32_t timeout_ms);
+/* What it gave (len in/out); may be repeated. -EAGAIN: not ended, -EIO: not completed. */
+SPEAR_IMPORT("task_result") int32_t sp_task_result(int32_t fd, void *out, uint32_t *len);
+/* {"execution_id","task","status","cause",...} (len in/out). -EAGAIN: not ended. */
+SPEAR_IMPORT("task_status") int32_t sp_task_status(int32_t fd, void *out, uint32_t *len);
+/* Asks that it be ended; 0, also if it has ended. */
+SPEAR_IMPORT("task_cancel")
+int32_t sp_task_cancel(int32_t fd, const char *reason, int32_t reason_len);
+/* Closes the descriptor; what runs goes on. 0 or -EBADF. */
+SPEAR_IMPORT("task_close") int32_t sp_task_close(int32_t fd);
+
+#ifndef SPEAR_NO_STDIO
+/* ---- With memory of the C library's: what is read here is free()d by who asked for it -------- */
+
+/* How the reading calls are called. */
+typedef int32_t (*sp_reader)(int32_t fd, void *out, uint32_t *len);
+
+/* Reads all, with a NUL behind it, into *out; gives the size. Begins with 64 KiB and asks again, at
+ * most three times, where that is too small. On an error *out is NULL. */
+static inline int32_t sp_read_alloc(sp_reader read, int32_t fd, char **out)
+{
+    uint32_t room = 64 * 1024;
+    *out = NULL;
+    for (int tries = 0; tries < 4; tries++) {
+        char *data = (char *)malloc((size_t)room + 1);
+        uint32_t len = room;
+        if (data == NULL)
+            return -SPEAR_ENOMEM;
+        int32_t size = read(fd, data, &len);
+        if (size >= 0) {
+            data[size] = '\0';
+            *out = data;
+            return size;
+        }
+        free(data);
+        if (size != -SPEAR_ENOSPC)
+            return size;
+        room = len;
+    }
+    return -SPEAR_ENOSPC;
+}
+
+/* A response's, a task's output and its status. */
+static inline int32_t sp_cchat_recv_alloc(int32_t fd, char **out)
+{
+    return sp_read_alloc(sp_cchat_recv, fd, out);
+}
+static inline int32_t sp_task_result_alloc(int32_t fd, char **out)
+{
+    return sp_read_alloc(sp_task_result, fd, out);
+}
+static inline int32_t sp_task_status_alloc(int32_t fd, char **out)
+{
+    return sp_read_alloc(sp_task_status, fd, out);
+}
+static inline int32_t sp_cchat_metrics(int32_t fd, void *out, uint32_t *len)
+{
+    return sp_cchat_ctl(fd, SPEAR_CHAT_GET_METRICS, out, len);
+}
+static inline int32_t sp_cchat_metrics_alloc(int32_t fd, char **out)
+{
+    return sp_read_alloc(sp_cchat_metrics, fd, out);
+}
+#endif
+
+/* Conveniences with C strings. */
+static inline int32_t sp_text_len(const char *text)
+{
+    int32_t len = 0;
+    while (text[len] != '\0')
+        len++;
+    return len;
+}
+
+static inline int32_t sp_chat_write(int32_t fd, const char *role, const char *content)
+{
+    return sp_cchat_write_msg(fd, role, sp_text_len(role), content, sp_text_len(content));
+}
+
+static inline int32_t sp_chat_tool(int32_t fd, sp_tool tool, const char *json)
+{
+    return sp_cchat_write_fn(fd, tool, json, sp_text_len(json));
+}
+
+#ifndef SPEAR_NO_STDIO
+/* Sets a parameter; value is JSON: "8", "\"text\"", "[1]". The key has no quotes in it. */
+static inline int32_t sp_chat_param(int32_t fd, const char *key, const char *value)
+{
+    int32_t room = sp_text_len(key) + sp_text_len(value) + 32;
+    char *json = (char *)malloc((size_t)room);
+    if (json == NULL)
+        return -SPEAR_ENOMEM;
+    uint32_t len = (uint32_t)snprintf(json, (size_t)room, "{\"key\":\"%s\",\"value\":%s}", key, value);
+    int32_t status = sp_cchat_ctl(fd, SPEAR_CHAT_SET_PARAM, json, &len);
+    free(json);
+    return status;
+}
+
+/* Where tools get their arguments and leave their output: memory that stays as it is during sends. */
+static inline int32_t sp_chat_arena(int32_t fd, void *arena, uint32_t len)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%u", (unsigned)(uintptr_t)arena);
+    int32_t status = sp_chat_param(fd, "tool_arena_ptr", text);
+    if (status < 0)
+        return status;
+    snprintf(text, sizeof text, "%u", (unsigned)len);
+    return sp_chat_param(fd, "tool_arena_len", text);
+}
+
+/* Sends, reads the whole response into *out and closes it; gives its size. */
+static inline int32_t sp_chat_ask(int32_t fd, int32_t flags, char **out)
+{
+    *out = NULL;
+    int32_t response = sp_cchat_send(fd, flags);
+    if (response < 0)
+        return response;
+    int32_t size = sp_cchat_recv_alloc(response, out);
+    sp_cchat_close(response);
+    return size;
+}
+#endif
+
+/* ==== Declared, not served yet =================================================================
+ * The calls from here to the end of the file belong to the ABI and keep their shape, so a guest
+ * that uses them links and starts; until the host serves one, it returns -SPEAR_ENOSYS and the
+ * first such call logs a warning.
+ * ============================================================================================= */
 
 /* ---- Realtime speech recognition ----------------------------------------------------------- */
 

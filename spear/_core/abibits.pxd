@@ -42,7 +42,7 @@ cdef inline uint8_t *abi_span(
 
 # "len in/out": copies `size` bytes to `out_at` where they fit into the room that the u32 at
 # `len_at` states, and writes the size there. Gives the size, -ENOSPC (nothing but the size is
-# written) or -EFAULT. `caller` is NULL for a guest that waits.
+# written) or -EFAULT. `caller` is NULL for a guest that waits; `data` may be where `size` is 0.
 cdef inline int32_t abi_give(
     guest_t *guest, wasmtime_caller_t *caller, const void *data, uint32_t size, int32_t out_at,
     int32_t len_at

@@ -52,7 +52,7 @@ cdef struct watch_t:           # an event loop that is to be told once
 
 cdef struct channel_t:
     int64_t refs
-    bell_t *bell               # or NULL
+    bell_t *bell               # or NULL: atomic, set once
     int64_t items_max
     int64_t bytes_max
     bint drop_oldest           # when full, instead of refusing
@@ -92,6 +92,8 @@ cdef channel_t *channel_new(
     int64_t items_max, int64_t bytes_max, bint drop_oldest, bell_t *bell) noexcept nogil
 cdef void channel_retain(channel_t *channel) noexcept nogil
 cdef void channel_release(channel_t *channel) noexcept nogil
+# Has its changes told to this bell from now on; of a channel that was made without one.
+cdef void channel_bind(channel_t *channel, bell_t *bell) noexcept nogil
 # Copies one message in.
 cdef PutResult channel_put(channel_t *channel, const void *data, uint32_t size) noexcept nogil
 # Size of the first message; -1 if there is none.

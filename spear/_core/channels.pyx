@@ -77,6 +77,14 @@ cdef channel_t *channel_new(
     return channel
 
 
+cdef void channel_bind(channel_t *channel, bell_t *bell) noexcept nogil:
+    """Under the lock: whoever changes the channel after a look sees the bell."""
+    bell_retain(bell)
+    pthread_mutex_lock(&channel.lock)
+    swap_ptr(<void **>&channel.bell, bell)
+    pthread_mutex_unlock(&channel.lock)
+
+
 cdef void channel_retain(channel_t *channel) noexcept nogil:
     add64(&channel.refs, 1)
 
@@ -127,11 +135,12 @@ cdef watch_t *_taken(channel_t *channel, Wanted wanted) noexcept nogil:
 cdef void _tell(channel_t *channel, watch_t *watches) noexcept nogil:
     """After a change, without the lock: threads, the guest, then event loops."""
     cdef watch_t *watch = watches
+    cdef bell_t *bell = <bell_t *>load_ptr(<void **>&channel.bell)
     add32(&channel.events, 1)
     if load32(&channel.waiters) != 0:
         futex_wake(&channel.events, 0x7FFFFFFF)
-    if channel.bell != NULL:
-        bell_ring(channel.bell)
+    if bell != NULL:
+        bell_ring(bell)
     while watch != NULL:
         channel_retain(channel)
         hub_push(watch.hub, channel, _let_go)

@@ -26,6 +26,8 @@ cdef enum FdKind:
     FD_MIC = 5
     FD_USER_STREAM = 6
     FD_USER_STREAM_CTL = 7
+    FD_CHAT_STREAM = 8
+    FD_TASK_CALL = 9
 
 
 cdef packed struct fd_mark:    # all that stays of a closed descriptor
@@ -87,8 +89,8 @@ cdef int32_t fd_open(
 cdef descriptor_t *fd_find(fd_table *table, int32_t number, int kind) noexcept nogil
 # Of any number that was ever given out; NULL otherwise. The table may be NULL.
 cdef fd_mark *fd_marked(fd_table *table, int32_t number) noexcept nogil
-# 0, also if it is closed already; -EBADF if it is of neither kind.
-cdef int32_t fd_close(fd_table *table, int32_t number, int kind, int other_kind) noexcept nogil
+# 0, also if it is closed already; -EBADF if it is of none of these kinds (bit n: kind n).
+cdef int32_t fd_close(fd_table *table, int32_t number, uint32_t kinds) noexcept nogil
 # Readiness of any known descriptor.
 cdef uint32_t fd_poll(fd_table *table, int32_t number) noexcept nogil
 

@@ -101,10 +101,10 @@ cdef fd_mark *fd_marked(fd_table *table, int32_t number) noexcept nogil:
     return &table.marks[number - FD_FIRST]
 
 
-cdef int32_t fd_close(fd_table *table, int32_t number, int kind, int other_kind) noexcept nogil:
+cdef int32_t fd_close(fd_table *table, int32_t number, uint32_t kinds) noexcept nogil:
     cdef fd_mark *mark = fd_marked(table, number)
     cdef descriptor_t *descriptor
-    if mark == NULL or mark.kind != kind and mark.kind != other_kind:
+    if mark == NULL or not kinds >> mark.kind & 1:
         return -EBADF
     descriptor = fd_find(table, number, 0)
     if descriptor == NULL:

@@ -2,7 +2,9 @@
 
 from libc.stdint cimport int32_t
 
+from spear._core.handles cimport Handle
 from spear._core.hub cimport backlog_t
+from spear._core.nativehandles cimport handle_t
 from spear._core.post cimport post_t, request_t
 from spear._core.states cimport executor_t
 
@@ -16,6 +18,7 @@ cdef class Door:
     cdef dict handlers             # operation code -> handler
     cdef object failed             # told of a handler's error, or None
     cdef set calls                 # where a handler goes on
+    cdef set handles               # that guests have, or are about to get
     cdef backlog_t backlog         # notes about requests
     cdef object loop               # that serves; None: none does
     cdef object mark               # of this loop's time as the server
@@ -39,12 +42,18 @@ cdef class Door:
     cdef bint _take(self, loop, mark)
     cdef _drain(self)
     cdef _flush(self)
-    cdef _look_at(self, request_t *request)
+    cdef _look_at(self, void *what)
+    cdef _look_at_request(self, request_t *request)
+    cdef _look_at_closed(self, handle_t *native)
+    cdef _end_handle(self, Handle handle)
+    cdef _let_all_go(self)
+    cdef void _drop_notes(self) noexcept
     cdef _begin(self, request_t *request)
     cdef _forget(self, Call call)
     cdef _settle(self, Call call, object result)
     cdef _fail(self, Call call, object error)
     cdef _reply(self, Call call, int32_t status, object data)
+    cdef _reply_handle(self, request_t *request, Handle handle)
     cdef _send(self, request_t *request)
     cdef _schedule(self)
     cdef _serve_alone(self)
@@ -62,6 +71,7 @@ cdef class Call:
     cdef bint answered
     cdef readonly int op
     cdef readonly tuple args
+    cdef readonly object context
 
     cdef _next_turn(self)
     cdef _cancel(self)

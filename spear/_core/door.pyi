@@ -3,7 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, final
 
-Answer = int | bytes | tuple[int, bytes]
+from spear._core.handles import Handle
+
+Answer = int | bytes | tuple[int, bytes] | Handle
 Handler = Callable[["Call"], Answer | Awaitable[Answer]]
 Failed = Callable[["Call", BaseException], object]
 
@@ -13,7 +15,8 @@ class Call:
 
     name: str  # of the import, with its module: "spear.cchat_create"
     op: int
-    args: tuple[Any, ...]  # one a letter of the call's shape: int, or bytes; room of an output
+    args: tuple[Any, ...]  # one a letter of the call's shape: int, bytes, Handle; an output's room
+    context: Any  # what the guest's start was given as that; None: nothing
     @property
     def guest(self) -> int:
         """The same for all calls of a guest that has a call under way, and no other guest's."""

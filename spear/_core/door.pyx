@@ -6,7 +6,7 @@ a loop. A turn takes a bounded number of requests; its answers leave together. A
 function, called in the turn; what it returns is the answer or, only if it must wait, an awaitable,
 which becomes a task. The task of a guest that has ended is cancelled; a handler that fails gives
 -EIO, a line in the guest's log and a word to who asked for it; nothing it does leaves a guest
-waiting.
+waiting. Handles that guests have are kept here, and let go here when their notes say so.
 """
 
 import contextlib
@@ -24,7 +24,11 @@ from spear._core cimport engineapi
 from spear._core.abibits cimport EIO, ENOMEM
 from spear._core.completions cimport running_loop
 from spear._core.guest cimport *
+from spear._core.descriptors cimport FD_CHAT_SESSION
+from spear._core.handles cimport Handle
+from spear._core.hosthandles cimport handle_open
 from spear._core.hub cimport backlog_pop, hub_collect, hub_new, hub_quiet, hub_release
+from spear._core.nativehandles cimport *
 from spear._core.post cimport *
 from spear._core.states cimport executor_release, executor_t, executor_wake
 from spear._core.sync cimport *
@@ -50,6 +54,8 @@ cdef tuple _arguments(const request_t *request):
         if request.row.shape[letter] == c"b" or request.row.shape[letter] == c"x":
             given = request.bytes[at:at + <size_t>request.values[letter]]
             at += <size_t>request.values[letter]
+        elif request.row.shape[letter] == c"d":
+            given = <Handle>request.handle.face    # open when it was asked: see _look_at_closed
         else:
             given = request.values[letter]
         Py_INCREF(given)                       # the place takes a reference over
@@ -58,9 +64,13 @@ cdef tuple _arguments(const request_t *request):
 
 
 cdef Call _new_call(Door door, request_t *request):
+    # Before anything that may give up the GIL: the run keeps it as long as its guest has not ended.
+    cdef void *given = request.guest.start_context
+    context = None if given == NULL else <object>given
     cdef Call call = Call.__new__(Call)
     request_retain(request)
     call.request, call.door, call.op = request, door, request.row.op
+    call.context = context
     call.args = _arguments(request)
     return call
 
@@ -136,6 +146,8 @@ cdef class Call:
         cdef request_t *request = self.request
         if load32(&request.turn) == TURN_GONE:
             self.door._forget(self)
+            if self.last_word is not None and isinstance(self.last_word[1], Handle):
+                self.door._end_handle(self.last_word[1])
             self._cancel()
             return
         self.away = False
@@ -192,15 +204,28 @@ cdef class Door:
         self.post.hub = hub_new()
         if self.post.hub == NULL:
             raise MemoryError("no eventfd for the calls of guests")
-        self.handlers, self.calls, self.quiet_fd = {}, set(), -1
+        self.post.open = handle_open
+        self.handlers, self.calls, self.handles, self.quiet_fd = {}, set(), set(), -1
 
     def __dealloc__(self):
-        while self.backlog.oldest != NULL:
-            request_release(<request_t *>backlog_pop(&self.backlog))
+        if self.post.hub != NULL:
+            self._drop_notes()
         if self.post.hub != NULL:
             hub_release(self.post.hub)
         if self.executor != NULL:
             executor_release(self.executor)
+
+    cdef void _drop_notes(self) noexcept:
+        """Nobody is left to be told; what a note lets go of may leave another."""
+        cdef void *what
+        hub_collect(self.post.hub, &self.backlog)
+        while self.backlog.oldest != NULL:
+            what = backlog_pop(&self.backlog)
+            if (<int32_t *>what)[0] == TOPIC_REQUEST:
+                request_release(<request_t *>what)
+            else:
+                handle_release(<handle_t *>what)
+            hub_collect(self.post.hub, &self.backlog)
 
     cdef int serve(self, handlers) except -1:
         """More handlers; the loop that runs here serves, if none does yet."""
@@ -268,8 +293,13 @@ cdef class Door:
                 (<Call>call).attending.close()
             (<Call>call)._cancel()
             self._fail(call, RuntimeError("the event loop that served it was closed"))
+        for handle in list(self.handles):      # nor does anybody finish these
+            if handle.kind != FD_CHAT_SESSION:
+                handle.finish(-EIO, b"")
         self._flush()
-        if not self.closed and not sys.is_finalizing():
+        if self.closed:
+            self._let_all_go()
+        elif not sys.is_finalizing():
             self._serve_alone()
 
     # ---- a turn
@@ -283,16 +313,16 @@ cdef class Door:
 
     cdef _drain(self):
         """A bounded number of requests, then the loop's other work."""
-        cdef request_t *request
+        cdef void *what
         self.drain_due, self.draining = False, True
         hub_quiet(self.post.hub)
         hub_collect(self.post.hub, &self.backlog)
         try:
             for _ in range(TURN_MAX):
-                request = <request_t *>backlog_pop(&self.backlog)
-                if request == NULL:        # a handler that closes the executor leaves none
+                what = backlog_pop(&self.backlog)
+                if what == NULL:           # a handler that closes the executor leaves none
                     break
-                self._look_at(request)
+                self._look_at(what)
         finally:
             self.draining = False
             self._flush()
@@ -300,7 +330,28 @@ cdef class Door:
                 self.drain_due = True
                 self.loop.call_soon(self.drain)
 
-    cdef _look_at(self, request_t *request):
+    cdef _look_at(self, void *what):
+        if (<int32_t *>what)[0] == TOPIC_HANDLE:
+            self._look_at_closed(<handle_t *>what)
+        else:
+            self._look_at_request(<request_t *>what)
+
+    cdef _look_at_closed(self, handle_t *native):
+        """Its guest closed it, or ended. Calls that named it were posted, and begun, before."""
+        cdef Handle handle = <Handle>native.face
+        self.handles.discard(handle)
+        handle_release(native)
+        self._end_handle(handle)
+
+    cdef _end_handle(self, Handle handle):
+        handle.end(self._callback_failed)
+
+    def _callback_failed(self, error):
+        if self.loop is not None:
+            self.loop.call_exception_handler(
+                {"message": "told that its guest closed a handle, raised", "exception": error})
+
+    cdef _look_at_request(self, request_t *request):
         """What a note is about: a new request, one whose tool ended, or one whose guest did."""
         cdef Call call = None if request.call == NULL else <Call>request.call   # kept meanwhile
         try:
@@ -335,7 +386,11 @@ cdef class Door:
     # ---- answers
 
     cdef _settle(self, Call call, object result):
-        """What a handler gave: a status, bytes out, or both."""
+        """What a handler gave: a status, bytes out, or both; or a handle."""
+        if isinstance(result, Handle):
+            (<Handle>result).give()
+            self._reply(call, 0, result)
+            return
         if isinstance(result, bytes):
             status, data = 0, result
         elif isinstance(result, tuple) and len(result) == 2:
@@ -375,10 +430,23 @@ cdef class Door:
         request.status, request.more = status, False
         free(request.data)
         request.data = NULL
-        if data is not None and not bytes_replace(
+        if isinstance(data, Handle):
+            self._reply_handle(request, data)
+        elif data is not None and not bytes_replace(
                 &request.data, &request.size, <bytes>data, len(data)):
             request.status = -ENOMEM
         self._send(request)
+
+    cdef _reply_handle(self, request_t *request, Handle handle):
+        """The guest's thread gives the number; a guest that is gone never will."""
+        if load32(&request.turn) == TURN_GONE:
+            self._end_handle(handle)
+        elif not handle_promise(handle.native, self.post.hub):
+            request.status = -ENOMEM
+            self._end_handle(handle)
+        else:
+            self.handles.add(handle)
+            request.opening = handle.native
 
     cdef _send(self, request_t *request):
         """Goes to the guest at the end of this turn."""
@@ -445,7 +513,7 @@ cdef class Door:
         if self.mark is None:
             return
         self._drain()
-        while self.backlog.oldest != NULL:
+        while self.backlog.oldest != NULL or load_ptr(&self.post.hub.head) != NULL:
             self._drain()
         self.mark = None
         for call in list(self.calls):
@@ -453,6 +521,13 @@ cdef class Door:
         self.loop.remove_reader(self.post.hub.fd)
         self.loop.remove_reader(self.quiet_fd)
         self._close_quiet()
+
+    cdef _let_all_go(self):
+        """All guests have ended, and no loop is left for what their notes say."""
+        hub_collect(self.post.hub, &self.backlog)
+        while self.backlog.oldest != NULL:
+            self._look_at(backlog_pop(&self.backlog))
+            hub_collect(self.post.hub, &self.backlog)
 
     cdef _close_quiet(self):
         if self.quiet_fd >= 0:
@@ -470,6 +545,8 @@ cdef class Door:
         elif loop is not None:
             with contextlib.suppress(RuntimeError):    # it was closed just now
                 loop.call_soon_threadsafe(self.leave if thread is None else self.dismiss)
+        elif not self.alone:
+            self._let_all_go()
         if join and thread is not None:
             import threading
 

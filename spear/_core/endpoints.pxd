@@ -8,6 +8,7 @@ from spear._core.streams cimport stream_t, streams_t
 cdef class Channel:
     cdef channel_t *native
     cdef object hubs               # has `hub_of(loop)`
+    cdef bint bound                # a handle's, for whose guest it rings
     cdef object __weakref__
 
 

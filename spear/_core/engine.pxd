@@ -7,6 +7,7 @@ from spear._core.shim cimport shim_t
 
 cdef enum:
     TABLES_MAX = 4             # of one module
+    SHIMS_MAX = 2
 
 cdef class Module:
     cdef wasm_engine_t *native_engine
@@ -35,7 +36,7 @@ cdef class Module:
 cdef class Engine:
     cdef wasm_engine_t *native
     cdef wasmtime_linker_t *linker
-    cdef shim_t *shim                   # made with the first module that needs one
+    cdef shim_t *shims[SHIMS_MAX]       # one an import that re-enters, made when first needed
     cdef void *memories                 # gm_pool
     cdef object lock, compiler
     cdef int generation

@@ -301,8 +301,9 @@ cdef class Engine:
     def __dealloc__(self):
         if self.generation != engineapi.generation():
             return
-        if self.shim != NULL:
-            shim_free(self.shim)
+        for shim in self.shims:
+            if shim != NULL:
+                shim_free(shim)
         if self.linker != NULL:
             wasmtime_linker_delete(self.linker)
         if self.native != NULL:
@@ -325,13 +326,16 @@ cdef class Engine:
         cdef const import_row *row = _reentering(declared, self.trial)
         if row == NULL:
             return 0
+        cdef int at = 0
         with self.lock:
-            if self.shim == NULL:
-                self.shim = shim_new(
+            while self.shims[at] != NULL and self.shims[at].row != row.posted:
+                at += 1
+            if self.shims[at] == NULL:
+                self.shims[at] = shim_new(
                     self.native, _new_linker(self.native, self.trial), row.posted, &error)
         if error != NULL:
             raise AssertionError(_take_error(error))
-        module.shim = self.shim
+        module.shim = self.shims[at]
         return 0
 
     def load(self, wasm, *, cache_dir=None):

@@ -16,6 +16,7 @@ from spear._core.engine cimport TABLES_MAX
 from spear._core.engineapi cimport *
 from spear._core.filetable cimport file_table_free
 from spear._core.guest cimport *
+from spear._core.keptbodies cimport kept_free, kept_t
 from spear._core.streams cimport streams_end, streams_t
 from spear._core.post cimport requests_leave
 from spear._core.shim cimport shim_begin, shim_settle
@@ -231,6 +232,9 @@ cdef void execution_empty(guest_t *guest) noexcept nogil:
     if guest.fds != NULL:
         fd_table_free(<fd_table *>guest.fds)
         guest.fds = NULL
+    if guest.kept != NULL:
+        kept_free(<kept_t *>guest.kept)
+        guest.kept = NULL
 
 
 cdef void _end_descriptors(guest_t *guest) noexcept nogil:

@@ -15,7 +15,7 @@ cdef class Executor(ExecutorOwner):
     # Starts a filled record, in a run that keeps what it borrows.
     cdef Run launch(
         self, guest_t *guest, Module module, Signature signature, tuple kept, tuple limits,
-        bint here)
+        bint here, object context)
     # The clock that guests live by, and Unix time by it.
     cdef tuple times(self)
     cdef object refusal(self)

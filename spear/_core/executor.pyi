@@ -1,7 +1,7 @@
 """Runs guests on fibers over native worker threads; see executor.pyx for the rules."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 from spear._core.batches import Batch
 from spear._core.door import Failed, Handler
@@ -41,7 +41,7 @@ class Executor(ExecutorOwner):
         -ENOSYS. The loop that runs here is the one that serves or, if none does, the one that runs
         where a guest that posts is started or, if none does, a thread of the executor's own; that
         thread also takes over when the loop is closed. A handler is a plain function and gives a
-        status, bytes or both, or an awaitable of that if it must wait. One that raises answers
+        status, bytes or both, or a Handle, or an awaitable of that if it must wait. One that raises answers
         -EIO; `failed` is told then."""
 
     def start(
@@ -68,6 +68,7 @@ class Executor(ExecutorOwner):
         task: str = "",
         object_grants: Iterable[str] = (),
         execution_id: str = "",
+        context: Any = None,
     ) -> Run:
         """Starts one fresh instance of `module` and calls its function `entry` with `call_args`,
         after `_initialize` where there is one; what it gave is the Run's `value`. `fuel` limits
@@ -76,7 +77,8 @@ class Executor(ExecutorOwner):
         262,144) are kept for a reader; `timeout_ns` counts from now. WASI descriptors 3, 4, ... are
         `dirs`; the guest may have `descriptors_max` (16 to 65,536) in all. With `objects` the
         guest's object calls reach that store as `task`, and those of the tasks in
-        `object_grants`; without, they answer -ENOSYS. Raises NodeBusy at `guests_max`, NodeClosed
+        `object_grants`; without, they answer -ENOSYS. `context` is what handlers get with each
+        call of it, and is kept with the Run. Raises NodeBusy at `guests_max`, NodeClosed
         after close."""
 
     def run_many(
@@ -116,6 +118,7 @@ class Executor(ExecutorOwner):
         objects: ObjectStore | None = None,
         task: str = "",
         object_grants: Iterable[str] = (),
+        context: Any = None,
     ) -> Instance:
         """A warm instance: made once, its functions called often; see Instance."""
 

@@ -103,10 +103,12 @@ cdef class Executor(ExecutorOwner):
 
     cdef Run launch(
         self, guest_t *guest, Module module, Signature signature, tuple kept, tuple limits,
-        bint here
+        bint here, object context
     ):
         cdef Run run = new_run()
         cdef bint taken
+        if context is not None:        # the run ends its guest before it lets go of this
+            guest.start_context, kept = <void *>context, (context, *kept)
         run.guest, run.executor, run.module, run.signature = guest, self, module, signature
         run.kept, run.limits, run.reason = kept, limits, ""
         guest.world = self.native.world
@@ -129,7 +131,7 @@ cdef class Executor(ExecutorOwner):
               output_bytes_max=16 << 20, log_bytes_max=10 << 20, log_lines_max=LOG_LINES,
               bint log_stdout=True, fuel=None, priority=PRIORITY_NORMAL, dirs=(),
               descriptors_max=DESCRIPTORS_MAX, bint inline=False, objects=None, task="",
-              object_grants=(), str execution_id=""):
+              object_grants=(), str execution_id="", context=None):
         """Starts one fresh instance of `module`; see executor.pyi."""
         check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
         check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
@@ -162,7 +164,7 @@ cdef class Executor(ExecutorOwner):
         now_ns, wall_ns = self.times()
         fill_times(guest, now_ns, wall_ns, timeout_ns)
         return self.launch(
-            guest, module, signature, kept, (timeout_ns, output_bytes_max, fuel), inline)
+            guest, module, signature, kept, (timeout_ns, output_bytes_max, fuel), inline, context)
 
     def run_many(self, Module module not None, count, *, str entry="_start", args=(), env=None,
                  bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,

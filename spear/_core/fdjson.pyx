@@ -227,7 +227,11 @@ cdef const char *_kind_name(uint8_t kind) noexcept nogil:
         return "RtAsr"
     if kind == FD_MIC:
         return "Mic"
-    return "UserStream" if kind == FD_USER_STREAM else "UserStreamCtl"
+    if kind == FD_USER_STREAM:
+        return "UserStream"
+    if kind == FD_CHAT_STREAM:
+        return "ChatStream"
+    return "TaskCall" if kind == FD_TASK_CALL else "UserStreamCtl"
 
 
 cdef const char *_flag_names(uint8_t flags) noexcept nogil:

@@ -161,6 +161,7 @@ cdef struct guest_t:
 
     # calls that Python answers, and tools (post.pxd, shim.pxd): owner
     void *post                 # post_t of who runs it, borrowed; NULL: Python answers nothing
+    void *start_context        # what its start was given, kept by the run; NULL: nothing
     void *asked                # request_t: calls under way, the innermost first
     uint64_t unanswered        # bit op % 64: a warning was given for it
     void *shim                 # shim_t of its module, borrowed; NULL: it imports no send
@@ -216,6 +217,7 @@ cdef struct guest_t:
 
     # descriptors: made when first used
     void *fds                  # fd_table, or NULL: owner
+    void *kept                 # kept_t (hosthandles): bodies behind closed ones, or NULL: owner
     bell_t *bell               # or NULL: atomic, made by any thread, kept until the record goes
     streams_t *streams         # likewise
     int32_t streams_over       # the end has come: atomic

@@ -12,16 +12,20 @@ from libc.string cimport strlen
 
 from spear._core cimport engineapi
 from spear._core.abibits cimport *
+from spear._core.descriptors cimport FD_CHAT_SESSION, FD_TASK_CALL
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
+from spear._core.hostchat cimport cchat_close, cchat_ctl, cchat_recv, cchat_stream_read
 from spear._core.hostfdctl cimport spear_fd_ctl
 from spear._core.hostfds cimport (
     spear_epoll_close, spear_epoll_create, spear_epoll_ctl, spear_epoll_wait)
 from spear._core.hoststreams cimport (
     user_stream_close, user_stream_ctl_open, user_stream_ctl_read, user_stream_open,
     user_stream_read, user_stream_write)
-from spear._core.imports cimport import_row, import_table
+from spear._core.hosttasks cimport task_close, task_result, task_status, task_wait
+from spear._core.imports cimport import_row, import_table, posted_row
 from spear._core.objlease cimport lease_t
+from spear._core.post cimport post_row
 from spear._core.sync cimport *
 
 wasmtime_bind(engineapi.functions())
@@ -29,8 +33,26 @@ wasmtime_bind(engineapi.functions())
 cdef enum:
     LOG_BYTES_MAX = 16384
     ROWS_MAX = 64
+    SESSION = 1 << FD_CHAT_SESSION     # kinds of descriptors
+    CALL = 1 << FD_TASK_CALL
+
+cdef enum Op:                      # operation codes of calls that Python answers
+    TASK_INVOKE = 32
+    TASK_CANCEL = 34
+    CHAT_CREATE = 40
+    CHAT_WRITE = 41
+    CHAT_TOOL = 42
+    CHAT_SEND = 43
+    CHAT_STREAM = 44
+    EMBED = 45
+    CHAT_CONTROL = 64
+
+cdef enum:                         # bytes in of one call
+    WORDS_MAX = 1 << 20
+    INPUT_MAX = 16 << 20           # as much as a guest may give
 
 cdef import_row _rows[ROWS_MAX]
+cdef posted_row _posted[ROWS_MAX]
 cdef uint32_t _count = 0
 cdef uint32_t _first_object = 0    # row of the first object call
 
@@ -181,19 +203,31 @@ cdef void _answer_row(const char *name, const char *params, answer_t answer) noe
     _rows[_count - 1].env = <void *>answer
 
 
-# Sections 2 and 16 of the ABI, in its order; two NULLs: not served by this build.
+cdef import_row *_posted_row(
+    const char *name, const char *shape, Op op, uint32_t kinds=0, uint32_t bytes_max=WORDS_MAX
+) noexcept:
+    global _count
+    cdef posted_row *posted = &_posted[_count]
+    posted.module, posted.name, posted.shape = b"spear", name, shape
+    posted.kinds, posted.op, posted.bytes_max = kinds, op, bytes_max
+    post_row(&_rows[_count], posted)
+    _count += 1
+    return &_rows[_count - 1]
+
+
+# Sections 2, 16 and 17 of the ABI, in its order; two NULLs: not served by this build.
 _row(b"time_now_ms", b"", b"I", _time_now_ms, NULL)
 _row(b"wall_time_s", b"", b"I", _wall_time_s, NULL)
 _row(b"random_i64", b"", b"I", _random_i64, NULL)
 _row(b"sleep_ms", b"i", b"", NULL, _sleep_ms)
 _row(b"log", b"iii", b"i", _log, NULL)
-_row(b"cchat_create", b"", b"i", NULL, NULL)
-_row(b"cchat_write_msg", b"iiiii", b"i", NULL, NULL)
-_row(b"cchat_write_fn", b"iiii", b"i", NULL, NULL)
-_row(b"cchat_ctl", b"iiii", b"i", NULL, NULL)
-_row(b"cchat_send", b"ii", b"i", NULL, NULL)
-_row(b"cchat_recv", b"iii", b"i", NULL, NULL)
-_row(b"cchat_close", b"i", b"i", NULL, NULL)
+_posted_row(b"cchat_create", b"", CHAT_CREATE)
+_posted_row(b"cchat_write_msg", b"dbb", CHAT_WRITE, SESSION, INPUT_MAX)
+_posted_row(b"cchat_write_fn", b"dib", CHAT_TOOL, SESSION)
+_posted_row(b"cchat_ctl", b"dix", CHAT_CONTROL, SESSION).park = cchat_ctl
+_posted_row(b"cchat_send", b"di", CHAT_SEND, SESSION).reenters = True
+_answer_row(b"cchat_recv", b"iii", cchat_recv)
+_answer_row(b"cchat_close", b"i", cchat_close)
 _row(b"rtasr_create", b"", b"i", NULL, NULL)
 _row(b"rtasr_ctl", b"iiii", b"i", NULL, NULL)
 _row(b"rtasr_write", b"iii", b"i", NULL, NULL)
@@ -224,3 +258,12 @@ _row(b"object_add_ref", b"iii", b"i", _object, NULL)
 _row(b"object_remove_ref", b"iii", b"i", _object, NULL)
 _row(b"object_pin", b"ii", b"i", _object, NULL)
 _row(b"object_unpin", b"ii", b"i", _object, NULL)
+_posted_row(b"cchat_stream", b"di", CHAT_STREAM, SESSION)
+_answer_row(b"cchat_stream_read", b"iii", cchat_stream_read)
+_posted_row(b"embed_send", b"bi", EMBED, 0, INPUT_MAX)
+_posted_row(b"task_invoke", b"bbi", TASK_INVOKE, 0, INPUT_MAX)
+_row(b"task_wait", b"ii", b"i", NULL, task_wait)
+_answer_row(b"task_result", b"iii", task_result)
+_answer_row(b"task_status", b"iii", task_status)
+_posted_row(b"task_cancel", b"db", TASK_CANCEL, CALL)
+_answer_row(b"task_close", b"i", task_close)

@@ -12,7 +12,9 @@ from spear._core.descriptors cimport *
 from spear._core.engineapi cimport *
 from spear._core.fdjson cimport *
 from spear._core.guest cimport *
+from spear._core.hosthandles cimport handle_give, handle_readable
 from spear._core.hoststreams cimport METRICS_BYTES_MAX, stream_ctl_metrics, stream_metrics
+from spear._core.nativehandles cimport handle_finished, handle_ops, handle_t
 
 wasmtime_bind(engineapi.functions())
 
@@ -22,6 +24,7 @@ cdef enum:
     GET_KIND = 3
     GET_STATUS = 4
     GET_METRICS = 5
+    FD_ANY = -1                # of all kinds
 
 
 cdef int32_t _set_flags(
@@ -59,6 +62,16 @@ cdef int32_t _metrics(
     return 2
 
 
+cdef int32_t _handle_metrics(
+    guest_t *guest, wasmtime_caller_t *caller, int32_t number, int32_t at, int32_t len_at
+) noexcept nogil:
+    """Of one that is not finished, or no longer kept, there is nothing to say."""
+    cdef handle_t *handle = handle_readable(guest, number, FD_ANY)
+    if handle != NULL and handle_finished(handle):
+        return handle_give(guest, caller, handle, True, at, len_at)
+    return abi_give(guest, caller, b"{}", 2, at, len_at)
+
+
 cdef int32_t spear_fd_ctl(
     guest_t *guest, wasmtime_caller_t *caller, const wasmtime_val_raw_t *values
 ) noexcept nogil:
@@ -76,6 +89,8 @@ cdef int32_t spear_fd_ctl(
         size = kind_write(out, mark.kind)
     elif cmd == GET_STATUS:
         size = status_write(out, mark.kind, mark.flags, fd_poll(table, number))
+    elif cmd == GET_METRICS and handle_ops(mark.kind) != NULL:
+        return _handle_metrics(guest, caller, number, values[2].i32, values[3].i32)
     elif cmd == GET_METRICS:
         size = _metrics(guest, number, mark, out)
     else:

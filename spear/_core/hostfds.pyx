@@ -108,7 +108,7 @@ cdef int32_t spear_epoll_ctl(
 cdef int32_t spear_epoll_close(
     guest_t *guest, wasmtime_caller_t *caller, const wasmtime_val_raw_t *values
 ) noexcept nogil:
-    return fd_close(<fd_table *>guest.fds, values[0].i32, FD_EPOLL, FD_EPOLL)
+    return fd_close(<fd_table *>guest.fds, values[0].i32, 1 << FD_EPOLL)
 
 
 cdef int32_t _give_records(

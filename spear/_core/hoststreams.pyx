@@ -140,7 +140,7 @@ cdef int32_t user_stream_close(
     guest_t *guest, wasmtime_caller_t *caller, const wasmtime_val_raw_t *values
 ) noexcept nogil:
     return fd_close(
-        <fd_table *>guest.fds, values[0].i32, FD_USER_STREAM, FD_USER_STREAM_CTL)
+        <fd_table *>guest.fds, values[0].i32, 1 << FD_USER_STREAM | 1 << FD_USER_STREAM_CTL)
 
 
 cdef int32_t user_stream_ctl_open(

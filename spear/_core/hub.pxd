@@ -27,6 +27,10 @@ cdef void hub_retain(hub_t *hub) noexcept nogil
 cdef void hub_release(hub_t *hub) noexcept nogil
 # Takes over one reference to `what`. False: no memory, and the reference is let go.
 cdef bint hub_push(hub_t *hub, void *what, release_t release) noexcept nogil
+# A note for later, without a reference yet; NULL: no memory.
+cdef note_t *note_new(void *what, release_t release) noexcept nogil
+# As hub_push, with a note that is there already, and so without fail.
+cdef void hub_post(hub_t *hub, note_t *note) noexcept nogil
 # Takes the whole list; the caller frees each note and lets go of its `what`.
 cdef note_t *hub_take(hub_t *hub) noexcept nogil
 # Takes the whole list in order, behind what the backlog has already.

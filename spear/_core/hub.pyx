@@ -50,13 +50,24 @@ cdef void hub_release(hub_t *hub) noexcept nogil:
 
 
 cdef bint hub_push(hub_t *hub, void *what, release_t release) noexcept nogil:
-    cdef note_t *note = <note_t *>malloc(sizeof(note_t))
-    cdef void *head = NULL
-    cdef uint64_t one = 1
+    cdef note_t *note = note_new(what, release)
     if note == NULL:
         release(what)
         return False
-    note.what, note.release = what, release
+    hub_post(hub, note)
+    return True
+
+
+cdef note_t *note_new(void *what, release_t release) noexcept nogil:
+    cdef note_t *note = <note_t *>malloc(sizeof(note_t))
+    if note != NULL:
+        note.what, note.release = what, release
+    return note
+
+
+cdef void hub_post(hub_t *hub, note_t *note) noexcept nogil:
+    cdef void *head = NULL
+    cdef uint64_t one = 1
     while True:
         head = load_ptr(&hub.head)
         note.next = <note_t *>head
@@ -64,7 +75,6 @@ cdef bint hub_push(hub_t *hub, void *what, release_t release) noexcept nogil:
             break
     if head == NULL:
         write(hub.fd, &one, 8)
-    return True
 
 
 cdef note_t *hub_take(hub_t *hub) noexcept nogil:

@@ -6,15 +6,17 @@ from spear._core.engineapi cimport *
 
 # A call that Python answers. `shape` has a letter an argument of the handler:
 #   i, I   an i32, an i64
+#   d      an i32, a descriptor that Python answers for (its Handle), of one of `kinds`
 #   b      (ptr, len): bytes in
 #   o      (out_ptr, out_len_ptr): bytes out, "len in/out"; the handler is told the room
 #   x      (arg_ptr, arg_len_ptr): bytes in, and bytes out to the same place
-# At most one of o and x.
+# At most one of o and x, and one d.
 cdef struct posted_row:
     const char *module
     const char *name
     const char *shape
     char params[16]            # as of import_row
+    uint32_t kinds             # bit n: a descriptor of kind n is taken
     int32_t op                 # its operation code
     uint32_t bytes_max         # of all its bytes in together
 

@@ -18,7 +18,7 @@ cdef class Instance:
     cdef Executor executor
     cdef Module module
     cdef tuple kept, limits
-    cdef object args, env, fuel
+    cdef object args, env, fuel, context
     cdef tuple objects             # store, task, grants
     cdef int64_t timeout_ns, memory_bytes_max
     cdef str spent                 # why no call is possible any more, or ""
@@ -32,7 +32,8 @@ cdef class Instance:
     cdef int hold(self) except -1
     cdef void let_go(self) noexcept nogil
     cdef Run launch(
-        self, str name, Signature signature, tuple call_args, bytes stdin, timeout_ns, bint here)
+        self, str name, Signature signature, tuple call_args, bytes stdin, timeout_ns, bint here,
+        object context)
     cdef Run _reader(self)
 
 

@@ -1,7 +1,7 @@
 """Warm instances: made once, their exported functions called often; see instance.pyx."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 from spear._core.engine import Module
 from spear._core.executor import Executor
@@ -32,9 +32,11 @@ class Function:
         stdin: bytes = b"",
         timeout_ns: int | None = None,
         inline: bool = False,
+        context: Any = None,
     ) -> Run:
         """Starts the call on a fiber, with an output and a log of its own; the Run's `value` is
-        what it gave. Raises as a call does, and NodeBusy."""
+        what it gave. Its handlers' `context` is the instance's unless given here. Raises as a call
+        does, and NodeBusy."""
 
 @final
 class Instance:
@@ -55,6 +57,7 @@ class Instance:
         objects: ObjectStore | None = None,
         task: str = "",
         object_grants: Iterable[str] = (),
+        context: Any = None,
     ) -> None:
         """Runs `_initialize` where there is one. With isolation `shared` calls find the memory as
         the last one left it; with `fresh` each has an instance of its own, initialized anew.

@@ -44,7 +44,8 @@ cdef class Instance:
 
     def __init__(self, Executor executor not None, Module module not None, *,
                  str isolation="shared", args=(), env=None, timeout_ns=60_000_000_000,
-                 memory_bytes_max=64 << 20, fuel=None, objects=None, task="", object_grants=()):
+                 memory_bytes_max=64 << 20, fuel=None, objects=None, task="", object_grants=(),
+                 context=None):
         if self.executor is not None:
             raise TypeError("an Instance is made once")
         if isolation not in ISOLATIONS:
@@ -57,7 +58,7 @@ cdef class Instance:
         executor.adopt(module)
         self.executor, self.module = executor, module
         self.args, self.env, self.fuel = tuple(args), dict(env or {}), fuel
-        self.objects = (objects, task, tuple(object_grants))
+        self.objects, self.context = (objects, task, tuple(object_grants)), context
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.limits = (timeout_ns, OUTPUT_BYTES_MAX, fuel)
         if isolation == "shared":
@@ -83,7 +84,8 @@ cdef class Instance:
         fill_fuel(guest, self.module, self.fuel)
         fill_times(guest, monotonic_ns(), realtime_ns(), self.timeout_ns)
         guest_retain(guest)            # the run's
-        run = self.executor.launch(guest, self.module, None, self.kept, self.limits, True)
+        run = self.executor.launch(
+            guest, self.module, None, self.kept, self.limits, True, self.context)
         run.wait()
         if guest.store == NULL:
             raise GuestTrap(run.outcome)
@@ -151,7 +153,8 @@ cdef class Instance:
             store32(&self.guest.lent, 0)
 
     cdef Run launch(
-        self, str name, Signature signature, tuple call_args, bytes stdin, timeout_ns, bint here
+        self, str name, Signature signature, tuple call_args, bytes stdin, timeout_ns, bint here,
+        object context
     ):
         cdef guest_t *guest = guest_new()
         if guest == NULL:
@@ -179,7 +182,7 @@ cdef class Instance:
         limits = (timeout_ns, OUTPUT_BYTES_MAX, self.fuel)
         try:
             return self.executor.launch(
-                guest, self.module, signature, (self, *kept), limits, here)
+                guest, self.module, signature, (self, *kept), limits, here, context)
         except BaseException:
             self.let_go()              # it was refused: no run ends
             raise
@@ -268,12 +271,14 @@ cdef class Function:
     def signature(self):
         return self.types.text
 
-    def start(self, *args, bytes stdin=b"", timeout_ns=None, bint inline=False):
+    def start(self, *args, bytes stdin=b"", timeout_ns=None, bint inline=False, context=None):
         """Starts the call on a fiber; see instance.pyi."""
         timeout_ns = self.instance.timeout_ns if timeout_ns is None else timeout_ns
         check_options(timeout_ns, 65536, 0, 0)
         self.types.check(self.name, args)
-        return self.instance.launch(self.name, self.types, args, stdin, timeout_ns, inline)
+        context = self.instance.context if context is None else context
+        return self.instance.launch(
+            self.name, self.types, args, stdin, timeout_ns, inline, context)
 
     def __call__(self, *args):
         cdef wasmtime_val_raw_t values[VALUES_MAX]

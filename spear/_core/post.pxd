@@ -6,6 +6,7 @@ from spear._core.engineapi cimport *
 from spear._core.guest cimport guest_t
 from spear._core.hub cimport hub_t
 from spear._core.imports cimport import_row, posted_row
+from spear._core.nativehandles cimport handle_t
 from spear._core.toolcalls cimport tool_plan
 
 cdef enum:
@@ -17,13 +18,19 @@ cdef enum Turn:
     TURN_GUEST = 1                 # answered
     TURN_GONE = 2                  # the guest has ended: nobody waits for an answer
 
+# Gives a promised handle a number in the guest's table, or takes the promise and gives an error.
+# The guest's own thread only.
+ctypedef int32_t (*open_t)(guest_t *guest, handle_t *handle) noexcept nogil
+
 
 cdef struct post_t:                # where an executor's guests post their calls
     hub_t *hub
     uint8_t answers[OPS]           # 1: there is a handler
+    open_t open                    # hosthandles', which stands above this file
 
 
 cdef struct request_t:             # one call, from its beginning to its result
+    int32_t topic                  # TOPIC_REQUEST
     int64_t refs
     int32_t turn                   # Turn, atomic: whose the fields below are
     guest_t *guest                 # retained
@@ -38,11 +45,13 @@ cdef struct request_t:             # one call, from its beginning to its result
     int32_t out_at
     int32_t len_at
     bint gives                     # it has room for bytes out
+    handle_t *handle               # the descriptor that it names, retained; NULL: none
 
     # the answer
     int32_t status                 # 0 with bytes out stands for their size
     uint8_t *data                  # owned; NULL: no bytes out
     uint32_t size
+    handle_t *opening              # promised: its number is the result; NULL: none
     bint more                      # not the last word: run this tool first, and ask again
     int64_t function               # in the guest's table
     int64_t arena_at
@@ -62,12 +71,20 @@ cdef struct request_t:             # one call, from its beginning to its result
 # Fills an import row that Python answers; for the files that hold import tables.
 cdef void post_row(import_row *row, posted_row *posted) noexcept
 
+# Such a row's hostcall, for those that answer a part of it in place; `env` is the posted_row.
+cdef void post_call(
+    void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t nargs,
+    wasmtime_val_t *results, size_t nresults, wasm_trap_t **trap,
+    wasmtime_async_continuation_t *continuation) noexcept nogil
+
 # A hostcall's common beginning: the request with its arguments copied, or NULL and why.
 cdef request_t *request_begin(
     guest_t *guest, wasmtime_caller_t *caller, const posted_row *row, const wasmtime_val_t *args,
     int32_t *error) noexcept nogil
 # Gives it to Python. False: no memory.
 cdef bint request_ask(request_t *request) noexcept nogil
+# What the answer gives where it is a descriptor: its number or an error; else its status.
+cdef int32_t request_status(guest_t *guest, request_t *request) noexcept nogil
 # Frees the guest's innermost request, which is not Python's turn.
 cdef void request_close(guest_t *guest) noexcept nogil
 # The guest has ended: all its requests are gone, and Python hears of it. Its owner only.

@@ -13,11 +13,13 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
 from spear._core cimport engineapi
-from spear._core.abibits cimport EFAULT, EINVAL, ENOMEM, ENOSYS, abi_give, abi_span
+from spear._core.abibits cimport EBADF, EFAULT, EINVAL, ENOMEM, ENOSYS, abi_give, abi_span
+from spear._core.descriptors cimport descriptor_t, fd_find, fd_table
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
 from spear._core.hub cimport hub_push
 from spear._core.imports cimport import_row, posted_row
+from spear._core.nativehandles cimport *
 from spear._core.sync cimport *
 
 wasmtime_bind(engineapi.functions())
@@ -26,6 +28,7 @@ wasmtime_bind(engineapi.functions())
 cdef struct letters_t:             # arguments, checked but not copied
     int64_t values[LETTERS_MAX]
     const uint8_t *spans[LETTERS_MAX]
+    handle_t *handle
     uint64_t total
     int32_t out_at
     int32_t len_at
@@ -39,8 +42,8 @@ cdef void post_row(import_row *row, posted_row *posted) noexcept:
     cdef size_t at = 0, letter
     cdef bytes shape = posted.shape
     for letter in range(len(shape)):
-        if shape[letter] == c"i" or shape[letter] == c"I":
-            posted.params[at] = shape[letter]
+        if shape[letter] == c"i" or shape[letter] == c"I" or shape[letter] == c"d":
+            posted.params[at] = c"I" if shape[letter] == c"I" else c"i"
             at += 1
         else:
             posted.params[at] = posted.params[at + 1] = c"i"
@@ -48,7 +51,7 @@ cdef void post_row(import_row *row, posted_row *posted) noexcept:
     posted.params[at] = 0
     row.module, row.name, row.params, row.results = (
         posted.module, posted.name, posted.params, b"i")
-    row.served, row.posted, row.park, row.env = True, posted, _post_call, posted
+    row.served, row.posted, row.park, row.env = True, posted, post_call, posted
 
 
 # ---- arguments
@@ -74,6 +77,16 @@ cdef int32_t _room(
     return 0
 
 
+cdef int32_t _descriptor(
+    guest_t *guest, const posted_row *row, int32_t number, letters_t *letters
+) noexcept nogil:
+    cdef descriptor_t *descriptor = fd_find(<fd_table *>guest.fds, number, 0)
+    if descriptor == NULL or not row.kinds >> descriptor.ops.kind & 1:
+        return -EBADF
+    letters.handle = <handle_t *>descriptor.object
+    return 0
+
+
 cdef int32_t _read(
     guest_t *guest, wasmtime_caller_t *caller, const posted_row *row, const wasmtime_val_t *args,
     letters_t *letters
@@ -86,6 +99,9 @@ cdef int32_t _read(
     while row.shape[letter] != 0 and error == 0:
         if row.shape[letter] == c"i":
             letters.values[letter] = args[at].of.i32
+            at += 1
+        elif row.shape[letter] == c"d":
+            error = _descriptor(guest, row, args[at].of.i32, letters)
             at += 1
         elif row.shape[letter] == c"I":
             letters.values[letter] = args[at].of.i64
@@ -107,13 +123,16 @@ cdef int32_t _read(
 
 cdef bint _has_handler(guest_t *guest, const posted_row *row) noexcept nogil:
     """Whether Python answers it; if not, the guest's log says so once."""
-    cdef char text[128]
+    cdef char text[160]
     cdef uint64_t bit = <uint64_t>1 << (<uint32_t>row.op & 63)
     if guest.post != NULL and (<post_t *>guest.post).answers[row.op]:
         return True
     if not guest.unanswered & bit:
         guest.unanswered |= bit
-        snprintf(text, 128, "%s.%s has no handler here: it answers -ENOSYS", row.module, row.name)
+        snprintf(
+            text, 160, "%s.%s %s: it answers -ENOSYS", row.module, row.name,
+            <const char *>"has no handler here" if guest.world == NULL else <const char *>
+            "is not served in a deterministic run, as its answers come in real time")
         guest_log(guest, LEVEL_WARN, STREAM_LOG, text, strlen(text))
     return False
 
@@ -139,6 +158,9 @@ cdef request_t *_request_new(
         if letters.spans[letter] != NULL and letters.values[letter] > 0:
             memcpy(request.bytes + at, letters.spans[letter], letters.values[letter])
             at += <uint64_t>letters.values[letter]
+    request.topic, request.handle = TOPIC_REQUEST, letters.handle
+    if request.handle != NULL:
+        handle_retain(request.handle)
     request.out_at, request.len_at, request.gives = letters.out_at, letters.len_at, letters.gives
     request.refs, request.row, request.guest = 1, row, guest
     request.hub = (<post_t *>guest.post).hub
@@ -154,6 +176,10 @@ cdef void request_release(request_t *request) noexcept nogil:
     if add64(&request.refs, -1) != 0:
         return
     guest_release(request.guest)
+    if request.handle != NULL:
+        handle_release(request.handle)
+    if request.opening != NULL:        # no guest took it
+        handle_close(request.opening)
     free(request.bytes)
     free(request.data)
     free(request.output)
@@ -231,10 +257,18 @@ cdef void requests_leave(guest_t *guest) noexcept nogil:
 
 # ---- the hostcall
 
+cdef int32_t request_status(guest_t *guest, request_t *request) noexcept nogil:
+    cdef handle_t *opening = request.opening
+    if opening == NULL:
+        return request.status
+    request.opening = NULL
+    return (<post_t *>guest.post).open(guest, opening)
+
+
 cdef int32_t _result(guest_t *guest, request_t *request) noexcept nogil:
     cdef int32_t given
     if request.status < 0 or request.data == NULL or not request.gives:
-        return request.status
+        return request_status(guest, request)
     given = abi_give(guest, NULL, request.data, request.size, request.out_at, request.len_at)
     return given if given < 0 or request.status == 0 else request.status
 
@@ -250,7 +284,7 @@ cdef bool_t _answered(void *env) noexcept nogil:
     return True
 
 
-cdef void _post_call(
+cdef void post_call(
     void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t nargs,
     wasmtime_val_t *results, size_t nresults, wasm_trap_t **trap,
     wasmtime_async_continuation_t *continuation

@@ -256,7 +256,7 @@ cdef bool_t _told(void *env) noexcept nogil:
     cdef guest_t *guest = request.guest
     while load32(&request.turn) == TURN_GUEST:
         if not request.more:
-            _end_send(guest, request.results, request.status)
+            _end_send(guest, request.results, request_status(guest, request))
             return True
         request.tool_status = _begin_tool(guest, request, request.results)
         if request.tool_status == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from spear._core.filetable import Directory
 
@@ -18,8 +19,8 @@ class Invocation:
     work of a metered program (None: no limit); `priority` is 0 (first) to 255. `task` is whose
     objects the program may use, beside those of the tasks in `object_grants`; `dirs` are the only
     part of the host that it can reach, `descriptors_max` bounds what it may have open.
-    `execution_id` is what the guest is told its execution is called; `context` is given to whoever
-    answers its calls.
+    `execution_id` is what the guest is told its execution is called; `context` is what handlers of
+    its calls are given with each of them.
     """
 
     __slots__ = (
@@ -52,7 +53,7 @@ class Invocation:
         task: str = "main",
         object_grants: Sequence[str] = (),
         execution_id: str = "",
-        context: object = None,
+        context: Any = None,
     ) -> None:
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
         self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max

@@ -1,7 +1,8 @@
 """Runs wasm modules: the runtime interface over the native engines and executor.
 
 The rule: nothing native is imported or made before it is needed: an engine for plain modules, one
-for metered ones, the executor that both share, the object store for modules that use objects.
+for metered ones, the executor that both share, the object store for modules that use objects, the
+handlers of calls that Python answers for modules that make such calls.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from spear.errors import EngineUnavailable, InvalidArgument, NodeClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from spear._core.compiler import Compiler
+    from spear._core.door import Handler
     from spear._core.engine import Engine, Module
     from spear._core.executor import Executor
     from spear._core.instance import Instance
@@ -27,8 +29,10 @@ class WasmRuntime:
     """`guests_max` live guests on `workers` native threads (0: one a core); compiled code is kept
     in `cache_dir` (None: nowhere). As many modules as workers compile at a time, each for at most
     `compile_ns_max` within `compile_bytes_max` of memory. `objects` gives the store that guests
-    share (None: there is none, and their object calls answer -ENOSYS). With a `seed` guests live
-    in a deterministic world (see Executor), scheduled by `strategy`."""
+    share (None: there is none, and their object calls answer -ENOSYS). `handlers` gives, once, what
+    answers the calls of guests that Python answers, by operation code (None: they answer -ENOSYS).
+    With a `seed` guests live in a deterministic world (see Executor), scheduled by `strategy`;
+    there nothing answers such calls, as answers come in real time."""
 
     def __init__(
         self,
@@ -39,17 +43,19 @@ class WasmRuntime:
         compile_ns_max: int,
         compile_bytes_max: int,
         objects: Callable[[], ObjectStore] | None = None,
+        handlers: Callable[[], Mapping[int, Handler]] | None = None,
         seed: int | None = None,
         strategy: str = "round_robin",
     ) -> None:
         self._guests_max, self._workers, self._cache_dir = guests_max, workers, cache_dir
         self._compile_ns_max, self._compile_bytes_max = compile_ns_max, compile_bytes_max
         self._objects = objects
+        self._handlers = handlers if seed is None else None
         self._seed, self._strategy = seed, strategy
         self._compiler: Compiler | None = None
         self._engines: dict[bool, Engine] = {}
         self._executor: Executor | None = None
-        self._lock = allocate_lock()
+        self._lock, self._serving = allocate_lock(), allocate_lock()
         self._closed = False
 
     def meters(self, wanted: bool) -> bool:
@@ -68,7 +74,7 @@ class WasmRuntime:
 
     def start(self, program: Module, invocation: Invocation) -> Run:
         objects = self._objects if program.uses_objects else None
-        return self._executor_ready().start(
+        return self._executor_for(program).start(
             program,
             entry=invocation.entry,
             call_args=invocation.call_args,
@@ -90,11 +96,12 @@ class WasmRuntime:
             task=invocation.task,
             object_grants=invocation.object_grants,
             execution_id=invocation.execution_id,
+            context=invocation.context,
         )
 
     def warm(self, program: Module, invocation: Invocation) -> Instance:
         objects = self._objects if program.uses_objects else None
-        return self._executor_ready().instantiate(
+        return self._executor_for(program).instantiate(
             program,
             args=invocation.args,
             env=invocation.env,
@@ -104,6 +111,7 @@ class WasmRuntime:
             objects=objects and objects(),
             task=invocation.task,
             object_grants=invocation.object_grants,
+            context=invocation.context,
         )
 
     def stats(self) -> dict[str, int]:
@@ -135,6 +143,16 @@ class WasmRuntime:
             memory_bytes_max=self._compile_bytes_max,
             children_max=self._workers,
         )
+
+    def _executor_for(self, program: Module) -> Executor:
+        """Which answers the calls of such a program."""
+        executor = self._executor_ready()
+        if program.posted and self._handlers is not None:
+            with self._serving:            # another thread's guest waits for them, too
+                if self._handlers is not None:
+                    executor.serve(self._handlers())
+                    self._handlers = None
+        return executor
 
     def _executor_ready(self) -> Executor:
         with self._lock:
