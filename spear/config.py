@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from spear.config_llm import LlmSettings
+
 _ROOT = "spearlet"
+_LLM = "llm"  # its tables are read by config_llm, which is imported where there are any
 
 
 def _or_off(parse: Callable[[object], str]) -> Callable[[object], str | None]:
@@ -171,7 +174,6 @@ UNSERVED: dict[str, tuple[str, str]] = {
     "auto_register": ("SPEARLET_AUTO_REGISTER", _ALONE),
     "advertise": ("SPEARLET_ADVERTISE_IP", _ALONE),
     "heartbeat_interval": ("SPEARLET_HEARTBEAT_INTERVAL", _ALONE),
-    "llm": ("", "there are no model backends in this build"),
     "audio.device": ("SPEARLET_AUDIO_DEVICE", "there is no audio in this build"),
     "mcp": ("", "there is no MCP in this build"),
 }
@@ -234,9 +236,16 @@ class Config:
 
     def __init__(self) -> None:
         self.sources = {}
+        self._llm: LlmSettings | None = None
 
     def set(self, key: str, value: object, source: str) -> None:
         """Gives `key` a value that is stronger than those before. Raises InvalidArgument."""
+        if key == _LLM:
+            from spear import config_llm
+
+            self._llm = config_llm.parse(value, source)
+            self.sources[key] = source
+            return
         setting = _BY_KEY.get(key) or _refuse(key, source)
         try:
             found = setting.parse(value)
@@ -256,16 +265,30 @@ class Config:
         except InvalidArgument as error:
             raise InvalidArgument(f"{key.rpartition('.')[2]}: {error}") from None
 
+    @property
+    def llm(self) -> LlmSettings:
+        """Model backends and how they are chosen; all of it from one source."""
+        if self._llm is None:
+            from spear.config_llm import DEFAULT
+
+            self._llm = DEFAULT
+        return self._llm
+
     def text(self, key: str) -> str:
         """The configured value as it is written."""
         return _BY_KEY[key].format(getattr(self, _BY_KEY[key].attribute))
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """(key, value, source, summary) of every setting, in the order of the list."""
+        """(key, value, source, summary) of every setting, in the order of the list, and what the
+        tables of models say."""
+        from spear import config_llm
+
+        source = self.sources.get(_LLM, "default")
         return [
-            (setting.key, self.text(setting.key), self.sources[setting.key], setting.summary)
-            for setting in SETTINGS
-        ]
+            *((setting.key, self.text(setting.key), self.sources[setting.key], setting.summary)
+              for setting in SETTINGS),
+            *((key, value, source, summary) for key, value, summary in config_llm.rows(self.llm)),
+        ]  # fmt: skip
 
 
 def load(
@@ -389,7 +412,8 @@ def _flat(table: dict[str, object], name: str, prefix: str = "") -> list[tuple[s
     found: list[tuple[str, object]] = []
     for part, value in table.items():
         key = prefix + part
-        if isinstance(value, dict) and value and key not in UNSERVED and key not in _BY_KEY:
+        whole = key in UNSERVED or key in _BY_KEY or key == _LLM
+        if isinstance(value, dict) and value and not whole:
             found += _flat(value, name, key + ".")
         else:
             found.append((key, value))
@@ -415,6 +439,7 @@ def _refuse(key: str, source: str) -> Setting:
         raise InvalidArgument(f"{key} ({source}) is not served: {UNSERVED[known][1]}")
     import difflib
 
-    nearest = difflib.get_close_matches(key, [*_BY_KEY, *UNSERVED], 1, cutoff=0.6)
+    known_keys = [*_BY_KEY, *UNSERVED, _LLM]
+    nearest = difflib.get_close_matches(key, known_keys, 1, cutoff=0.6)
     near = f"the nearest known one is {nearest[0]!r}" if nearest else f"known: {', '.join(_BY_KEY)}"
     raise InvalidArgument(f"unknown key {key!r} ({source}): {near}")

@@ -273,14 +273,19 @@ class ModelError(SpearError):
     """Base of what keeps a model's answer from coming.
 
     `code` is for programs, as guests see it in an error document; empty where the guest ABI gives
-    only a message. `backend` is the one that was asked last, or empty.
+    only a message. `backend` is the one that was asked last, or empty; `http_status` is what it
+    answered, 0 where it did not. `calls` and `model_ns` are what was used in vain: requests that
+    reached a backend, and the time they took.
     """
 
     status = "UNAVAILABLE"
 
-    def __init__(self, message: str, *, code: str = "", backend: str = "") -> None:
+    def __init__(
+        self, message: str, *, code: str = "", backend: str = "", http_status: int = 0
+    ) -> None:
         super().__init__(message)
-        self.code, self.backend = code, backend
+        self.code, self.backend, self.http_status = code, backend, http_status
+        self.calls = self.model_ns = 0
 
 
 class NoBackend(ModelError):
@@ -304,9 +309,10 @@ class ModelUnavailable(ModelError):
     retryable = True
 
     def __init__(
-        self, message: str, *, code: str = "", backend: str = "", retry_after_ms: int = 0
-    ) -> None:
-        super().__init__(message, code=code, backend=backend)
+        self, message: str, *, code: str = "", backend: str = "", http_status: int = 0,
+        retry_after_ms: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__(message, code=code, backend=backend, http_status=http_status)
         self.retry_after_ms = retry_after_ms
 
 

@@ -8,6 +8,7 @@ has ended is laid out for the guest to read. Nothing here waits for a call that 
 from __future__ import annotations
 
 import asyncio
+from errno import EACCES, EAGAIN, EBUSY, EINVAL, EIO, ENOENT, ENOSYS, EPERM, ETIMEDOUT
 from functools import partial
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -35,14 +36,13 @@ INVOKE, CANCEL, WAIT = 32, 34, 35  # as in table.py
 ASYNC, DETACHED = 1, 2
 HELD_BYTES_MAX = 64 << 20  # of large results that one guest has not closed
 _LARGE_BYTES = 65_536
-_EIO, _EAGAIN, _EINVAL, _ENOSYS, _ETIMEDOUT = -5, -11, -22, -38, -110
 _NUMBERS: tuple[tuple[type[SpearError], int], ...] = (
-    (TooDeep, -1),
-    (NotFound, -2),
-    (TaskInactive, -13),
-    (PermissionDenied, -13),
-    (TooMany, -16),
-    (InvalidArgument, _EINVAL),
+    (TooDeep, EPERM),
+    (NotFound, ENOENT),
+    (TaskInactive, EACCES),
+    (PermissionDenied, EACCES),
+    (TooMany, EBUSY),
+    (InvalidArgument, EINVAL),
 )
 _WARN = 3
 _TIMEOUT_MS_MAX = 365 * 86_400_000
@@ -164,9 +164,9 @@ class _Calls:
         request, input, flags = call.args
         agent: Agent | None = call.context
         if agent is None:
-            return _ENOSYS
+            return -ENOSYS
         if flags & ~(ASYNC | DETACHED):
-            return _EINVAL
+            return -EINVAL
         try:
             task, invocation = request_of(request)
             called = self._children.invoke(
@@ -197,7 +197,7 @@ class _Calls:
         if called is None:
             return 0
         if timeout_ms == 0:
-            return _ETIMEDOUT
+            return -ETIMEDOUT
         return _waited(called, None if timeout_ms < 0 else timeout_ms / 1000)
 
     def _ended(self, handle: Handle, ended: asyncio.Future[Execution]) -> None:
@@ -206,16 +206,16 @@ class _Calls:
         called, call.called = call.called, None
         assert called is not None
         if ended.cancelled():  # the node's loop is being closed
-            handle.finish(_EIO, b"")
+            handle.finish(-EIO, b"")
         elif (error := ended.exception()) is not None:
-            handle.finish(_EIO, b"", _encode(_lost(called, type(error).__name__, str(error))))
+            handle.finish(-EIO, b"", _encode(_lost(called, type(error).__name__, str(error))))
         elif not (execution := ended.result()).completed:
-            handle.finish(_EIO, b"", about(execution))
+            handle.finish(-EIO, b"", about(execution))
         elif self._hold(call, execution):
             handle.finish(0, execution.output, about(execution))
         else:
             lost = _lost(called, "RESULT_LIMIT", "its output is not held here: close other calls")
-            handle.finish(_EIO, b"", _encode(lost | {"status": execution.status}))
+            handle.finish(-EIO, b"", _encode(lost | {"status": execution.status}))
 
     def _hold(self, call: TaskCall, execution: Execution) -> bool:
         """Whether its output may be kept for the guest to read."""
@@ -259,12 +259,12 @@ async def _accepted(call: Call, called: Called, handle: Handle) -> Handle | int:
 
 async def _waited(called: Called, timeout_s: float | None) -> int:
     ended, _ = await asyncio.wait([called.ended], timeout=timeout_s)
-    return 0 if ended else _ETIMEDOUT
+    return 0 if ended else -ETIMEDOUT
 
 
 def _refused(call: Call, error: SpearError) -> int:
     call.log(_WARN, f"{call.name}: {error}")
     for kind, number in _NUMBERS:
         if isinstance(error, kind):
-            return number
-    return _EAGAIN if error.retryable else _EIO
+            return -number
+    return -EAGAIN if error.retryable else -EIO

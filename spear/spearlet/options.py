@@ -93,6 +93,16 @@ def invocation_of(
     )
 
 
+def config_of(options: RunOptions) -> Mapping[str, str]:
+    """Raises InvalidArgument."""
+    config = options.get("config", {})
+    if config:
+        from spear.spearlet.taskconfig import check_config
+
+        check_config(config)
+    return config
+
+
 def too_large(what: str, key: str, config: Config) -> str:
     return f"{what} is longer than {key}, {config.text(key)}"
 

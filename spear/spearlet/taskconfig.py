@@ -44,6 +44,10 @@ def unread(config: Mapping[str, str]) -> list[str]:
 
 def _check_values(config: Mapping[str, str]) -> None:
     """By those who read them; imported only for what is there."""
+    if any(key.startswith(("llm.", "budget.")) for key in config):
+        from spear.hostcalls.llm.policy import policy_of
+
+        policy_of(config)
     if "tasks.allowed" in config:
         from spear.hostcalls.allowed import names_of
 

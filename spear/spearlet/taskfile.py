@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from spear import tomltable as toml
 from spear._core.tasknames import check_task_name
 from spear.config import SETTINGS, parse_duration_ns, parse_size
 from spear.errors import InvalidArgument, NotFound
@@ -29,11 +30,10 @@ from spear.records.task import (
     Retry,
     TaskSpec,
 )
-from spear.spearlet import tomltable as toml
 from spear.spearlet.admission import NODE_QUEUE_MAX
 from spear.spearlet.taskconfig import check_config
-from spear.spearlet.tomltable import Table, found
 from spear.spearlet.webhooks.delivery import check_url
+from spear.tomltable import Table, found
 
 FILE_NAME = "spear.toml"
 # Ends that another attempt may change; who cancels does not want another.

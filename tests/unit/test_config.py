@@ -182,9 +182,9 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         ("[spearlet]\nhttp.server.addr = '127.0.0.1:8081'\n", "the HTTP surface comes later"),
         ("[spearlet]\nsms_grpc_addr = '127.0.0.1:50051'\n", "this build runs alone"),
         ("[spearlet]\nheartbeat_interval = 5\n", "this build runs alone"),
-        ("[spearlet.llm]\nbackends = []\n", "llm"),
-        ("[[spearlet.llm.backends]]\nname = 'a'\n", "is not served: there are no model backends"),
-        ("[spearlet.llm.discovery.ollama]\nenabled = true\n", "is not served"),
+        ("[spearlet]\nllm = 1\n", "llm: expected a table, found a int"),
+        ("[[spearlet.llm.backends]]\nname = 'a'\n", "llm.backends[0].kind: is missing"),
+        ("[spearlet.mcp]\ndir = 'x'\n", "is not served: there is no MCP"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_reason(text: str, said: str, tmp_path: Path) -> None:
@@ -277,7 +277,8 @@ def test_rows_show_every_setting_with_its_source() -> None:
     rows = {key: (value, source) for key, value, source, _ in load(SPEAR_CACHE_DIR="off").rows()}
     assert rows["limits.memory"] == ("64MiB", "default")
     assert rows["cache_dir"] == ("off", "environment SPEAR_CACHE_DIR")
-    assert len(rows) == len(SETTINGS)
+    assert list(rows)[: len(SETTINGS)] == [setting.key for setting in SETTINGS]
+    assert all(key.startswith("llm.") for key in list(rows)[len(SETTINGS) :])
 
 
 def test_a_flag_is_called_by_its_own_name() -> None:

@@ -2,19 +2,39 @@
 
 The rule: what a call may use is reserved, in the execution and in each one above it, before the
 call; where one of them has not that much left the call is refused and nothing is reserved. What it
-did use takes the reservation's place. On one event loop.
+did use takes the reservation's place. A call whose end nobody saw may have used all that it had
+reserved: that stays taken from the budget, and is not counted as used. On one event loop.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import msgspec
+
 from spear.errors import BudgetSpent
 from spear.records.usage import Budget, Usage
+from spear.units import format_duration
 
-_WHAT = ("calls", "tokens", "model_ns", "cost_nano_usd")
+CODE = "budget_spent"
+
+
+def show_usd(nano: int) -> str:
+    text = f"{nano // 10**9}.{nano % 10**9:09}".rstrip("0")
+    return f"${text}0" if text.endswith(".") else f"${text}"
+
+
+# What a budget limits: its key in a task's config, and how an amount is shown.
+LIMITS: dict[str, tuple[str, Callable[[int], str]]] = {
+    "calls": ("budget.calls", lambda count: f"{count} calls"),
+    "tokens": ("budget.tokens", lambda count: f"{count} tokens"),
+    "model_ns": ("budget.time", format_duration),
+    "cost_nano_usd": ("budget.usd", show_usd),
+}
 
 
 class Reservation:
-    """Of one call; `settle` or `release` ends it, the first one counts."""
+    """Of one call; what ends it first counts."""
 
     __slots__ = ("_meter", "_reserved")
 
@@ -24,24 +44,30 @@ class Reservation:
 
     def settle(self, used: Usage) -> None:
         """The call is over and used this."""
-        meter, self._meter = self._meter, None
-        if meter is not None:
-            meter._settle(self._reserved, used)
+        self._end(used, Usage())
 
     def release(self) -> None:
         """The call used nothing."""
-        self.settle(Usage())
+        self._end(Usage(), Usage())
+
+    def abandon(self, known: Usage) -> None:
+        """Nobody saw the end of the call; it used this at least."""
+        self._end(known, _beyond(self._reserved, known))
+
+    def _end(self, used: Usage, lost: Usage) -> None:
+        meter, self._meter = self._meter, None
+        if meter is not None:
+            meter._settle(self._reserved, used, lost)
 
 
 class Meter:
     """`own` is what the execution used itself, `total` with all that it called."""
 
-    __slots__ = ("_budget", "_parent", "_reserved", "own", "total")
+    __slots__ = ("_budget", "_lost", "_parent", "_reserved", "own", "total")
 
     def __init__(self, budget: Budget, parent: Meter | None = None) -> None:
         self._budget, self._parent = budget, parent
-        self._reserved = Usage()
-        self.own = self.total = Usage()
+        self._reserved = self._lost = self.own = self.total = Usage()
 
     def reserve(self, usage: Usage) -> Reservation:
         """Raises BudgetSpent."""
@@ -52,6 +78,16 @@ class Meter:
             meter._reserved += usage
         return Reservation(self, usage)
 
+    def left(self, what: str) -> int | None:
+        """The least that is left of `what`, a name of LIMITS, here and above; None: no limit."""
+        found = [meter._left(what) for meter in self._line() if getattr(meter._budget, what)]
+        return min(found, default=None)
+
+    @property
+    def reserved(self) -> Usage:
+        """By calls that go on now, of the execution and all that it called."""
+        return self._reserved
+
     def _line(self) -> list[Meter]:
         """This one and all above it."""
         found, meter = [self], self._parent
@@ -60,19 +96,30 @@ class Meter:
             meter = meter._parent
         return found
 
+    def _left(self, what: str) -> int:
+        taken = self.total + self._reserved + self._lost
+        return max(0, int(getattr(self._budget, what)) - int(getattr(taken, what)))
+
     def _check(self, usage: Usage) -> None:
-        for what in _WHAT:
-            limit = getattr(self._budget, what)
-            taken = getattr(self.total, what) + getattr(self._reserved, what)
-            if limit and taken + getattr(usage, what) > limit:
+        for what, (key, show) in LIMITS.items():
+            limit, wanted = getattr(self._budget, what), getattr(usage, what)
+            if limit and wanted > self._left(what):
                 raise BudgetSpent(
-                    f"the budget of {limit} {what} has {max(0, limit - taken)} left and this call "
-                    f"may use {getattr(usage, what)}",
-                    code="budget_spent",
+                    f"this call may use {show(wanted)}; the budget of {show(limit)} has "
+                    f"{show(self._left(what))} left ({key} of the task, or of one above it, says "
+                    "how much)",
+                    code=CODE,
                 )
 
-    def _settle(self, reserved: Usage, used: Usage) -> None:
+    def _settle(self, reserved: Usage, used: Usage, lost: Usage) -> None:
         self.own += used
         for meter in self._line():
             meter.total += used
+            meter._lost += lost
             meter._reserved -= reserved
+
+
+def _beyond(reserved: Usage, known: Usage) -> Usage:
+    """What was reserved and is not known to be used, never below 0."""
+    rest = msgspec.structs.asdict(reserved - known)
+    return Usage(**{what: max(0, amount) for what, amount in rest.items()})

@@ -17,6 +17,7 @@ from spear.kv.batch import Batch
 from spear.runtime.wasm.runtime import WasmRuntime
 from spear.security.tokens import open_token
 from spear.spearlet.admission import UNLIMITED, Admission
+from spear.spearlet.hostcalls import HostCalls
 from spear.spearlet.node import rows
 from spear.spearlet.node.artifacts import Artifacts
 from spear.spearlet.node.events import Events
@@ -63,9 +64,10 @@ async def open_node(
     """A node that takes calls. `environ` is what tasks may refer to by `env:NAME`; files lie under
     `data_dir`. Raises KvError, InvalidArgument."""
     store = ObjectStore(config.object_bytes_max, epoch=_next_epoch(kv))
-    runtime = runtime or _runtime_of(config, store)
+    calls = HostCalls(config, clock, environ=environ, log=log, redactor=redactor)
+    runtime = runtime or _runtime_of(config, store, calls)
     parts = _parts_of(config, kv, data_dir, clock, log, logs, redactor, environ, runtime)
-    node = OpenNode(parts, store)
+    node = OpenNode(parts, store, calls)
     await node.load()
     return node
 
@@ -73,8 +75,8 @@ async def open_node(
 class OpenNode:
     """A node with its doors still shut."""
 
-    def __init__(self, parts: Parts, store: ObjectStore) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, store: ObjectStore, calls: HostCalls) -> None:
+        self._parts, self._calls = parts, calls
         tallies = Tallies()
         self._scheduler = Scheduler(
             parts.kv, parts.clock, parts.ids, self._submit, self._has_ended, self._report
@@ -104,6 +106,7 @@ class OpenNode:
             parts, self._tasks, self._executions, self.services.begin, self.services.whole
         )
         self._executions.introduce(self.family)
+        calls.children = self.family
 
     async def load(self) -> None:
         """Takes up what is kept."""
@@ -126,6 +129,7 @@ class OpenNode:
         await self._executions.close(grace_s)
         await self._parts.journal.close()
         self._parts.pools.close()
+        await self._calls.close()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._parts.runtime.close)
 
@@ -182,7 +186,7 @@ def _next_epoch(kv: LocalKv) -> int:
     return epoch
 
 
-def _runtime_of(config: Config, store: ObjectStore) -> Runtime:
+def _runtime_of(config: Config, store: ObjectStore, calls: HostCalls) -> Runtime:
     return WasmRuntime(
         guests_max=config.guests_max + config.agents_depth,  # see Admission's depths
         workers=config.workers,
@@ -190,6 +194,7 @@ def _runtime_of(config: Config, store: ObjectStore) -> Runtime:
         compile_ns_max=config.compile_ns_max,
         compile_bytes_max=config.compile_bytes_max,
         objects=lambda: store,
+        handlers=calls.handlers,
     )
 
 

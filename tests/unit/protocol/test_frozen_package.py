@@ -18,7 +18,7 @@ from spear.protocol.pb.spear.v1 import (
     schedule_pb2,
     task_pb2,
 )
-from spear.protocol.pb.spearlet import function_pb2
+from spear.protocol.pb.spearlet import function_pb2, router_filter_pb2
 from spear.protocol.pb.spearlet import instance_pb2 as spearlet_instance_pb2
 from spear.protocol.pb.spearlet import object_pb2 as spearlet_object_pb2
 
@@ -27,6 +27,7 @@ FILES = {
     "function": function_pb2.DESCRIPTOR,
     "instance": spearlet_instance_pb2.DESCRIPTOR,
     "object": spearlet_object_pb2.DESCRIPTOR,
+    "router_filter": router_filter_pb2.DESCRIPTOR,
 }
 OURS = 100  # the first number of a field that we added
 
@@ -85,6 +86,8 @@ def type_name(field: FieldDescriptor) -> str:
     else:
         types = {v: k for k, v in vars(FieldDescriptor).items() if k.startswith("TYPE_")}
         name = types[field.type].removeprefix("TYPE_").lower()
+    if field.has_presence and field.message_type is None:
+        return f"optional {name}"
     return f"repeated {name}" if field.is_repeated else name
 
 

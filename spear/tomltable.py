@@ -12,8 +12,8 @@ import tomllib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from spear.config import parse_count
 from spear.errors import InvalidArgument
+from spear.units import parse_count
 
 T = TypeVar("T")
 Read = Callable[[object], T]
@@ -42,6 +42,11 @@ class Table:
     def table(self, key: str) -> Table:
         """A table in it; an empty one where it is not there."""
         return Table(self.file, self.full(key), self.get(key, table, {}))
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Keys that nobody asked for yet."""
+        return tuple(self._values)
 
     def finish(self) -> None:
         """Raises InvalidArgument for what nobody asked for."""

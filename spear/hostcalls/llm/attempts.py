@@ -1,0 +1,229 @@
+"""The tries of one request: each takes a slot, is timed and counted, and tells the health of who it
+asked.
+
+The rule: `next()` is a context around one try. A ModelError in it is taken where another try can
+help and none of the answer went out yet, else it goes on; whatever ends it, its slot is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from spear.errors import (
+    ModelError,
+    ModelGarbled,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from spear.hostcalls.llm.choice.tries import Tries
+from spear.hostcalls.llm.request import Delta, Reply
+from spear.records.usage import Usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from spear.clock import Clock
+    from spear.hostcalls.llm.backends.interface import Backend
+    from spear.hostcalls.llm.choice.members import Member
+    from spear.hostcalls.llm.choice.prices import Prices
+    from spear.hostcalls.llm.choice.routing import Draw
+    from spear.records.models import BackendSpec
+    from spear.telemetry.jsonlog import Log
+
+# A time-out sooner than this says more of the request than of the backend.
+SLOW_NS = 10 * 10**9
+_TOO_MANY = 429
+
+
+class Attempt:
+    """One try. `request` has the try's own deadline; `begun`: a piece of the answer was there."""
+
+    __slots__ = ("_attempts", "_clock", "began_ns", "begun", "first_ns", "member", "model",
+                 "request")  # fmt: skip
+
+    def __init__(self, attempts: Attempts, member: Member, request: Any, model: str) -> None:
+        self._attempts, self._clock = attempts, attempts.clock
+        self.member, self.request, self.model = member, request, model
+        self.began_ns, self.first_ns = self._clock.monotonic_ns(), 0
+        self.begun = False
+
+    @property
+    def backend(self) -> Backend:
+        return self.member.backend
+
+    def left_s(self) -> float:
+        return self._attempts.left_s(int(self.request.deadline_ns))
+
+    def come(self, piece: Delta | Reply) -> None:
+        """A piece of a stream came: from the first one on, nobody else can answer."""
+        if not self.first_ns:
+            self.first_ns = self._clock.monotonic_ns()
+        self.begun = True
+
+    def replied(self, reply: Reply) -> Reply:
+        """The reply as the caller gets it, with what all tries used."""
+        return self._attempts.succeeded(self, reply)
+
+
+class Attempts:
+    """Of one request over `order`, which is not empty. `calls` and `model_ns` count every try that
+    reached a backend, also those that failed."""
+
+    def __init__(
+        self, request: Any, order: list[Member], *, model_of: Callable[[BackendSpec], str],
+        retries: int, prices: Prices, clock: Clock, log: Log, draw: Draw,
+    ) -> None:  # fmt: skip
+        self._request, self._model_of, self._prices = request, model_of, prices
+        self.clock, self._log = clock, log
+        self._members = {member.spec.name: member for member in order}
+        self._tries = Tries(
+            list(self._members), retries, draw,
+            ready_ns=lambda name: self._members[name].health.ready_ns(),
+            idle=lambda name: self._members[name].gate.open(),
+        )  # fmt: skip
+        self._last: ModelError | None = None
+        self.calls = self.model_ns = 0
+
+    @asynccontextmanager
+    async def next(self) -> AsyncIterator[Attempt]:
+        """Raises ModelError where there is no further try."""
+        member = await self._entered()
+        try:
+            attempt = self._begin(member)
+            trial = member.health.begun(attempt.began_ns)
+            try:
+                yield attempt
+            except (ModelError, TimeoutError) as error:
+                failure = self._failed(attempt, error)
+                if not self._another_helps(attempt, failure):
+                    raise failure from failure.__cause__
+            finally:
+                if trial:
+                    member.health.trial_over()
+        finally:
+            member.gate.leave()
+
+    def succeeded(self, attempt: Attempt, reply: Reply) -> Reply:
+        """The reply, with what was used for it."""
+        now_ns = self.clock.monotonic_ns()
+        self._used(now_ns - attempt.began_ns)
+        member = attempt.member
+        if member.health.succeeded((attempt.first_ns or now_ns) - attempt.began_ns):
+            self._log.info("a model backend answers again", backend=member.spec.name)
+        used, model = reply.usage, attempt.model or reply.model
+        cost = self._prices.of(member.spec, model, used.prompt_tokens, used.completion_tokens)
+        usage = Usage(
+            calls=self.calls,
+            prompt_tokens=used.prompt_tokens,
+            completion_tokens=used.completion_tokens,
+            model_ns=self.model_ns,
+            cost_nano_usd=cost or 0,
+        )
+        self._log.debug(
+            "model answered", **self._about(attempt), prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+        )  # fmt: skip
+        return msgspec.structs.replace(reply, usage=usage)
+
+    async def _entered(self) -> Member:
+        """The next one to ask, with a slot at it. Raises ModelError."""
+        while True:
+            member = await self._next_member()
+            try:
+                async with asyncio.timeout(self.left_s(self._request.deadline_ns)):
+                    await member.gate.enter(self._request.deadline_ns)
+            except ModelUnavailable as error:
+                self._last = error
+                continue
+            except TimeoutError:
+                sentence = f"backend {member.spec.name!r} had no room for the request in time"
+                self._last = ModelTimeout(sentence, backend=member.spec.name)
+                continue
+            return member
+
+    async def _next_member(self) -> Member:
+        now_ns = self.clock.monotonic_ns()
+        step = self._tries.next(now_ns, self._request.deadline_ns)
+        if step is None:
+            raise self._last or self._nobody(now_ns)
+        if step.wait_ns:
+            await asyncio.sleep(step.wait_ns / 1e9)
+        return self._members[step.name]
+
+    def _nobody(self, now_ns: int) -> ModelError:
+        """Nobody was asked, and nobody will be in time."""
+        if now_ns >= self._request.deadline_ns:
+            return ModelTimeout("the time for the model was over before one was asked")
+        wait_ms = -(-(self._tries.first_ready_ns() - now_ns) // 10**6)
+        names = ", ".join(map(repr, self._members))
+        return ModelUnavailable(
+            f"the backend {names} asked to be left alone for {wait_ms} ms more, which is beyond "
+            "the deadline",
+            retry_after_ms=wait_ms,
+        )
+
+    def _begin(self, member: Member) -> Attempt:
+        now_ns, deadline_ns = self.clock.monotonic_ns(), self._request.deadline_ns
+        if member.settings.timeout_ns:
+            deadline_ns = min(deadline_ns, now_ns + member.settings.timeout_ns)
+        request = msgspec.structs.replace(self._request, deadline_ns=deadline_ns)
+        return Attempt(self, member, request, self._model_of(member.spec))
+
+    def _failed(self, attempt: Attempt, error: ModelError | TimeoutError) -> ModelError:
+        """What it failed with, after it was counted."""
+        took_ns = self.clock.monotonic_ns() - attempt.began_ns
+        name = attempt.member.spec.name
+        if isinstance(error, TimeoutError):
+            sentence = f"backend {name!r} did not answer within {took_ns // 10**6} ms"
+            error = ModelTimeout(sentence, backend=name)
+        if error.http_status or not isinstance(error, ModelUnavailable):
+            self._used(took_ns)
+        if self._harm(attempt.member, error, took_ns):
+            self._log.warn("a model backend is failing", backend=name, reason=error)
+        self._log.debug("model failed", **self._about(attempt), reason=error)
+        self._last = error
+        return error
+
+    def _harm(self, member: Member, error: ModelError, took_ns: int) -> bool:
+        """Tells the backend's health; whether it is failing from now on."""
+        health, now_ns = member.health, self.clock.monotonic_ns()
+        retry_after_ns = getattr(error, "retry_after_ms", 0) * 10**6
+        if error.http_status == _TOO_MANY:
+            health.rested(now_ns, str(error), retry_after_ns)
+        elif isinstance(error, ModelTimeout):
+            slow_ns = min(SLOW_NS, member.settings.timeout_ns or SLOW_NS)
+            return took_ns >= slow_ns and health.failed(now_ns, str(error))
+        elif isinstance(error, (ModelUnavailable, ModelGarbled)):
+            return health.failed(now_ns, str(error), retry_after_ns)
+        elif isinstance(error, ModelRefused):
+            health.answered()
+        return False
+
+    def _another_helps(self, attempt: Attempt, error: ModelError) -> bool:
+        if attempt.begun:
+            return False
+        if isinstance(error, ModelTimeout):
+            self._tries.exclude(attempt.member.spec.name)
+            return True
+        return isinstance(error, (ModelUnavailable, ModelGarbled))
+
+    def _used(self, took_ns: int) -> None:
+        self.calls += 1
+        self.model_ns += took_ns
+
+    def left_s(self, deadline_ns: int) -> float:
+        return max(0.0, (deadline_ns - self.clock.monotonic_ns()) / 1e9)
+
+    def _about(self, attempt: Attempt) -> dict[str, Any]:
+        return {
+            "backend": attempt.member.spec.name,
+            "model": attempt.model,
+            "request_id": self._request.request_id,
+            "ms": (self.clock.monotonic_ns() - attempt.began_ns) // 10**6,
+        }

@@ -1,0 +1,113 @@
+"""OpenAI's chat completions and embeddings, which many servers speak.
+
+The rule: what is asked goes up as it is, and an answer comes back as it is. `stream` is ours to
+set; a stream is asked for its usage too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spear.hostcalls.llm.backends.answers import at, broken, decode, objects_at, text_at
+from spear.hostcalls.llm.backends.assembly import Assembly
+from spear.hostcalls.llm.backends.dialect import credential_header, versioned
+from spear.hostcalls.llm.http.sse import SseParser
+from spear.hostcalls.llm.request import Delta
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
+
+_OURS = frozenset(("model", "messages", "tools", "stream", "input"))
+_KNOWN = frozenset(("role", "content", "tool_calls"))  # what a delta has nearly always
+
+
+def headers_for(credential: str) -> dict[str, str]:
+    return credential_header("authorization", "Bearer ", credential)
+
+
+class OpenAiDialect:
+    stream_type = "text/event-stream"
+
+    def __init__(self, base_url: str) -> None:
+        self.chat_path = versioned(base_url, "/chat/completions")
+        self.embed_path = versioned(base_url, "/embeddings")
+        self.probe_path = versioned(base_url, "/models")
+
+    def chat(self, request: ChatRequest, model: str) -> dict[str, Any]:
+        document: dict[str, Any] = {"model": model, "messages": request.messages}
+        if request.tools:
+            document["tools"] = request.tools
+        left_out = _OURS | {"stream_options"}  # which servers refuse where nothing streams
+        return document | {k: v for k, v in request.extra.items() if k not in left_out}
+
+    def streamed(self, document: dict[str, Any]) -> dict[str, Any]:
+        return {**document, "stream": True, "stream_options": {"include_usage": True}}
+
+    def completion(self, answer: Any, request: ChatRequest, now_s: int) -> Any:
+        return answer
+
+    def reader(self, request: ChatRequest, now_s: int) -> OpenAiReader:
+        return OpenAiReader()
+
+    def embed(self, request: EmbedRequest, model: str) -> dict[str, Any]:
+        extra = {key: value for key, value in request.extra.items() if key not in _OURS}
+        return {"model": model, "input": request.texts, **extra}
+
+    def embeddings(self, answer: Any) -> Any:
+        return answer
+
+
+class OpenAiReader:
+    """Of chat completion chunks."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._events, self._answer = SseParser(), Assembly()
+
+    def feed(self, data: bytes) -> list[Delta]:
+        deltas = []
+        for _, event in self._events.feed(data):
+            if event == b"[DONE]":
+                self.done = True
+                break
+            delta = self._add(decode(event))
+            if delta is not None:
+                deltas.append(delta)
+        return deltas
+
+    def body(self) -> dict[str, Any]:
+        if self.done:  # said so, though no piece named a reason
+            self._answer.finish_reason = self._answer.finish_reason or "stop"
+        return self._answer.body()
+
+    def _add(self, chunk: Any) -> Delta | None:
+        if isinstance(chunk, dict) and chunk.get("error"):
+            raise broken(chunk)
+        answer = self._answer
+        if not answer.id:
+            self._name(chunk)
+        answer.usage = at(chunk, "usage") or answer.usage
+        for choice in objects_at(chunk, "choices"):
+            if choice.get("index", 0) == 0:
+                answer.finish_reason = text_at(choice, "finish_reason") or answer.finish_reason
+                return self._delta(at(choice, "delta"))
+        return None
+
+    def _delta(self, delta: dict[str, Any]) -> Delta | None:
+        content = text_at(delta, "content")
+        if content:
+            self._answer.text(content)
+        for key in delta.keys() - _KNOWN:  # a refusal, or what the model thinks
+            if isinstance(delta[key], str):
+                self._answer.text(delta[key], key)
+        calls = objects_at(delta, "tool_calls") if "tool_calls" in delta else []
+        if calls:
+            self._answer.calls(calls)
+        return Delta(content=content, tool_calls=calls) if content or calls else None
+
+    def _name(self, chunk: Any) -> None:
+        known = chunk if isinstance(chunk, dict) else {}
+        created = known.get("created")
+        self._answer.id, self._answer.model = text_at(known, "id"), text_at(known, "model")
+        self._answer.created = created if isinstance(created, int) else 0

@@ -1,0 +1,187 @@
+"""Answers the chat calls and `embed_send`: between a guest's descriptors and what sessions do.
+
+The rule: a refusal of the ABI is a negative number and a line in the guest's log; what fails on
+the models' side is a response, whose body is an error document. A handler that is cancelled
+because its guest has ended leaves nothing behind.
+Source: the guest ABI, sections 2, 4, 5 and 6.
+"""
+
+from __future__ import annotations
+
+from errno import EINVAL, EIO, ENOMEM
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from spear._core.door import Call, Handler
+from spear._core.handles import CHAT_RESPONSE, CHAT_SESSION, Handle
+from spear.clock import Clock
+from spear.errors import InvalidArgument, ModelError
+from spear.hostcalls.agent import Agent
+from spear.hostcalls.llm.asking import Asking, Models
+from spear.hostcalls.llm.documents import NO_METRICS, Metrics, failure_of, success
+from spear.hostcalls.llm.embedding import read_request
+from spear.hostcalls.llm.loop import Ask, CallTool, Done, Step, ToolLoop
+from spear.hostcalls.llm.params import mcp_status, read_setting
+from spear.hostcalls.llm.session import Room, Session, SessionFull
+from spear.hostcalls.llm.streaming import Streams
+from spear.hostcalls.table import by_import
+
+METRICS, AUTO_TOOL_CALL = 1, 2  # flags of a send
+SET_PARAM = 1
+WARN = 3
+
+
+def chat_handlers(models: Models, clock: Clock) -> dict[int, Handler]:
+    """By operation code; for one executor, on its loop."""
+    chat = Chat(models, clock)
+    handlers: dict[str, Handler] = {
+        "cchat_create": chat.create,
+        "cchat_write_msg": chat.write_message,
+        "cchat_write_fn": chat.write_function,
+        "cchat_ctl": chat.control,
+        "cchat_send": chat.send,
+        "cchat_stream": chat.stream,
+        "embed_send": chat.embed,
+    }
+    found = {by_import(name).op: handler for name, handler in handlers.items()}
+    return {op: handler for op, handler in found.items() if op is not None}
+
+
+class Chat:
+    """The handlers; what they keep of an execution goes with its Agent."""
+
+    def __init__(self, models: Models, clock: Clock) -> None:
+        self._asking = Asking(models, clock)
+        self.streams = Streams(self._asking)
+        self._rooms: WeakKeyDictionary[Agent, Room] = WeakKeyDictionary()
+
+    def create(self, call: Call) -> Handle:
+        room = self._rooms.setdefault(_agent(call), Room())
+        return Handle(CHAT_SESSION, Session(room), closed=lambda handle: handle.value.let_go())
+
+    def write_message(self, call: Call) -> int:
+        handle, role, content = call.args
+        try:
+            _session(handle).write(_text(role), _text(content))
+        except SessionFull as full:
+            return _refuse(call, ENOMEM, str(full))
+        return 0
+
+    def write_function(self, call: Call) -> int:
+        handle, offset, description = call.args
+        try:
+            complaint = _session(handle).tool(offset, description)
+        except SessionFull as full:
+            return _refuse(call, ENOMEM, str(full))
+        if complaint:
+            call.log(WARN, complaint)
+        return 0
+
+    def control(self, call: Call) -> int:
+        """SET_PARAM; a response takes any, and ignores it."""
+        handle, command, text = call.args
+        if command != SET_PARAM:
+            return -EINVAL
+        if handle.kind != CHAT_SESSION:
+            return 0
+        setting = read_setting(text)
+        if setting is None:
+            return _refuse(call, EIO, 'expected {"key": "...", "value": ...}, found something else')
+        status = mcp_status(setting)
+        if status != 0:
+            return _refuse(call, -status, f"{setting.key!r} is not allowed: MCP is off")
+        try:
+            complaint = _session(handle).set(setting, len(text))
+        except SessionFull as full:
+            return _refuse(call, ENOMEM, str(full))
+        if complaint:
+            call.log(WARN, complaint)
+        return 0
+
+    async def send(self, call: Call) -> Handle:
+        handle, flags = call.args
+        session = _session(handle)
+        began_ns, sums = self._asking.now_ns(), Metrics()
+        session.hold()
+        try:
+            done = await self._send(call, session, sums, auto=bool(flags & AUTO_TOOL_CALL))
+        except ModelError as error:
+            call.log(WARN, f"cchat_send: {error}")
+            done = Done(failure_of(error), ok=False)
+        finally:
+            session.let_go()
+        measured = flags & METRICS and done.ok
+        about = sums.document(self._asking.now_ns() - began_ns) if measured else NO_METRICS
+        return _response(done.document, about)
+
+    async def _send(self, call: Call, session: Session, sums: Metrics, *, auto: bool) -> Done:
+        """Raises ModelError."""
+        agent, loop = _agent(call), ToolLoop(session)
+        step: Step = loop.begin() if auto else Ask()
+        while not isinstance(step, Done):
+            if isinstance(step, CallTool):
+                step = loop.tool_ended(*await _tool(call, session, step))
+                continue
+            reply = await self._asking.chat(agent, session)
+            sums.add(reply)
+            step = loop.answered(reply) if auto else Done(success(reply), ok=True)
+        return step
+
+    def stream(self, call: Call) -> Handle | int:
+        handle, flags = call.args
+        if flags & AUTO_TOOL_CALL:
+            return _refuse(call, EINVAL, "a stream calls no tools by itself: leave flag 2 out")
+        return self.streams.open(
+            call, _agent(call), _session(handle), metrics=bool(flags & METRICS)
+        )
+
+    async def embed(self, call: Call) -> Handle | int:
+        text, flags = call.args
+        began_ns, sums = self._asking.now_ns(), Metrics()
+        try:
+            request, timeout_ms = read_request(text)
+        except InvalidArgument as error:
+            return _refuse(call, EINVAL, str(error))
+        try:
+            reply = await self._asking.embed(_agent(call), request, timeout_ms)
+        except ModelError as error:
+            call.log(WARN, f"embed_send: {error}")
+            return _response(failure_of(error), NO_METRICS)
+        sums.add(reply)
+        about = sums.document(self._asking.now_ns() - began_ns) if flags & METRICS else NO_METRICS
+        return _response(success(reply), about)
+
+
+async def _tool(call: Call, session: Session, step: CallTool) -> tuple[int, str]:
+    params = session.params
+    return await call.tool(
+        step.offset, step.arguments.encode(), params.arena, params.tool_output_bytes_max
+    )
+
+
+def _response(document: bytes, about: bytes) -> Handle:
+    handle = Handle(CHAT_RESPONSE)
+    handle.finish(0, document, about)
+    return handle
+
+
+def _refuse(call: Call, error: int, sentence: str) -> int:
+    call.log(WARN, f"{call.name.rpartition('.')[2]}: {sentence}")
+    return -error
+
+
+def _agent(call: Call) -> Agent:
+    if not isinstance(call.context, Agent):
+        raise RuntimeError("a guest without an Agent as its context asks for a model")
+    return call.context
+
+
+def _session(handle: Any) -> Session:
+    session = handle.value
+    assert isinstance(session, Session)
+    return session
+
+
+def _text(data: bytes) -> str:
+    """Invalid bytes become U+FFFD."""
+    return data.decode(errors="replace")

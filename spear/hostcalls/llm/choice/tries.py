@@ -1,0 +1,76 @@
+"""Which backend is asked next for one request, and after what wait.
+
+The rule: pure; time, chance and each backend's state are given. Every candidate is tried once,
+without a wait where one is ready; only then are there `retries` more tries in all, each after a
+wait: evenly drawn up to a bound that doubles (full jitter), and not before the backend said that it
+may be asked again. A try that could not begin before the deadline is not planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from spear.hostcalls.llm.choice.routing import Draw
+
+CANDIDATES_MAX = 8  # of one request
+BACKOFF_NS, BACKOFF_NS_MAX = 200 * 10**6, 10 * 10**9
+
+
+class Step(NamedTuple):
+    """Ask `name` after `wait_ns`."""
+
+    name: str
+    wait_ns: int
+
+
+class Tries:
+    """Of one request over `names`, the best first. `ready_ns(name)`: when it may be asked;
+    `idle(name)`: whether it would begin at once."""
+
+    def __init__(
+        self, names: Sequence[str], retries: int, draw: Draw, ready_ns: Callable[[str], int],
+        idle: Callable[[str], bool],
+    ) -> None:  # fmt: skip
+        self._order = list(names[:CANDIDATES_MAX])
+        self._untried = list(self._order)
+        self._retries, self._draw = retries, draw
+        self._ready_ns, self._idle = ready_ns, idle
+        self._waits = 0
+
+    def next(self, now_ns: int, deadline_ns: int) -> Step | None:
+        """None: there is no further try. A step that is given counts as taken."""
+        if now_ns >= deadline_ns:
+            return None
+        ready = [name for name in self._untried if self._ready_ns(name) <= now_ns]
+        if ready:
+            name = next((name for name in ready if self._idle(name)), ready[0])
+            self._untried.remove(name)
+            return Step(name, 0)
+        return self._later(now_ns, deadline_ns)
+
+    def exclude(self, name: str) -> None:
+        """It is not tried again for this request."""
+        self._order.remove(name)
+
+    def first_ready_ns(self) -> int:
+        """When the first of them may be asked."""
+        return min(map(self._ready_ns, self._order), default=0)
+
+    def _later(self, now_ns: int, deadline_ns: int) -> Step | None:
+        open_to = self._order if self._retries else self._untried
+        if not open_to:
+            return None
+        name = min(open_to, key=lambda name: max(now_ns, self._ready_ns(name)))
+        wait_ns = max(0, self._ready_ns(name) - now_ns)
+        if name not in self._untried:
+            bound_ns = min(BACKOFF_NS << self._waits, BACKOFF_NS_MAX)
+            wait_ns = max(wait_ns, self._draw(bound_ns + 1))
+        if now_ns + wait_ns >= deadline_ns:
+            return None
+        if name in self._untried:
+            self._untried.remove(name)
+        else:
+            self._retries -= 1
+            self._waits += 1
+        return Step(name, wait_ns)

@@ -1,0 +1,145 @@
+"""One connection to a model's server: writes a request, hands on its response as it comes.
+
+The rule: one request at a time; it ends by the whole response, by an error that every later read
+raises, or by `abort`, which lets the socket go at once. A reader that is slow stops the peer: at
+most _BUFFERED_MAX bytes of a body wait, and what one read of the socket brings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from spear.errors import ModelError, ModelGarbled, ModelUnavailable
+from spear.hostcalls.llm.http.response import Response
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BUFFERED_MAX = 256 * 1024
+
+
+class Connection(asyncio.Protocol):
+    """`over` is called when the connection is gone, and when a response that nobody reads any more
+    has ended."""
+
+    def __init__(self, over: Callable[[Connection], None]) -> None:
+        self.response: Response | None = None
+        self._over = over
+        self._failure: ModelError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport
+        self._loop = asyncio.get_running_loop()
+        self._paused = self._unread = False
+
+    @property
+    def closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def begin(self, request: bytes, bytes_max: int) -> Response:
+        self.response = Response(bytes_max)
+        self._transport.write(request)
+        return self.response
+
+    async def head(self) -> None:
+        """Until the response has a status. Raises ModelError."""
+        assert self.response is not None
+        while not self.response.status:
+            await self._more()
+
+    async def read(self) -> bytes:
+        """Some of the body; empty at its end. Raises ModelError."""
+        response = self.response
+        assert response is not None
+        while not response.buffered:
+            if response.complete:
+                return b""
+            await self._more()
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return response.take()
+
+    def fail(self, failure: ModelError) -> None:
+        """Ends the request by this error, and the connection with it."""
+        if self._failure is None:
+            self._failure = failure
+        self.abort()
+        self._wake()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def release(self) -> bool:
+        """Nobody reads on: whether the connection can take another request now."""
+        response = self.response
+        assert response is not None
+        if not (response.complete and response.reusable) or self.closing or self._failure:
+            return False
+        if self._transport.get_write_buffer_size():  # answered before all was read
+            return False
+        self.response, self._unread = None, False
+        return True
+
+    def leave(self) -> bool:
+        """Nobody reads on, and the end of the response is near: whether it can be waited for."""
+        self._unread = not self._paused and not self.closing
+        return self._unread
+
+    # What the loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # uvloop's is no asyncio.Transport
+
+    def data_received(self, data: bytes) -> None:
+        response = self.response
+        if response is None:  # nobody asked
+            self.abort()
+            return
+        try:
+            response.feed(data)
+        except ModelGarbled as error:
+            self.fail(error)
+            return
+        if response.buffered > _BUFFERED_MAX and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        if self._unread and response.complete:
+            self._over(self)
+        elif self._waiter is not None:
+            self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        response = self.response
+        if response is not None and not response.complete and self._failure is None:
+            self._failure = _end(response, error)
+        self._wake()
+        self._over(self)
+
+    async def _more(self) -> None:
+        """Until something happened."""
+        if self._failure is not None:
+            raise self._failure
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _end(response: Response, error: Exception | None) -> ModelError | None:
+    """What it means that the peer sends no more."""
+    why = f": {error}" if error is not None else ""
+    if not response.received:
+        return ModelUnavailable(f"the connection was closed before an answer came{why}")
+    if error is not None:
+        return ModelGarbled(f"the answer broke off{why}")
+    try:
+        response.end()
+    except ModelGarbled as broken:
+        return broken
+    return None

@@ -1,0 +1,322 @@
+"""Models: a request in, an answer of some backend out, or an error that says why there is none.
+
+The rule: one a node, on its loop. A request is routed, tried and failed over until its deadline,
+never more often than planned (`choice/tries`), and leaves no slot taken however it ends. A
+stream fails over only before its first piece. What goes to the caller names no secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, cast
+
+import msgspec
+
+from spear.config_llm import STUB_BACKEND
+from spear.errors import ModelError, ModelGarbled, ModelTimeout, NoBackend, NotFound
+from spear.hostcalls.llm.attempts import Attempt, Attempts
+from spear.hostcalls.llm.choice.members import CONFIG, DEFAULT, Keys, Make, Member
+from spear.hostcalls.llm.choice.prices import Prices
+from spear.hostcalls.llm.choice.roster import Roster
+from spear.hostcalls.llm.choice.router_filter import Decider, Question, Running, hooked
+from spear.hostcalls.llm.choice.routing import (
+    EVERYBODY,
+    Candidate,
+    Need,
+    Verdict,
+    eligible,
+    lack_of,
+    model_of,
+    ranked,
+)
+from spear.hostcalls.llm.choice.scrubbing import scrubbed
+from spear.hostcalls.llm.request import (
+    EMBEDDINGS,
+    JSON_SCHEMA,
+    TOOLS,
+    ChatRequest,
+    Delta,
+    EmbedRequest,
+    Reply,
+)
+from spear.records.models import HTTP, ModelInfo, ModelTest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.clock import Clock
+    from spear.config_llm import BackendSettings, LlmSettings
+    from spear.hostcalls.llm.choice.discovery import Fetch
+    from spear.hostcalls.llm.choice.filter_service import FilterService
+    from spear.hostcalls.llm.choice.router_filter import Hook, RouterFilter
+    from spear.telemetry.jsonlog import Log
+    from spear.telemetry.redact import Redactor
+
+DEADLINE_NS = 600 * 10**9  # of a request that names none
+TEST_PROMPT = "Answer with the one word: ready"
+_TEST_NS = 60 * 10**9
+_TEST_TOKENS = 32
+_TRANSPORTS = (HTTP, "in_process")
+
+Request = ChatRequest | EmbedRequest
+# The facade has a method `list`, which hides the type from its methods' annotations.
+Order = list[Member]
+Infos = list[ModelInfo]
+
+
+class Models:
+    """`make` builds a backend from its spec and key, `fetch` is for discovery; `filter` is a Python
+    function, sync or async, from a Question to a Verdict, instead of a service."""
+
+    def __init__(
+        self, settings: LlmSettings, *, environ: Mapping[str, str], clock: Clock, log: Log,
+        redactor: Redactor, make: Make, fetch: Fetch | None = None, filter: Hook | None = None,
+        service: FilterService | None = None,
+    ) -> None:  # fmt: skip
+        self._settings, self._clock, self._log, self._redactor = settings, clock, log, redactor
+        self._make = make
+        self._keys = Keys(environ, redactor)
+        self._prices = Prices(settings.prices)
+        self._service = service
+        asked: RouterFilter | None = hooked(filter) if filter is not None else service
+        self._decider = Decider(asked, settings.filter, log) if asked is not None else None
+        members = [
+            self._member(one, DEFAULT if one is STUB_BACKEND else CONFIG)
+            for one in settings.backends
+        ]
+        self._roster = Roster(members, settings.ollama, fetch, self._member, clock, log)
+
+    async def chat(self, request: ChatRequest) -> Reply:
+        """Raises ModelError."""
+        return await self._whole(request, lambda one, asked: one.backend.chat(asked, one.model))
+
+    async def embed(self, request: EmbedRequest) -> Reply:
+        """Raises ModelError."""
+        return await self._whole(request, lambda one, asked: one.backend.embed(asked, one.model))
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Reply, None]:
+        """Pieces as they come, then the whole Reply. Raises ModelError, after pieces too. Close it
+        where it is not read to its end."""
+        attempts: Attempts | None = None
+        try:
+            attempts = await self._routed(request)
+            reply: Reply | None = None
+            while reply is None:
+                async with attempts.next() as one:
+                    source = one.backend.stream(one.request, one.model)
+                    async with aclosing(source), aclosing(_in_time(source, one)) as pieces:
+                        async for piece in pieces:
+                            if isinstance(piece, Reply):
+                                reply = one.replied(piece)
+                                break
+                            yield piece
+                    _check_whole(one, reply)
+            yield reply
+            return
+        except ModelError as error:
+            failed = self._told(error, attempts)
+        raise failed
+
+    def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None:
+        """The most that this many tokens cost at any backend that may answer the request; None: of
+        one of them no price is known."""
+        need = need_of(request)
+        costs = [
+            self._prices.of(
+                member.spec, model_of(need, member.spec), prompt_tokens, completion_tokens
+            )
+            for member in self._roster
+            if not lack_of(need, Candidate(spec=member.spec, missing=member.missing))
+        ]
+        if any(cost is None for cost in costs):
+            return None
+        return max((cost for cost in costs if cost is not None), default=0)
+
+    async def refresh(self) -> None:
+        """Looks for models that are discovered, where that was long ago."""
+        await self._roster.look(needed=True)
+
+    def list(self) -> Infos:
+        """Every backend as it stands, those of the configuration first."""
+        now_ns = self._clock.monotonic_ns()
+        infos = (member.info(now_ns) for member in self._roster)
+        return [
+            msgspec.structs.replace(info, reason=self._redactor.text(info.reason)) for info in infos
+        ]
+
+    async def test(self, name: str, prompt: str = "", *, timeout_ns: int = _TEST_NS) -> ModelTest:
+        """Asks that backend, once, and says how it went; one for embeddings alone gets an
+        embedding. Raises NotFound, ModelError."""
+        await self.refresh()
+        member = self._roster.get(name)
+        if member is None:
+            known = ", ".join(member.spec.name for member in self._roster) or "there are none"
+            raise NotFound(f"no model backend {name!r}: known are {known}")
+        start_ns = self._clock.monotonic_ns()
+        deadline_ns = start_ns + timeout_ns
+        text = prompt or TEST_PROMPT
+        if "chat_completions" in member.spec.ops or EMBEDDINGS not in member.spec.ops:
+            request = ChatRequest(
+                messages=[{"role": "user", "content": text}], extra={"max_tokens": _TEST_TOKENS},
+                backend=name, deadline_ns=deadline_ns,
+            )  # fmt: skip
+            reply = await self.chat(request)
+        else:
+            embed = EmbedRequest(texts=[text], backend=name, deadline_ns=deadline_ns)
+            reply = await self.embed(embed)
+        return ModelTest(
+            backend=name,
+            model=reply.model,
+            answer=_answer_of(reply.body),
+            latency_ns=self._clock.monotonic_ns() - start_ns,
+            prompt_tokens=reply.usage.prompt_tokens,
+            completion_tokens=reply.usage.completion_tokens,
+            cost_nano_usd=reply.usage.cost_nano_usd,
+        )
+
+    async def close(self) -> None:
+        """Lets connections go; what is under way fails."""
+        await self._roster.close()
+        if self._service is not None:
+            await self._service.close()
+        self._keys.close()
+
+    async def _whole(
+        self, request: Request, ask: Callable[[Attempt, Any], Awaitable[Reply]]
+    ) -> Reply:
+        attempts: Attempts | None = None
+        try:
+            attempts = await self._routed(request)
+            while True:
+                async with attempts.next() as one:
+                    async with asyncio.timeout(one.left_s()):
+                        return one.replied(await ask(one, one.request))
+        except ModelError as error:
+            failed = self._told(error, attempts)
+        raise failed
+
+    async def _routed(self, request: Request) -> Attempts:
+        """Who is to be asked, the first one first. Raises ModelError."""
+        deadline_ns = request.deadline_ns or self._clock.monotonic_ns() + DEADLINE_NS
+        request = msgspec.structs.replace(request, deadline_ns=deadline_ns)
+        try:
+            async with asyncio.timeout((deadline_ns - self._clock.monotonic_ns()) / 1e9):
+                order = await self._order(request)
+        except TimeoutError:
+            raise ModelTimeout("the time for the model was over before one was chosen") from None
+        return Attempts(
+            request, order, model_of=lambda spec: model_of(need_of(request), spec),
+            retries=self._settings.retries, prices=self._prices, clock=self._clock, log=self._log,
+            draw=self._draw,
+        )  # fmt: skip
+
+    async def _order(self, request: Request) -> Order:
+        await self._roster.look()
+        try:
+            return await self._chosen(request)
+        except NoBackend:
+            if not await self._roster.look(needed=True):
+                raise
+        return await self._chosen(request)
+
+    async def _chosen(self, request: Request) -> Order:
+        need, now_ns = need_of(request), self._clock.monotonic_ns()
+        members = {member.spec.name: member for member in self._roster}
+        kept = eligible(need, [member.candidate(now_ns) for member in members.values()])
+        verdict = await self._verdict(request, need, kept, members)
+        return [members[one.spec.name] for one in ranked(need, kept, self._draw, verdict)]
+
+    async def _verdict(
+        self, request: Request, need: Need, kept: Sequence[Candidate], members: dict[str, Member]
+    ) -> Verdict:
+        if self._decider is None:
+            return EVERYBODY
+        messages = request.messages if isinstance(request, ChatRequest) else request.texts
+        question = Question(
+            request_id=request.request_id,
+            need=need,
+            candidates=tuple(kept),
+            running={one.spec.name: _running(members[one.spec.name]) for one in kept},
+            timeout_ms=self._decider.timeout_ms,
+            message_count=len(messages),
+            text_bytes=sum(map(_text_bytes, messages)),
+            uses_tools=TOOLS in need.features,
+            uses_json_schema=JSON_SCHEMA in need.features,
+            payload=_payload(request) if self._decider.sees_content else b"",
+        )
+        return await self._decider.decide(question)
+
+    def _member(self, settings: BackendSettings, source: str) -> Member:
+        return Member(settings, source, self._keys, self._make, self._clock)
+
+    def _draw(self, below: int) -> int:
+        return int.from_bytes(self._clock.random_bytes(8), "big") % below
+
+    def _told(self, error: ModelError, attempts: Attempts | None) -> ModelError:
+        if attempts is not None:
+            error.calls, error.model_ns = attempts.calls, attempts.model_ns
+        return scrubbed(error, self._redactor)
+
+
+def need_of(request: Request) -> Need:
+    return Need(
+        operation=request.operation,
+        features=request.features,
+        transports=_TRANSPORTS,
+        allowed=request.allowed,
+        backend=request.backend,
+        model=request.model,
+    )
+
+
+def _check_whole(one: Attempt, reply: Reply | None) -> None:
+    if reply is None:
+        name = one.member.spec.name
+        raise ModelGarbled(f"backend {name!r} ended its answer too early", backend=name)
+
+
+async def _in_time(
+    pieces: AsyncGenerator[Delta | Reply, None], one: Attempt
+) -> AsyncGenerator[Delta | Reply, None]:
+    """The pieces, each waited for until the deadline and no longer. A time limit around all of them
+    would end the reader between two pieces."""
+    while True:
+        async with asyncio.timeout(one.left_s()):
+            try:
+                piece = await anext(pieces)
+            except StopAsyncIteration:
+                return
+        one.come(piece)
+        yield piece
+
+
+def _running(member: Member) -> Running:
+    return Running(
+        latency_ms=member.health.latency_ns / 1e6,
+        error_rate=member.health.error_rate,
+        in_flight=member.gate.busy,
+    )
+
+
+def _text_bytes(message: dict[str, Any] | str) -> int:
+    text = message if isinstance(message, str) else message.get("content")
+    return len(text.encode(errors="replace")) if isinstance(text, str) else 0
+
+
+def _payload(request: Request) -> bytes:
+    if isinstance(request, EmbedRequest):
+        return msgspec.json.encode({"model": request.model, "input": request.texts})
+    body = {"model": request.model, "messages": request.messages, "tools": request.tools}
+    return msgspec.json.encode({**body, **request.extra})
+
+
+def _answer_of(body: Any) -> str:
+    """The text of a chat completion, or how long a vector is."""
+    try:
+        if "choices" in body:
+            message = body["choices"][0]["message"]
+            return str(cast(object, message.get("content") or ""))
+        return f"a vector of {len(body['data'][0]['embedding'])} numbers"
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return ""

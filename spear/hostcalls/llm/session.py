@@ -1,0 +1,138 @@
+"""A conversation that a guest builds up: its messages, its tools, its parameters.
+
+The rule: all sessions of one execution together hold at most SESSION_BYTES_MAX of what guests and
+tools put in, and one more answer of a model each; what does not fit is refused and leaves the
+session as it was. Nothing here asks a model.
+Source: the guest ABI, sections 4 and 5.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from spear.hostcalls.llm.params import Params, Setting
+
+SESSION_BYTES_MAX = 16 << 20
+MESSAGES_MAX, TOOLS_MAX, SETTINGS_MAX = 16_384, 1024, 1024
+ENTRY_BYTES = 64  # what each entry counts beside its text
+
+
+class SessionFull(Exception):
+    """The sentence says what does not fit, and where the limit is."""
+
+
+class Room:
+    """What all sessions of one execution hold together, in bytes."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    @property
+    def spent(self) -> bool:
+        return self.taken >= SESSION_BYTES_MAX
+
+
+class Session:
+    """`messages` and `tools` are in OpenAI's form; read them, and add by the methods. `bytes` is
+    what they and the parameters hold, never less than the text of a request that carries them."""
+
+    __slots__ = ("_holders", "_room", "_sizes", "bytes", "messages", "offsets", "params", "tools")
+
+    def __init__(self, room: Room) -> None:
+        self._room, self.bytes = room, 0
+        self._holders = 1  # its descriptor, and each send
+        self._sizes: dict[str, int] = {}  # of the parameters
+        self.messages: list[dict[str, Any]] = []
+        self.tools: list[dict[str, Any]] = []
+        self.offsets: dict[str, int] = {}  # of the guest's functions, by their tools' names
+        self.params = Params()
+
+    def write(self, role: str, content: str) -> None:
+        """A message of the guest. Raises SessionFull."""
+        self._add({"role": role, "content": content})
+
+    def tool_result(self, call_id: str, content: str) -> None:
+        """Raises SessionFull."""
+        self._add({"role": "tool", "content": content, "tool_call_id": call_id})
+
+    def answer(self, message: dict[str, Any]) -> None:
+        """A model's message, which is always taken."""
+        self._take(_size(message))
+        self.messages.append(message)
+
+    def tool(self, offset: int, text: bytes) -> str:
+        """Offers function `offset` of the guest's table. A sentence where it is of no use, else "".
+        Raises SessionFull."""
+        try:
+            tool = msgspec.json.decode(text.decode(errors="replace"))
+        except (msgspec.MsgspecError, RecursionError) as error:
+            return f"the tool at {offset} is left out, its description is not JSON: {error}"
+        if not isinstance(tool, dict):
+            return f"the tool at {offset} is left out, its description is no JSON object"
+        name = _name(tool)
+        if name in self.offsets:
+            return f"the tool at {offset} is left out: {name!r} is offered already, the first wins"
+        self._make_room(len(self.tools), TOOLS_MAX, "tools", len(text) + ENTRY_BYTES)
+        if "function" not in tool and name:
+            tool = {"type": "function", "function": tool}
+        self.tools.append(tool)
+        if name:
+            self.offsets[name] = offset
+        return ""
+
+    def set(self, setting: Setting, size: int) -> str:
+        """As Params.set; `size` is that of the guest's text. Raises SessionFull."""
+        old = self._sizes.get(setting.key, -1)
+        count = len(self._sizes) - (old >= 0)
+        self._make_room(count, SETTINGS_MAX, "parameters", size + ENTRY_BYTES, max(old, 0))
+        self._sizes[setting.key] = size + ENTRY_BYTES
+        return self.params.set(setting)
+
+    @property
+    def full(self) -> bool:
+        """Then it is asked nothing more."""
+        return self._room.spent
+
+    def hold(self) -> None:
+        """Somebody works with it, whoever closes it meanwhile; `let_go` ends that."""
+        self._holders += 1
+
+    def let_go(self) -> None:
+        """By its descriptor, and by each who holds it; with the last one its room is free."""
+        self._holders -= 1
+        if self._holders == 0:
+            self._take(-self.bytes)
+
+    def _add(self, message: dict[str, Any]) -> None:
+        self._make_room(len(self.messages), MESSAGES_MAX, "messages", _size(message))
+        self.messages.append(message)
+
+    def _make_room(self, count: int, count_max: int, what: str, size: int, freed: int = 0) -> None:
+        if count >= count_max:
+            raise SessionFull(f"a session holds at most {count_max} {what}: make a new one")
+        if self._room.taken + size - freed > SESSION_BYTES_MAX:
+            raise SessionFull(
+                f"{size} bytes more do not fit: the sessions of this execution hold "
+                f"{self._room.taken} bytes of at most {SESSION_BYTES_MAX}; close what is done"
+            )
+        self._take(size - freed)
+
+    def _take(self, size: int) -> None:
+        self.bytes += size
+        self._room.taken += size
+
+
+def _size(message: dict[str, Any]) -> int:
+    """Of its text in a request, at least."""
+    return len(msgspec.json.encode(message)) + ENTRY_BYTES
+
+
+def _name(tool: dict[str, Any]) -> str:
+    """Of `{"type": "function", "function": {"name": ...}}` or `{"name": ...}`; "" for others."""
+    function = tool.get("function", tool)
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else ""

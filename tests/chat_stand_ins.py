@@ -1,0 +1,96 @@
+"""Stand-ins for what chat needs around it: models that answer as told, agents, answers.
+
+Rule: nothing here waits for time; a model that hangs waits for an event, and says that it was
+cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any
+
+from spear.hostcalls.agent import Agent
+from spear.hostcalls.llm.meter import Meter
+from spear.hostcalls.llm.policy import budget_of
+from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest, Reply
+from spear.records.usage import Usage
+
+USED = Usage(calls=1, prompt_tokens=3, completion_tokens=2, model_ns=5, cost_nano_usd=7)
+Script = Reply | BaseException | Callable[[Any], Any]
+
+
+def agent(
+    config: Mapping[str, str] | None = None, *, deadline_ns: int = 0, parent: Meter | None = None
+) -> Agent:
+    config = config or {}
+    return Agent(
+        execution_id="e1", task="t", deadline_ns=deadline_ns, config=config,
+        meter=Meter(budget_of(config), parent),
+    )  # fmt: skip
+
+
+def reply(
+    content: str | None = "hi", *, calls: Sequence[Any] = (), usage: Usage = USED, **message: Any
+) -> Reply:
+    """Of a chat; `calls` are tool calls in OpenAI's form."""
+    said: dict[str, Any] = {"role": "assistant", "content": content, **message}
+    if calls:
+        said["tool_calls"] = list(calls)
+    counts = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    choice = {"index": 0, "message": said, "finish_reason": "tool_calls" if calls else "stop"}
+    body = {"id": "c1", "object": "chat.completion", "choices": [choice], "usage": counts}
+    return Reply(body=body, backend="fake", model="m", usage=usage)
+
+
+def tool_call(name: str, arguments: str = "{}", id: str = "call_1") -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+class FakeModels:
+    """Answers each request with the next of `script`: a Reply, an error, or what a function of the
+    request gives; the last one stays. `pieces` come before a streamed answer."""
+
+    def __init__(
+        self, *script: Script, pieces: Sequence[Delta] = (), price: int | None = 0
+    ) -> None:
+        self.script, self.pieces, self.price_nano_usd = list(script), pieces, price
+        self.requests: list[Any] = []
+        self.asked = asyncio.Event()
+        self.cancelled = 0
+
+    async def chat(self, request: ChatRequest) -> Reply:
+        self.requests.append(request)
+        self.asked.set()
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, BaseException):
+            raise step
+        found = step if isinstance(step, Reply) else step(request)
+        if asyncio.iscoroutine(found):
+            found = await found
+        assert isinstance(found, Reply)
+        return found
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Reply, None]:
+        try:
+            for piece in self.pieces:
+                yield piece
+            yield await self.chat(request)
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+
+    async def embed(self, request: EmbedRequest) -> Reply:
+        return await self.chat(request)  # type: ignore[arg-type]
+
+    def price(self, request: Any, prompt_tokens: int, completion_tokens: int) -> int | None:
+        return self.price_nano_usd
+
+    async def hang(self) -> Reply:
+        """As an answer of the script: never comes."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        raise AssertionError("unreachable")

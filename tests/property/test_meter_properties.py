@@ -1,0 +1,170 @@
+"""Budgets over trees of executions: sums are exact, and no reservation outlives its call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from spear.errors import BudgetSpent
+from spear.hostcalls.llm import meter as meters
+from spear.hostcalls.llm.meter import Meter, Reservation
+from spear.records.usage import Budget, Usage
+
+small = st.integers(0, 6)
+usages = st.builds(
+    Usage, calls=small, prompt_tokens=small, completion_tokens=small, model_ns=small,
+    cost_nano_usd=small,
+)  # fmt: skip
+limit = st.sampled_from([0, 0, 5, 20])
+budgets = st.builds(Budget, calls=limit, tokens=limit, model_ns=limit, cost_nano_usd=limit)
+FIELDS = ("calls", "tokens", "model_ns", "cost_nano_usd")
+
+
+class Trees(RuleBasedStateMachine):
+    """Each node of `tree` is (meter, parent's place, budget, own usage); each call that is open
+    (place, reserved, Reservation); `lost` is what stays taken, by place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tree: list[tuple[Meter, int, Budget]] = []
+        self.own: list[Usage] = []
+        self.lost: list[Usage] = []
+        self.open: list[tuple[int, Usage, Reservation]] = []
+
+    @rule(budget=budgets, data=st.data())
+    def begin(self, budget: Budget, data: Any) -> None:
+        place = data.draw(st.integers(-1, len(self.tree) - 1))
+        parent = self.tree[place][0] if place >= 0 else None
+        self.tree.append((Meter(budget, parent), place, budget))
+        self.own.append(Usage())
+        self.lost.append(Usage())
+
+    @rule(usage=usages, data=st.data())
+    def ask(self, usage: Usage, data: Any) -> None:
+        if not self.tree:
+            return
+        place = data.draw(st.integers(0, len(self.tree) - 1))
+        fits = all(self._fits(above, usage) for above in self._line(place))
+        try:
+            reservation = self.tree[place][0].reserve(usage)
+        except BudgetSpent as error:
+            assert not fits
+            assert error.code == "budget_spent"
+            return
+        assert fits
+        self.open.append((place, usage, reservation))
+
+    @rule(usage=usages, how=st.sampled_from(["settle", "release", "abandon"]), data=st.data())
+    def end(self, usage: Usage, how: str, data: Any) -> None:
+        if not self.open:
+            return
+        at = data.draw(st.integers(0, len(self.open) - 1))
+        place, reserved, reservation = self.open.pop(at)
+        used = Usage() if how == "release" else usage
+        getattr(reservation, how)(*[used] * (how != "release"))
+        reservation.settle(Usage(calls=1000))  # the first word counts
+        self.own[place] += used
+        if how == "abandon":
+            rest = msgspec.structs.asdict(reserved - used)
+            self.lost[place] += Usage(**{key: max(0, value) for key, value in rest.items()})
+
+    def _line(self, place: int) -> Iterator[int]:
+        while place >= 0:
+            yield place
+            place = self.tree[place][1]
+
+    def _within(self, place: int) -> list[int]:
+        return [each for each in range(len(self.tree)) if place in self._line(each)]
+
+    def _sum(self, found: Iterator[Usage]) -> Usage:
+        total = Usage()
+        for usage in found:
+            total += usage
+        return total
+
+    def _reserved(self, place: int) -> Usage:
+        within = self._within(place)
+        return self._sum(reserved for at, reserved, _ in self.open if at in within)
+
+    def _left(self, place: int, what: str) -> int:
+        within = self._within(place)
+        taken = self._sum(self.own[each] + self.lost[each] for each in within)
+        return int(
+            getattr(self.tree[place][2], what) - getattr(taken + self._reserved(place), what)
+        )
+
+    def _fits(self, place: int, usage: Usage) -> bool:
+        return all(
+            getattr(usage, what) <= max(0, self._left(place, what))
+            for what in FIELDS
+            if getattr(self.tree[place][2], what)
+        )
+
+    @invariant()
+    def sums_are_exact(self) -> None:
+        for place, (meter, _, _) in enumerate(self.tree):
+            assert meter.own == self.own[place]
+            assert meter.total == self._sum(self.own[each] for each in self._within(place))
+            assert meter.reserved == self._reserved(place)
+            for what in FIELDS:
+                line = [at for at in self._line(place) if getattr(self.tree[at][2], what)]
+                left = [max(0, self._left(at, what)) for at in line]
+                assert meter.left(what) == min(left, default=None)
+
+
+TestTrees = Trees.TestCase
+TestTrees.settings = settings(deadline=None)
+
+
+def planted_reserve_before_check(self: Meter, usage: Usage) -> Reservation:
+    for meter in self._line():
+        meter._check(usage)
+        meter._reserved += usage
+    return Reservation(self, usage)
+
+
+def planted_no_parents(self: Meter) -> list[Meter]:
+    return [self]
+
+
+def planted_kept_reservation(self: Meter, reserved: Usage, used: Usage, lost: Usage) -> None:
+    self.own += used
+    for meter in self._line():
+        meter.total += used
+        meter._lost += lost
+
+
+def planted_ends_twice(self: Reservation, used: Usage, lost: Usage) -> None:
+    assert self._meter is not None
+    self._meter._settle(self._reserved, used, lost)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "mistake"),
+    [
+        (Meter, "reserve", planted_reserve_before_check),
+        (Meter, "_line", planted_no_parents),
+        (Meter, "_settle", planted_kept_reservation),
+        (Reservation, "_end", planted_ends_twice),
+        (meters, "_beyond", lambda reserved, known: reserved),
+    ],
+)
+def test_a_planted_mistake_is_found(
+    owner: Any, name: str, mistake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, name, mistake)
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        run_state_machine_as_test(
+            Trees, settings=settings(max_examples=300, deadline=None, database=None)
+        )
