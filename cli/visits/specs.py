@@ -132,7 +132,8 @@ def changes(
 
 
 def changed(spec: TaskSpec, change: dict[str, Any]) -> TaskSpec:
-    """The spec with what the options say: their variables and entries beside its own, all else in its place."""
+    """The spec with what the options say: their variables and entries beside its own, all else in
+    its place."""
     change = dict(change)
     for name in ("env", "config"):
         if name in change:

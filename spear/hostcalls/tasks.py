@@ -29,6 +29,8 @@ from spear.records.execution import Execution, Invocation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from spear._core.door import Answer, Call, Handler
     from spear.hostcalls.agent import Agent
 
@@ -160,7 +162,7 @@ class _Calls:
         self._children = children
         self._held: WeakKeyDictionary[Agent, int] = WeakKeyDictionary()
 
-    def invoke(self, call: Call) -> Answer | asyncio.Future[Answer]:
+    def invoke(self, call: Call) -> Answer | Awaitable[Answer]:
         request, input, flags = call.args
         agent: Agent | None = call.context
         if agent is None:
@@ -191,7 +193,7 @@ class _Calls:
             return _refused(call, error)
         return 0
 
-    def wait(self, call: Call) -> int | asyncio.Future[int]:
+    def wait(self, call: Call) -> int | Awaitable[int]:
         handle, timeout_ms = call.args
         called: Called | None = handle.value.called
         if called is None:

@@ -187,7 +187,8 @@ def _value_or_reference(value: object) -> _Value:
 
 def _config(top: Table) -> dict[str, str]:
     """`[config]` as it is, and what has a table of its own; the same said twice is refused."""
-    config: dict[str, str] = dict(top.get("config", _TEXTS, {}))
+    own: dict[str, str] = top.get("config", _TEXTS, {})
+    config = dict(own)
     llm, budget, calls = top.table("llm"), top.table("budget"), top.table("calls")
     names = toml.listing(toml.text(256), _ITEMS_MAX)
     said = {

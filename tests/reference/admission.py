@@ -90,7 +90,8 @@ class Admission:
         for depth in range(1, self.depths + 1):
             taken = any(w.placed and w.depth == depth for w in self.running.values())
             for one in sorted(self.waiting):
-                if not taken and one.depth == depth and self.active(one.task) < self.limit(one.task)[0]:
+                may = one.depth == depth and self.active(one.task) < self.limit(one.task)[0]
+                if may and not taken:
                     one.placed, one.cpu, one.memory, taken = True, 0, 0, True
                     self.start(one, started)
         return started

@@ -33,8 +33,8 @@ class Plan:
     """Raises InvalidArgument where the spec cannot be run."""
 
     __slots__ = (
-        "_budget", "_config", "_dirs", "_env", "_grants", "argv", "blank", "metered", "pace", "spec",
-        "timeout_ns",
+        "_budget", "_config", "_dirs", "_env", "_grants", "argv", "blank", "metered", "pace",
+        "spec", "timeout_ns",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, config: Config) -> None:

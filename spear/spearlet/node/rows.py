@@ -10,8 +10,8 @@ endian, so that the order of keys is the order of time.
     exec/<id>                         Execution that has ended
     exec_time/<created><id>           executions by time: when it ended, whether anything but its
                                       record belongs to it, the task's id
-    tree/<root>/<created><id>         executions that agents called, by the root of their tree; value
-                                      as in exec_time
+    tree/<root>/<created><id>         executions that agents called, by the root of their tree; the
+                                      value as in exec_time
     idem/<owner>/<key>                the execution's id; the owner is a task's id, or NAME@ARTIFACT
     result/<digest>/<id>              that this execution has that result
     object/<key>                      ObjectRow: an object put durably

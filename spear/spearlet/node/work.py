@@ -31,8 +31,8 @@ class Work:
 
     __slots__ = (
         "accepted", "admitted", "arrived_ns", "charged", "doom", "execution", "input",
-        "input_digest", "invocation", "kin", "lease", "offered", "plan", "powered", "recovered", "run",
-        "sink", "stage", "timer", "waiters", "webhooks",
+        "input_digest", "invocation", "kin", "lease", "offered", "plan", "powered", "recovered",
+        "run", "sink", "stage", "timer", "waiters", "webhooks",
     )  # fmt: skip
 
     def __init__(
