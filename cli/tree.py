@@ -46,6 +46,7 @@ SECTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "node": ("The node", {
         "up": "Start a node.",
         "node": "Look at a node, back it up, restore it, drain it.",
+        "model": "List, add and try model backends.",
         "gc": "Remove what a node needs no more.",
     }),
     "machine": ("This machine", {

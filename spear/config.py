@@ -266,6 +266,11 @@ class Config:
             raise InvalidArgument(f"{key.rpartition('.')[2]}: {error}") from None
 
     @property
+    def has_llm(self) -> bool:
+        """Whether anything is said of models."""
+        return _LLM in self.sources
+
+    @property
     def llm(self) -> LlmSettings:
         """Model backends and how they are chosen; all of it from one source."""
         if self._llm is None:

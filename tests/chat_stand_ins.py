@@ -94,3 +94,53 @@ class FakeModels:
             self.cancelled += 1
             raise
         raise AssertionError("unreachable")
+
+
+class FakeHandle:
+    """As spear._core.handles.Handle, and shows what it was finished with."""
+
+    def __init__(
+        self, kind: int, value: Any = None, *, channel: Any = None,
+        closed: Callable[[Any], object] | None = None,
+    ) -> None:  # fmt: skip
+        self.kind, self.value, self.channel, self.closed = kind, value, channel, closed
+        self.result: tuple[int, bytes, bytes] | None = None
+
+    def finish(self, status: int, body: bytes, about: bytes = b"{}") -> bool:
+        first = self.result is None
+        self.result = self.result or (status, body, about)
+        return first
+
+    @property
+    def finished(self) -> bool:
+        return self.result is not None
+
+    def close(self) -> None:
+        """As the guest does it."""
+        if self.channel is not None:
+            self.channel.close()
+        if self.closed is not None:
+            self.closed(self)
+
+
+class FakeCall:
+    """A guest's call; its tools are the functions `tools` by offset: (arguments) to (status,
+    output)."""
+
+    name = "spear.cchat_call"
+
+    def __init__(self, context: Any, *args: Any, tools: Mapping[int, Any] | None = None) -> None:
+        self.context, self.args, self.tools = context, args, tools or {}
+        self.lines: list[tuple[int, str]] = []
+        self.called: list[Any] = []
+
+    def log(self, level: int, message: str) -> None:
+        self.lines.append((level, message))
+
+    async def tool(
+        self, function: int, args: bytes, arena: tuple[int, int], out_max: int
+    ) -> tuple[int, str]:
+        self.called.append((function, args, arena, out_max))
+        await asyncio.sleep(0)
+        found = self.tools[function](args)
+        return await found if asyncio.iscoroutine(found) else found

@@ -33,6 +33,7 @@ from spear.records.execution import (
     Invocation,
     LogLine,
 )
+from spear.records.models import ModelInfo, ModelTest
 from spear.records.node import Bytes
 from spear.records.objects import ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
@@ -411,6 +412,16 @@ class DoorNode:
     async def remove_schedule(self, id: str) -> Schedule:
         await self.schedule(id)
         return self._schedules.pop(id)
+
+    # Models
+
+    async def models(self) -> list[ModelInfo]:
+        return [ModelInfo(name="m", kind="stub", available=True)]
+
+    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
+        if name != "m":
+            raise NotFound(f"no model backend {name!r}")
+        return ModelTest(backend="m", answer=f"{prompt} {timeout_ns}")
 
     # The node
 

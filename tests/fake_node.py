@@ -14,8 +14,17 @@ from fake_executions import FakeExecutions
 from fake_objects import FakeObjects
 
 from spear.clock import Clock
-from spear.errors import AlreadyExists, Conflict, InUse, InvalidArgument, ModuleInvalid, NotFound
+from spear.errors import (
+    AlreadyExists,
+    Conflict,
+    InUse,
+    InvalidArgument,
+    ModuleInvalid,
+    NoBackend,
+    NotFound,
+)
 from spear.records.execution import Execution, ExecutionPage, Instance, Invocation, LogLine
+from spear.records.models import ModelInfo, ModelTest
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 
@@ -242,6 +251,42 @@ class FakeNode(FakeObjects):
         found = await self.schedule(id)
         del self._schedules[id]
         return found
+
+    # Models
+    async def models(self) -> list[ModelInfo]:
+        stub = ModelInfo(
+            name="stub",
+            kind="stub",
+            hosting="local",
+            available=True,
+            health="closed",
+            source="default",
+            ops=("chat_completions",),
+        )
+        keyless = ModelInfo(
+            name="gpt",
+            kind="openai_chat_completion",
+            hosting="remote",
+            model="gpt-4o",
+            health="closed",
+            source="config",
+            reason="the environment variable GPT_KEY is not set",
+        )
+        return [stub, keyless]
+
+    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
+        if name == "gpt":
+            raise NoBackend("'gpt' is not available: the environment variable GPT_KEY is not set")
+        if name != "stub":
+            raise NotFound(f"no model backend {name!r}: known are stub, gpt")
+        return ModelTest(
+            backend="stub",
+            model="stub",
+            answer=f"to {prompt or 'ready'}",
+            latency_ns=1_500_000,
+            prompt_tokens=6,
+            completion_tokens=3,
+        )
 
     # The node
     async def info(self) -> dict[str, str]:

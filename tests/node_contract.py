@@ -506,6 +506,17 @@ async def test_garbage_is_what_nothing_needs(node: Node) -> None:
     assert (await node.invoke("hello")).completed
 
 
+async def test_a_node_has_model_backends_and_tries_one(node: Node) -> None:
+    stub = next(found for found in await node.models() if found.name == "stub")
+    assert (stub.kind, stub.available) == ("stub", True)
+    tried = await node.test_model("stub", "hello")
+    assert tried.backend == "stub"
+    assert tried.answer
+    assert tried.completion_tokens
+    with pytest.raises(errors.NotFound):
+        await node.test_model("nobody")
+
+
 async def test_a_node_says_who_it_is_and_what_it_counts(node: Node) -> None:
     info = await node.info()
     assert {"node_name", "version"} <= info.keys()

@@ -16,6 +16,7 @@ from rich.text import Text
 from spear.cli import terminal
 from spear.cli.screens import words
 from spear.records.execution import Execution, Instance
+from spear.records.models import ModelInfo
 from spear.records.objects import ObjectInfo
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task
@@ -26,6 +27,7 @@ _PIPE_COLUMNS = 10_000
 _STYLES = {
     "completed": "green", "active": "green", "ready": "green", "running": "cyan",
     "failed": "red", "timeout": "red", "terminated": "yellow", "inactive": "yellow",
+    "failing": "yellow", "unavailable": "red",
 }  # fmt: skip
 
 
@@ -94,6 +96,16 @@ def _object(found: ObjectInfo, now_ns: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def _model(found: ModelInfo, _: int) -> tuple[str, ...]:
+    state = "ready" if found.health in ("", "closed") else "failing"
+    return (
+        found.name, found.kind, found.hosting, found.model or "any",
+        state if found.available else "unavailable",
+        words.length(found.latency_ns) if found.latency_ns else "", str(found.in_flight),
+        found.reason,
+    )  # fmt: skip
+
+
 EXECUTIONS = Kind(
     "executions", ("ID", "TASK", "STATUS", "EXIT", "CREATED", "TOOK", "CAUSE"), _execution
 )
@@ -111,6 +123,11 @@ SCHEDULES = Kind(
 )
 OBJECTS = Kind(
     "objects", ("KEY", "SIZE", "VERSION", "REFS", "PINNED", "DURABILITY", "CHANGED"), _object
+)
+MODELS = Kind(
+    "model backends",
+    ("NAME", "KIND", "HOSTING", "MODEL", "STATE", "LATENCY", "NOW", "REASON"),
+    _model,
 )
 
 

@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 
 
 class Visit:
-    """The node and how to show what it says. Text for a person is escaped on terminals."""
+    """The node and how to show what it says. Text for a person is escaped on terminals. `address`
+    and `config_path` are what was asked for, None for the usual."""
 
-    def __init__(self, node: Node, *, as_json: bool, clock: Clock) -> None:
+    def __init__(
+        self, node: Node, *, as_json: bool, clock: Clock, address: str | None = None,
+        config_path: str | None = None,
+    ) -> None:  # fmt: skip
         self.node, self.as_json, self.clock = node, as_json, clock
+        self.address, self.config_path = address, config_path
 
     def show(self, record: msgspec.Struct) -> None:
         """One record."""
@@ -88,7 +93,10 @@ def on_node(body: Callable[..., Awaitable[int]]) -> Callable[..., None]:
 
         async def visit() -> int:
             async with dial(address, path) as node:
-                return await body(Visit(node, as_json=as_json, clock=Clock()), **given)
+                found = Visit(
+                    node, as_json=as_json, clock=Clock(), address=address, config_path=path
+                )
+                return await body(found, **given)
 
         try:
             code = asyncio.run(visit())

@@ -14,6 +14,7 @@ from spear.client.artifacts import ArtifactCalls
 from spear.client.caller import Caller
 from spear.client.executions import ExecutionCalls
 from spear.client.line import Line
+from spear.client.models import ModelCalls
 from spear.client.node import NodeCalls
 from spear.client.objects import ObjectCalls
 from spear.client.tasks import TaskCalls
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _TIMEOUT_MS_MAX: Final = (1 << 32) - 1
 
 
-class Client(ArtifactCalls, TaskCalls, ExecutionCalls, ObjectCalls, NodeCalls):
+class Client(ArtifactCalls, TaskCalls, ExecutionCalls, ObjectCalls, ModelCalls, NodeCalls):
     """`address` is `unix:PATH` or `HOST:PORT` (gRPC); without one it is the socket of this
     machine's node, else its configured gRPC address. `token`: instead of the node's token file;
     `ca`: a file with who signs the node's certificate. `timeout` (seconds, or text as `5s`) is of

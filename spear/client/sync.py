@@ -163,6 +163,8 @@ class SyncClient:
     schedule = _call(Client.schedule)
     schedules = _call(Client.schedules)
     remove_schedule = _call(Client.remove_schedule)
+    models = _call(Client.models)
+    test_model = _call(Client.test_model)
     info = _call(Client.info)
     stats = _call(Client.stats)
     collect_garbage = _call(Client.collect_garbage)

@@ -123,6 +123,8 @@ def _metadata(error: SpearError) -> dict[str, str]:
             return {"key_hex": error.key.hex(), **versions}
     if isinstance(error, errors.ModuleLimit):
         return {"key": error.key}
+    if isinstance(error, errors.ModelError):
+        return {"code": error.code, "backend": error.backend}
     return {}
 
 
@@ -142,8 +144,13 @@ def _details(status: Status) -> tuple[ErrorInfo, int]:
 Maker = Callable[[type[SpearError], str, dict[str, str], int], SpearError]
 
 
-def _make(kind: type[SpearError], sentence: str, *_: object) -> SpearError:
-    return kind(sentence)
+def _make(kind: type[SpearError], sentence: str, told: dict[str, str], retry_ms: int) -> SpearError:
+    made = kind(sentence)
+    if isinstance(made, errors.ModelError):
+        made.code, made.backend = told.get("code", ""), told.get("backend", "")
+    if isinstance(made, errors.ModelUnavailable):
+        made.retry_after_ms = retry_ms
+    return made
 
 
 def _make_queue_full(_: object, sentence: str, __: object, retry_ms: int) -> SpearError:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from spear.records.execution import Execution, ExecutionPage, Instance, Invocation, LogLine
+from spear.records.models import ModelInfo, ModelTest
 from spear.records.objects import ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
@@ -128,6 +129,14 @@ class Node(Protocol):
     async def schedule(self, id: str) -> Schedule: ...
     async def schedules(self) -> list[Schedule]: ...
     async def remove_schedule(self, id: str) -> Schedule: ...
+
+    # Models
+    async def models(self) -> list[ModelInfo]:
+        """Every model backend as it stands, those that cannot be asked with the reason."""
+
+    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
+        """Asks that backend for a few words, once and without another to fall back on. Raises
+        NotFound, ModelError."""
 
     # The node
     async def info(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from spear.runtime.waiting import drive
 from spear.runtime.wasm.runtime import WasmRuntime
 from spear.spearlet.execution.manager import Manager
 from spear.spearlet.handle import Handle, SyncHandle
-from spear.spearlet.hostcalls import HostCalls
+from spear.spearlet.hostcalls import LibraryCalls
 from spear.spearlet.objects import Objects
 from spear.spearlet.services import Services
 
@@ -62,7 +62,7 @@ class _Node:
             defaults={"node_name": clock.host_name()},
         )
         self._objects = Objects(self.config.object_bytes_max)
-        calls = HostCalls(self.config, clock, environ=configuration.environment())
+        calls = LibraryCalls(self.config, clock, configuration.environment())
         runtime = runtime or WasmRuntime(
             guests_max=self.config.guests_max,
             workers=self.config.workers,
@@ -75,7 +75,7 @@ class _Node:
             handlers=calls.handlers,
         )
         self._runtime = runtime
-        manager = Manager(runtime, clock, Ids(clock), self.config, calls.finish)
+        manager = Manager(runtime, clock, Ids(clock), self.config, calls.close)
         self._services = Services(manager, self.config)
 
     @property

@@ -34,10 +34,14 @@ from spear._core.filetable import Directory  # noqa: E402
 from spear._core.objstore import ObjectStore  # noqa: E402
 from spear._core.run import Run  # noqa: E402
 from spear.errors import ChannelClosed, QueueFull  # noqa: E402
+from tests.fuzz import wild_handles  # noqa: E402
 
 PAGE = 65536
 IMPORTS = sorted(host_imports(trial=True).items())
-POSTED = (trial.ECHO, trial.ADD, trial.PAUSE, trial.CONTROL, trial.MIXED, trial.SEND)
+POSTED = (
+    trial.ECHO, trial.ADD, trial.PAUSE, trial.CONTROL, trial.MIXED, trial.SEND, *wild_handles.OPS,
+)  # fmt: skip
+SENDS = (("spear", "cchat_send"), ("spear_trial", "send"))  # a module imports one of them
 EDGES = (
     0, 1, 2, 3, 4, 7, 8, 16, 48, 64, 255, 256, 999, 1000, 1001, 1024, 1025, 16383, 16384, 16385,
     PAGE - 48, PAGE - 32, PAGE - 8, PAGE - 4, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE - 1, 2 * PAGE,
@@ -137,7 +141,14 @@ def path_data(folder: str) -> list[tuple[int, bytes]]:
 
 def module(rng: random.Random, folder: str) -> bytes:
     """Up to twenty calls of up to eight imports, some in the start function, some in a loop."""
-    chosen = rng.sample(IMPORTS, rng.randrange(1, 9))
+    left_out = rng.choice(SENDS)
+    chosen = rng.sample(
+        [row for row in IMPORTS if row[0] != left_out], rng.randrange(1, 9)
+    )
+    handles = [row for row in IMPORTS if row[0][1].startswith(("cchat_", "task_", "embed_"))]
+    if rng.random() < 0.3:
+        chosen = [row for row in handles if row[0] != left_out] + chosen[:1]
+        chosen = list(dict(chosen).items())
     rows = []
     paths = path_data(folder)
     texts = [(at, len(path)) for at, path in paths]
@@ -176,12 +187,15 @@ def module(rng: random.Random, folder: str) -> bytes:
     )  # fmt: skip
 
 
-def answer(call: Call) -> Any:
-    """What Python says depends on the call's arguments alone, so that a seed can be repeated."""
+def answer(call: Call, handles: wild_handles.Handles) -> Any:
+    """What Python says depends on the call's arguments alone, so that a seed can be repeated; of
+    handles, also on how many there were."""
     rng = random.Random(repr(call.args))
     kind = rng.random()
     if kind < 0.1:
         raise ValueError("told to")
+    if call.op in wild_handles.OPS:
+        return handles.answer(call, random.Random(handles.made))
     if call.op == trial.SEND and kind < 0.8:
         return wild_tools(call, rng)
     if kind < 0.5:
@@ -299,7 +313,9 @@ def check_store(store: ObjectStore) -> None:
 def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
     """Ends by cause of `runs` guests, of which a few live at once."""
     engine = Engine(slots=64, trial=True)
-    node = Executor(workers=2, guests_max=32, handlers=dict.fromkeys(POSTED, answer))
+    handles = wild_handles.Handles()
+    handlers = dict.fromkeys(POSTED, functools.partial(answer, handles=handles))
+    node = Executor(workers=2, guests_max=32, handlers=handlers)
     store = ObjectStore(1 << 20)
     causes: dict[str, int] = {}
     temporary = tempfile.TemporaryDirectory()
@@ -324,6 +340,7 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
     finally:
         node.close()
     assert node.stats()["live"] == 0
+    assert handles.made == handles.closed, f"handles stay open: --runs {runs} --seed {seed}"
     check_store(store)
     assert outside(folder) == before, f"something outside changed: --runs {runs} --seed {seed}"
     assert opened(folder) == len(dirs), f"something stays open: --runs {runs} --seed {seed}"

@@ -24,8 +24,10 @@ ROOMS = (0, 7, 8, 64, 4096, PAGE, 2**31)
 # other calls need, and what waits for Python.
 SELDOM = {
     "proc_exit": 128, "fd_close": 8, "fd_renumber": 16, "user_stream_close": 8,
-    "spear_epoll_close": 8, "echo": 16, "add": 16, "pause": 16, "control": 16, "mixed": 16,
-    "send": 8,
+    "spear_epoll_close": 8, "spear_epoll_create": 8, "user_stream_ctl_open": 8, "echo": 16, "add": 16, "pause": 16, "control": 16, "mixed": 16,
+    "send": 8, "cchat_create": 8, "cchat_write_msg": 16, "cchat_write_fn": 16, "cchat_ctl": 8,
+    "cchat_send": 8, "cchat_stream": 4, "embed_send": 16, "task_invoke": 8, "task_cancel": 16,
+    "cchat_close": 8, "task_close": 8,
 }  # fmt: skip
 # Arguments that a call is likely to take, for half of the varieties: chance finds none of these.
 # A name in braces is two arguments, a pair from the memory.
@@ -43,6 +45,16 @@ SANE = {
     "user_stream_write": "(call $handle) {frame}",
     "spear_epoll_ctl": "(call $handle) (call $small) (call $handle) (call $below (i32.const 32))",
     "spear_fd_ctl": "(call $handle) (call $small) {room}",
+    "cchat_write_msg": "(call $handle) {text} {text}",
+    "cchat_write_fn": "(call $handle) (call $small) {text}",
+    "cchat_ctl": "(call $handle) (call $below (i32.const 4)) {room}",
+    "cchat_recv": "(call $handle) {room}",
+    "cchat_stream_read": "(call $handle) {room}",
+    "embed_send": "{text} (call $small)",
+    "task_invoke": "{text} {text} (call $small)",
+    "task_cancel": "(call $handle) {text}",
+    "task_result": "(call $handle) {room}",
+    "task_status": "(call $handle) {room}",
     "fd_read": "(call $fd) {vector} (call $aligned)",
     "fd_write": "(call $fd) {vector} (call $aligned)",
     "fd_pread": "(call $fd) {vector} (call $little) (call $aligned)",
@@ -63,7 +75,11 @@ SANE = {
     "path_symlink": "{text} (call $dir) {text}",
     "path_readlink": "(call $dir) {text} {text} (call $aligned)",
 }  # fmt: skip
-WAITS = {"sleep_ms", "spear_epoll_wait", "poll_oneoff"}
+WAITS = {"sleep_ms", "spear_epoll_wait", "poll_oneoff", "task_wait"}
+OPENS = {
+    "spear_epoll_create", "user_stream_open", "user_stream_ctl_open", "cchat_create", "cchat_send",
+    "cchat_stream", "embed_send", "task_invoke",
+}  # fmt: skip
 WAITS_WILDLY = 128  # one in so many waits as long as it happens to
 
 RUNTIME = """
@@ -97,7 +113,14 @@ RUNTIME = """
     (then (call $below (i32.const 9))) (else (call $any))))
 (func $dir (result i32)
   (if (result i32) (call $below (i32.const 4)) (then (i32.const 3)) (else (call $fd))))
+(global $newest (mut i32) (i32.const 1000))
+(func $seen (param $fd i32) (result i32)
+  (if (i32.gt_s (local.get $fd) (global.get $newest))
+    (then (global.set $newest (local.get $fd))))
+  (i32.ge_s (local.get $fd) (i32.const 0)))
 (func $handle (result i32)
+  (if (call $below (i32.const 2))
+    (then (return (i32.sub (global.get $newest) (call $below (i32.const 6))))))
   (if (result i32) (call $below (i32.const 12))
     (then (i32.add (i32.const 1000) (call $below (i32.const 12)))) (else (call $any))))
 (func $any (result i32) (local $kind i32)
@@ -230,7 +253,9 @@ class Image:
 
 def _first(row: Row) -> str:
     """What the first argument of a call most often should be."""
-    if row.host == "spear" and row.name.startswith(("user_stream_", "spear_", "cchat_", "rtasr_")):
+    if row.host == "spear" and row.name.startswith(
+        ("user_stream_", "spear_", "cchat_", "rtasr_", "task_")
+    ):
         return "(call $handle)"
     if row.name.startswith(("fd_", "path_", "sock_")):
         return "(call $fd)"
@@ -261,6 +286,8 @@ def short_wait(row: Row, image: Image) -> str:
     brief = "(call $below (i32.const 2))"
     if row.name == "sleep_ms":
         return brief
+    if row.name == "task_wait":
+        return f"(call $handle) {brief}"
     if row.name == "poll_oneoff":
         return f"(call $swapped {image.pair('wait')} (call $aligned)) (call $aligned)"
     return f"(call $handle) {image.pair('room')} {brief}"
@@ -292,7 +319,7 @@ def choice(number: int, index: int, row: Row, given: str, one_in: int) -> str:
     left_out = f"(if (call $below (i32.const {one_in})) (then (return)))" if one_in > 1 else ""
     succeeded = {"": "(i32.const 1)", "i64": "drop (i32.const 1)"}.get(row.result, "i32.eqz")
     if row.result == "i32" and row.host != "wasi_snapshot_preview1":
-        succeeded = "(i32.const 0) i32.ge_s"
+        succeeded = "(call $seen)" if row.name in OPENS else "(i32.const 0) i32.ge_s"
 
     def mark(word: str) -> str:
         return f"(global.set ${word} (i64.or (global.get ${word}) (i64.const {bit})))"

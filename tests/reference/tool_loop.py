@@ -43,7 +43,7 @@ def send(
                 status, output = tool(offsets[name], call["function"]["arguments"])
                 if status != 0:
                     return _error("tool_exec_failed", f"tool rc: {status}")
-            elif name.startswith("mcp.") or name.startswith("mcp__"):
+            elif name.startswith(("mcp.", "mcp__")):
                 return _error("mcp_tool_failed", f"{name}: MCP is not enabled for this session")
             else:
                 return _error("unknown_tool", f"unknown tool: {name}")

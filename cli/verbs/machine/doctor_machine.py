@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from spear import config as configuration
+from spear.cli.verbs.machine.doctor_models import models_finding
 from spear.cli.verbs.machine.doctor_node import node_findings
 from spear.cli.verbs.machine.finding import Finding
 from spear.clock import Clock
@@ -27,7 +28,7 @@ def machine_findings(config_path: str | None = None) -> list[Finding]:
     config, refused = load_config(config_path)
     found += [_maps(config), _pagemap(), _directories()]
     found += refused or [_configuration(config_path)]
-    return [*found, _cache(config), *node_findings(config)]
+    return [*found, _cache(config), models_finding(config), *node_findings(config)]
 
 
 def load_config(path: str | None) -> tuple[Config, list[Finding]]:

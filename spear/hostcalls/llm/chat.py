@@ -12,9 +12,7 @@ from errno import EINVAL, EIO, ENOMEM
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from spear._core.door import Call, Handler
 from spear._core.handles import CHAT_RESPONSE, CHAT_SESSION, Handle
-from spear.clock import Clock
 from spear.errors import InvalidArgument, ModelError
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.asking import Asking, Models
@@ -25,6 +23,11 @@ from spear.hostcalls.llm.params import mcp_status, read_setting
 from spear.hostcalls.llm.session import Room, Session, SessionFull
 from spear.hostcalls.llm.streaming import Streams
 from spear.hostcalls.table import by_import
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear._core.door import Call, Handler
+    from spear.clock import Clock
 
 METRICS, AUTO_TOOL_CALL = 1, 2  # flags of a send
 SET_PARAM = 1

@@ -89,11 +89,11 @@ class Models:
 
     async def chat(self, request: ChatRequest) -> Reply:
         """Raises ModelError."""
-        return await self._whole(request, lambda one, asked: one.backend.chat(asked, one.model))
+        return await self._whole(request, _ask_chat)
 
     async def embed(self, request: EmbedRequest) -> Reply:
         """Raises ModelError."""
-        return await self._whole(request, lambda one, asked: one.backend.embed(asked, one.model))
+        return await self._whole(request, _ask_embed)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Reply, None]:
         """Pieces as they come, then the whole Reply. Raises ModelError, after pieces too. Close it
@@ -145,26 +145,26 @@ class Models:
             msgspec.structs.replace(info, reason=self._redactor.text(info.reason)) for info in infos
         ]
 
-    async def test(self, name: str, prompt: str = "", *, timeout_ns: int = _TEST_NS) -> ModelTest:
+    async def test(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
         """Asks that backend, once, and says how it went; one for embeddings alone gets an
-        embedding. Raises NotFound, ModelError."""
+        embedding. `timeout_ns` of 0: a minute. Raises NotFound, ModelError."""
         await self.refresh()
         member = self._roster.get(name)
         if member is None:
             known = ", ".join(member.spec.name for member in self._roster) or "there are none"
             raise NotFound(f"no model backend {name!r}: known are {known}")
         start_ns = self._clock.monotonic_ns()
-        deadline_ns = start_ns + timeout_ns
+        deadline_ns = start_ns + (timeout_ns or _TEST_NS)
         text = prompt or TEST_PROMPT
         if "chat_completions" in member.spec.ops or EMBEDDINGS not in member.spec.ops:
             request = ChatRequest(
                 messages=[{"role": "user", "content": text}], extra={"max_tokens": _TEST_TOKENS},
                 backend=name, deadline_ns=deadline_ns,
             )  # fmt: skip
-            reply = await self.chat(request)
+            reply = await self._whole(request, _ask_chat, retries=0)
         else:
             embed = EmbedRequest(texts=[text], backend=name, deadline_ns=deadline_ns)
-            reply = await self.embed(embed)
+            reply = await self._whole(embed, _ask_embed, retries=0)
         return ModelTest(
             backend=name,
             model=reply.model,
@@ -183,20 +183,21 @@ class Models:
         self._keys.close()
 
     async def _whole(
-        self, request: Request, ask: Callable[[Attempt, Any], Awaitable[Reply]]
-    ) -> Reply:
+        self, request: Request, ask: Callable[[Attempt], Awaitable[Reply]],
+        retries: int | None = None,
+    ) -> Reply:  # fmt: skip
         attempts: Attempts | None = None
         try:
-            attempts = await self._routed(request)
+            attempts = await self._routed(request, retries)
             while True:
                 async with attempts.next() as one:
                     async with asyncio.timeout(one.left_s()):
-                        return one.replied(await ask(one, one.request))
+                        return one.replied(await ask(one))
         except ModelError as error:
             failed = self._told(error, attempts)
         raise failed
 
-    async def _routed(self, request: Request) -> Attempts:
+    async def _routed(self, request: Request, retries: int | None = None) -> Attempts:
         """Who is to be asked, the first one first. Raises ModelError."""
         deadline_ns = request.deadline_ns or self._clock.monotonic_ns() + DEADLINE_NS
         request = msgspec.structs.replace(request, deadline_ns=deadline_ns)
@@ -206,10 +207,15 @@ class Models:
         except TimeoutError:
             raise ModelTimeout("the time for the model was over before one was chosen") from None
         return Attempts(
-            request, order, model_of=lambda spec: model_of(need_of(request), spec),
-            retries=self._settings.retries, prices=self._prices, clock=self._clock, log=self._log,
+            request,
+            order,
+            model_of=lambda spec: model_of(need_of(request), spec),
+            retries=self._settings.retries if retries is None else retries,
+            prices=self._prices,
+            clock=self._clock,
+            log=self._log,
             draw=self._draw,
-        )  # fmt: skip
+        )
 
     async def _order(self, request: Request) -> Order:
         await self._roster.look()
@@ -274,6 +280,14 @@ def _check_whole(one: Attempt, reply: Reply | None) -> None:
     if reply is None:
         name = one.member.spec.name
         raise ModelGarbled(f"backend {name!r} ended its answer too early", backend=name)
+
+
+def _ask_chat(one: Attempt) -> Awaitable[Reply]:
+    return one.backend.chat(one.request, one.model)
+
+
+def _ask_embed(one: Attempt) -> Awaitable[Reply]:
+    return one.backend.embed(one.request, one.model)
 
 
 async def _in_time(

@@ -8,8 +8,8 @@ over. A stream never changes its session.
 from __future__ import annotations
 
 import asyncio
+from errno import EIO
 
-from spear._core.door import Call
 from spear._core.endpoints import Channel
 from spear._core.handles import CHAT_STREAM, Handle
 from spear.errors import ChannelClosed, ModelError
@@ -26,6 +26,10 @@ from spear.hostcalls.llm.documents import (
 )
 from spear.hostcalls.llm.request import Delta
 from spear.hostcalls.llm.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear._core.door import Call
 
 EVENTS_MAX = 64  # that wait for a guest
 EVENT_BYTES_MAX = 32 << 20  # all tool calls of an answer are one event
@@ -73,11 +77,13 @@ class _Stream:
         try:
             await self._run(agent, session, metrics)
         except ChannelClosed:
-            pass  # the guest has gone
+            pass  # the guest has closed it
+        except Exception as error:
+            self._call.log(4, f"cchat_stream failed: {type(error).__name__}: {error}")
+            raise
         finally:
             self._channel.close()
-            if not self._handle.finished:
-                self._handle.finish(0, failure_of(ModelError("the stream was ended")), NO_METRICS)
+            self._handle.finish(-EIO, b"")  # counts only where nothing came before
 
     async def _run(self, agent: Agent, session: Session, metrics: bool) -> None:
         began_ns, sums = self._asking.now_ns(), Metrics()

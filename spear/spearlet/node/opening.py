@@ -18,6 +18,7 @@ from spear.runtime.wasm.runtime import WasmRuntime
 from spear.security.tokens import open_token
 from spear.spearlet.admission import UNLIMITED, Admission
 from spear.spearlet.hostcalls import HostCalls
+from spear.spearlet.models import NodeModels
 from spear.spearlet.node import rows
 from spear.spearlet.node.artifacts import Artifacts
 from spear.spearlet.node.events import Events
@@ -64,10 +65,11 @@ async def open_node(
     """A node that takes calls. `environ` is what tasks may refer to by `env:NAME`; files lie under
     `data_dir`. Raises KvError, InvalidArgument."""
     store = ObjectStore(config.object_bytes_max, epoch=_next_epoch(kv))
-    calls = HostCalls(config, clock, environ=environ, log=log, redactor=redactor)
+    models = NodeModels(config, environ=environ, clock=clock, log=log, redactor=redactor)
+    calls = HostCalls(models.get, clock)
     runtime = runtime or _runtime_of(config, store, calls)
     parts = _parts_of(config, kv, data_dir, clock, log, logs, redactor, environ, runtime)
-    node = OpenNode(parts, store, calls)
+    node = OpenNode(parts, store, models, calls)
     await node.load()
     return node
 
@@ -75,8 +77,10 @@ async def open_node(
 class OpenNode:
     """A node with its doors still shut."""
 
-    def __init__(self, parts: Parts, store: ObjectStore, calls: HostCalls) -> None:
-        self._parts, self._calls = parts, calls
+    def __init__(
+        self, parts: Parts, store: ObjectStore, models: NodeModels, calls: HostCalls
+    ) -> None:
+        self._parts, self._models = parts, models
         tallies = Tallies()
         self._scheduler = Scheduler(
             parts.kv, parts.clock, parts.ids, self._submit, self._has_ended, self._report
@@ -97,16 +101,15 @@ class OpenNode:
             history=self._history,
             objects=self._objects,
             logs=parts.logs,
+            models=models,
             schedules=self._scheduler,
             tallies=tallies,
             upkeep=Upkeep(parts, self._history, self._objects, self._executions),
             facts=_facts(parts),
         )
-        self.family = Family(
-            parts, self._tasks, self._executions, self.services.begin, self.services.whole
-        )
-        self._executions.introduce(self.family)
-        calls.children = self.family
+        begin, whole = self.services.begin, self.services.whole
+        calls.children = Family(parts, self._tasks, self._executions, begin, whole)
+        self._executions.introduce(calls.children)
 
     async def load(self) -> None:
         """Takes up what is kept."""
@@ -127,9 +130,9 @@ class OpenNode:
         """Takes no more work, waits up to `grace_s` for what runs, ends it, keeps it all."""
         await self._housekeeping.close()
         await self._executions.close(grace_s)
+        await self._models.close()
         await self._parts.journal.close()
         self._parts.pools.close()
-        await self._calls.close()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._parts.runtime.close)
 

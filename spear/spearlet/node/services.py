@@ -30,6 +30,7 @@ from spear.records.execution import (
     Invocation,
     LogLine,
 )
+from spear.records.models import ModelInfo, ModelTest
 from spear.records.objects import ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from spear.records.node import Bytes
     from spear.spearlet.logs.store import LogStore
+    from spear.spearlet.models import NodeModels
     from spear.spearlet.node.artifacts import Artifacts
     from spear.spearlet.node.executions import Executions
     from spear.spearlet.node.history import History
@@ -67,13 +69,13 @@ class NodeServices:
 
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
-        history: History, objects: NodeObjects, logs: LogStore, schedules: Scheduler,
-        tallies: Tallies, upkeep: Upkeep, facts: dict[str, str],
+        history: History, objects: NodeObjects, logs: LogStore, models: NodeModels,
+        schedules: Scheduler, tallies: Tallies, upkeep: Upkeep, facts: dict[str, str],
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
-        self._upkeep, self._facts = upkeep, facts
+        self._upkeep, self._facts, self._models = upkeep, facts, models
         self._secrets: set[tuple[str, str]] = set()
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
@@ -447,6 +449,16 @@ class NodeServices:
         return await self._schedules.remove(id)
 
     # ---- the node
+
+    # ---- models
+
+    async def models(self) -> list[ModelInfo]:
+        models = self._models.get()
+        await models.refresh()
+        return models.list()
+
+    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
+        return await self._models.get().test(name, prompt, timeout_ns=timeout_ns)
 
     async def info(self) -> dict[str, str]:
         return dict(self._facts)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from spear.spearlet.rpc import execution, instance, invocation, object
 from spear.spearlet.rpc.method import Method
-from spear.spearlet.rpc.v1 import artifact, node, schedule, task
+from spear.spearlet.rpc.v1 import artifact, model, node, schedule, task
 from spear.spearlet.rpc.v1 import execution as execution_v1
 from spear.spearlet.rpc.v1 import instance as instance_v1
 from spear.spearlet.rpc.v1 import object as object_v1
@@ -27,5 +27,6 @@ def method_table(
         **instance_v1.METHODS,
         **object_v1.methods(object_bytes_max),
         **schedule.METHODS,
+        **model.METHODS,
         **node.methods(drain),
     }

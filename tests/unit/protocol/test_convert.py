@@ -16,6 +16,7 @@ from spear.protocol.convert.artifact import ARTIFACT
 from spear.protocol.convert.execution import ERROR, EXECUTION, INSTANCE, INVOCATION
 from spear.protocol.convert.log import LOG_LINE
 from spear.protocol.convert.mirror import Mirror
+from spear.protocol.convert.model import MODEL_INFO, MODEL_TEST
 from spear.protocol.convert.object import OBJECT_INFO
 from spear.protocol.convert.schedule import SCHEDULE
 from spear.protocol.convert.task import TASK
@@ -23,12 +24,13 @@ from spear.protocol.pb.spear.v1 import (
     artifact_pb2,
     execution_pb2,
     instance_pb2,
+    model_pb2,
     object_pb2,
     schedule_pb2,
     task_pb2,
 )
 from spear.records import execution as executions
-from spear.records import objects, schedule, task, usage
+from spear.records import models, objects, schedule, task, usage
 from tests.message_records import records
 
 PAIRS: dict[str, tuple[type[msgspec.Struct], Any, Any]] = {
@@ -39,6 +41,8 @@ PAIRS: dict[str, tuple[type[msgspec.Struct], Any, Any]] = {
     "invocation": (executions.Invocation, execution_pb2.Invocation, INVOCATION),
     "instance": (executions.Instance, instance_pb2.Instance, INSTANCE),
     "log line": (executions.LogLine, execution_pb2.LogLine, LOG_LINE),
+    "model": (models.ModelInfo, model_pb2.ModelInfo, MODEL_INFO),
+    "model test": (models.ModelTest, model_pb2.ModelTest, MODEL_TEST),
     "object": (objects.ObjectInfo, object_pb2.ObjectInfo, OBJECT_INFO),
     "schedule": (schedule.Schedule, schedule_pb2.Schedule, SCHEDULE),
 }

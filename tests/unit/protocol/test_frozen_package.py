@@ -13,6 +13,7 @@ from spear.protocol.pb.spear.v1 import (
     artifact_pb2,
     execution_pb2,
     instance_pb2,
+    model_pb2,
     node_pb2,
     object_pb2,
     schedule_pb2,
@@ -138,6 +139,7 @@ WANTED = {
     "InstanceService": "List Destroy",
     "ObjectService": "Put Get Stat List Delete AddRef RemoveRef Pin Unpin Transact",
     "ScheduleService": "Add Get List Remove",
+    "ModelService": "List Test",
     "NodeService": "Info Stats Drain CollectGarbage Backup",
 }
 STREAMS = {
@@ -152,8 +154,8 @@ STREAMS = {
 
 
 def test_the_services_of_spear_v1_are_the_ones_that_clients_know() -> None:
-    modules = (artifact_pb2, execution_pb2, instance_pb2, node_pb2, object_pb2, schedule_pb2,
-               task_pb2)  # fmt: skip
+    modules = (artifact_pb2, execution_pb2, instance_pb2, model_pb2, node_pb2, object_pb2,
+               schedule_pb2, task_pb2)  # fmt: skip
     services = {
         service.full_name: service
         for module in modules

@@ -64,6 +64,10 @@ def test_programs_in_other_languages_find_reason_domain_and_delay() -> None:
 
 
 def test_what_a_class_knows_beside_its_sentence_survives() -> None:
+    busy = errors.ModelUnavailable("busy", code="rate_limit", backend="gpt", retry_after_ms=1500)
+    model = error_of(status_of(busy))
+    assert isinstance(model, errors.ModelUnavailable)
+    assert (model.code, model.backend, model.retry_after_ms) == ("rate_limit", "gpt", 1500)
     limit = error_of(status_of(errors.ModuleLimit("too much", "limits.memory")))
     assert isinstance(limit, errors.ModuleLimit)
     assert limit.key == "limits.memory"

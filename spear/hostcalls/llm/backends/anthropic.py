@@ -29,6 +29,8 @@ from spear.hostcalls.llm.request import Delta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
 
 VERSION = "2023-06-01"
@@ -122,17 +124,15 @@ class AnthropicReader:
         self._events, self._answer = SseParser(), Assembly()
         self._answer.created = now_s
         self._used: dict[str, Any] = {}
-        self._calls: dict[Any, int] = {}  # the number of a call by its block's
+        self._calls: dict[int, int] = {}  # the number of a call by its block's
 
-    def feed(self, data: bytes) -> list[Delta]:
-        deltas = []
+    def feed(self, data: bytes) -> Iterator[Delta]:
         for _, event in self._events.feed(data):
             delta = self._add(object_of(decode(event)))
             if delta is not None:
-                deltas.append(delta)
+                yield delta
             if self.done:
-                break
-        return deltas
+                return
 
     def body(self) -> dict[str, Any]:
         self._answer.usage = _usage(self._used)
@@ -141,9 +141,9 @@ class AnthropicReader:
     def _add(self, event: dict[str, Any]) -> Delta | None:
         match event.get("type"):
             case "content_block_delta":
-                return self._piece(event.get("index"), at(event, "delta"))
+                return self._piece(_index(event), at(event, "delta"))
             case "content_block_start":
-                return self._block(event.get("index"), at(event, "content_block"))
+                return self._block(_index(event), at(event, "content_block"))
             case "message_start":
                 message = at(event, "message")
                 self._answer.id, self._answer.model = (
@@ -161,7 +161,7 @@ class AnthropicReader:
                 raise broken(event)
         return None
 
-    def _block(self, index: Any, block: dict[str, Any]) -> Delta | None:
+    def _block(self, index: int, block: dict[str, Any]) -> Delta | None:
         if block.get("type") != "tool_use":
             return self._text(text_at(block, "text"))
         self._calls[index] = len(self._calls)
@@ -169,7 +169,7 @@ class AnthropicReader:
         arguments = msgspec.json.encode(whole).decode() if whole else ""
         return self._call(_piece(self._calls[index], block, arguments))
 
-    def _piece(self, index: Any, delta: dict[str, Any]) -> Delta | None:
+    def _piece(self, index: int, delta: dict[str, Any]) -> Delta | None:
         if delta.get("type") == "text_delta":
             return self._text(text_at(delta, "text"))
         if delta.get("type") != "input_json_delta" or index not in self._calls:
@@ -258,6 +258,12 @@ def _output(response_format: dict[str, Any]) -> dict[str, Any]:
     if kind != "json_schema" or not schema:
         raise ModelRefused(f"this API has no response_format {kind!r}, only json_schema")
     return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+
+
+def _index(event: dict[str, Any]) -> int:
+    """Of the block that the event is about."""
+    index = event.get("index")
+    return index if isinstance(index, int) else -1
 
 
 def _piece(index: int, block: dict[str, Any], arguments: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ with an id begins a new call.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from spear.errors import ModelGarbled
@@ -44,7 +45,7 @@ class Assembly:
         self.id = self.model = self.finish_reason = ""
         self.created = 0
         self.usage: dict[str, Any] | None = None
-        self._texts: dict[str, list[str]] = {"content": []}  # by the message's key
+        self._texts: defaultdict[str, list[str]] = defaultdict(list, content=[])  # by key
         self._calls: dict[int, dict[str, Any]] = {}
         self._arguments: dict[int, list[str]] = {}
         self._size = 0
@@ -52,7 +53,7 @@ class Assembly:
     def text(self, piece: str, key: str = "content") -> None:
         """Raises ModelGarbled beyond the limit, as `calls` does."""
         self._grow(len(piece))
-        self._texts.setdefault(key, []).append(piece)
+        self._texts[key].append(piece)
 
     def calls(self, pieces: list[dict[str, Any]]) -> None:
         for piece in pieces:

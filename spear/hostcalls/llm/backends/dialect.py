@@ -12,6 +12,8 @@ from spear.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest
 
 
@@ -23,8 +25,9 @@ class StreamReader(Protocol):
         """The end was said: nothing that follows matters."""
         ...
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """Raises ModelError, also where the upstream says in the stream that it failed."""
+    def feed(self, data: bytes) -> Iterator[Delta]:
+        """To be read to its end before the next bytes. Raises ModelError, also where the upstream
+        says in the stream that it failed, after the deltas before that."""
         ...
 
     def body(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from spear.hostcalls.llm.backends.answers import (
 from spear.hostcalls.llm.http.client import ANSWER_BYTES_MAX
 from spear.hostcalls.llm.request import Delta, Reply
 from spear.records.usage import Usage
+from spear.telemetry.redact import Redactor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class HttpBackend:
         self, spec: BackendSpec, clock: Clock, dialect: Dialect, http: HttpClient, credential: str
     ) -> None:
         self.spec, self._clock, self._dialect = spec, clock, dialect
-        self._http, self._credential = http, credential
+        self._http, self._redactor = http, Redactor()
+        self._redactor.learn(f"key of {spec.name}", credential)
 
     async def chat(self, request: ChatRequest, model: str) -> Reply:
         began_ns = self._clock.monotonic_ns()
@@ -163,8 +165,7 @@ class HttpBackend:
             raise
 
     def _shown(self, text: str) -> str:
-        if self._credential:
-            text = text.replace(self._credential, "[redacted]")
+        text = self._redactor.text(text)  # before it is cut: half of a secret is not found
         cut = text if len(text) <= SAID_MAX else f"{text[:SAID_MAX]}..."
         return "".join(char if char.isprintable() else " " for char in cut)
 

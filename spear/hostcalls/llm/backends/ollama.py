@@ -29,6 +29,8 @@ from spear.hostcalls.llm.request import Delta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
 
 _OURS = frozenset(("model", "messages", "tools", "stream", "input", "options", "response_format"))
@@ -115,12 +117,13 @@ class OllamaReader:
         self._answer.id, self._answer.created = _id(now_s), now_s
         self._call_prefix, self._calls = call_prefix, 0
 
-    def feed(self, data: bytes) -> list[Delta]:
-        return [
-            delta
-            for line in self._lines.feed(data)
-            if line.strip() and not self.done and (delta := self._add(decode(line))) is not None
-        ]
+    def feed(self, data: bytes) -> Iterator[Delta]:
+        for line in self._lines.feed(data):
+            delta = self._add(decode(line)) if line.strip() else None
+            if delta is not None:
+                yield delta
+            if self.done:
+                return
 
     def body(self) -> dict[str, Any]:
         last = self._lines.rest().strip()

@@ -6,7 +6,9 @@ set; a stream is asked for its usage too.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from spear.hostcalls.llm.backends.answers import at, broken, decode, objects_at, text_at
 from spear.hostcalls.llm.backends.assembly import Assembly
@@ -16,6 +18,8 @@ from spear.hostcalls.llm.request import Delta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
 
 _OURS = frozenset(("model", "messages", "tools", "stream", "input"))
@@ -58,6 +62,32 @@ class OpenAiDialect:
         return answer
 
 
+class _PlainDelta(msgspec.Struct, forbid_unknown_fields=True):
+    content: str
+    role: str | None = None
+    refusal: None = None
+    tool_calls: None = None
+    reasoning_content: None = None
+
+
+class _PlainChoice(msgspec.Struct):
+    delta: _PlainDelta
+    index: Literal[0] = 0
+    finish_reason: None = None
+
+
+class _PlainChunk(msgspec.Struct):
+    """Some text and nothing else that matters: nearly every chunk. Read by its type, a chunk costs
+    a third of what looking into its document does."""
+
+    choices: tuple[_PlainChoice]
+    usage: None = None
+    error: None = None
+
+
+_plain = msgspec.json.Decoder(_PlainChunk).decode
+
+
 class OpenAiReader:
     """Of chat completion chunks."""
 
@@ -65,21 +95,29 @@ class OpenAiReader:
         self.done = False
         self._events, self._answer = SseParser(), Assembly()
 
-    def feed(self, data: bytes) -> list[Delta]:
-        deltas = []
+    def feed(self, data: bytes) -> Iterator[Delta]:
         for _, event in self._events.feed(data):
             if event == b"[DONE]":
                 self.done = True
-                break
-            delta = self._add(decode(event))
+                return
+            delta = self._plain(event) if self._answer.id else self._add(decode(event))
             if delta is not None:
-                deltas.append(delta)
-        return deltas
+                yield delta
 
     def body(self) -> dict[str, Any]:
         if self.done:  # said so, though no piece named a reason
             self._answer.finish_reason = self._answer.finish_reason or "stop"
         return self._answer.body()
+
+    def _plain(self, event: bytes) -> Delta | None:
+        try:
+            content = _plain(event).choices[0].delta.content
+        except (ValueError, RecursionError):
+            content = None
+        if content is None:
+            return self._add(decode(event))
+        self._answer.text(content)
+        return Delta(content=content) if content else None
 
     def _add(self, chunk: Any) -> Delta | None:
         if isinstance(chunk, dict) and chunk.get("error"):

@@ -24,7 +24,8 @@ from spear.hostcalls.llm.http.connection import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any
 
     from spear.clock import Clock
     from spear.hostcalls.llm.http.response import Response
@@ -227,9 +228,9 @@ class Exchange:
     async def __aexit__(self, *error: object) -> None:
         self._leave()
 
-    async def read(self) -> bytes:
+    def read(self) -> Coroutine[Any, Any, bytes]:
         """Some of the body; empty at its end. Raises ModelError."""
-        return await self._connection.read()
+        return self._connection.read()
 
     async def body(self) -> bytes:
         """All of it. Raises ModelError."""

@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         while not response.buffered:
             if response.complete:
                 return b""
-            await self._more()
+            await self._more()  # no coroutine of its own: this is done for every chunk
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         if self._unread and response.complete:
             self._over(self)
-        elif self._waiter is not None:
+        else:
             self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -116,19 +116,17 @@ class Connection(asyncio.Protocol):
         self._wake()
         self._over(self)
 
-    async def _more(self) -> None:
-        """Until something happened."""
+    def _more(self) -> asyncio.Future[None]:
+        """Done when something happened."""
         if self._failure is not None:
             raise self._failure
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
 
 def _end(response: Response, error: Exception | None) -> ModelError | None:

@@ -45,6 +45,11 @@ class Lines:
             lines[0] = lines[0].removeprefix(_BOM)
         return lines
 
+    @property
+    def begun(self) -> bool:
+        """Lines came, and all that came are whole."""
+        return not (self._open or self._cr or self._first)
+
     def rest(self) -> bytes:
         """What came after the last end of a line."""
         return bytes(self._open.removeprefix(_BOM) if self._first else self._open)

@@ -27,6 +27,10 @@ class SseParser:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` ends. Raises ModelGarbled."""
+        if data.startswith(b"data: ") and data.endswith(b"\n\n") and self._between():
+            value = data[6:-2]  # one whole event, as most chunks are: a third of the time
+            if b"\n" not in value and b"\r" not in value and len(value) <= self._bytes_max:
+                return [(b"", value)]
         events: list[Event] = []
         for line in self._lines.feed(data):
             if not line:
@@ -39,6 +43,10 @@ class SseParser:
             else:
                 self._field(line)
         return events
+
+    def _between(self) -> bool:
+        """No event has begun."""
+        return not self._data and not self._type and self._lines.begun
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

@@ -13,12 +13,15 @@ from spear.protocol import pb
 from spear.spearlet.rpc.method import CLIENT_STREAM, SERVER_STREAM, UNARY, Method
 from spear.spearlet.rpc.table import method_table
 
+# Of others, which the node calls.
+NOT_OURS = {"spearlet.RouterFilterService"}
+
 
 def declared() -> Iterator[tuple[str, MethodDescriptor]]:
     for found in pkgutil.walk_packages(pb.__path__, f"{pb.__name__}."):
         if found.name.endswith("_pb2"):
             for service in importlib.import_module(found.name).DESCRIPTOR.services_by_name.values():
-                for method in service.methods:
+                for method in service.methods if service.full_name not in NOT_OURS else ():
                     yield f"/{service.full_name}/{method.name}", method
 
 

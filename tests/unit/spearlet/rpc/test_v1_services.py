@@ -17,6 +17,7 @@ from spear.protocol.pb.spear.v1 import (
     artifact_pb2,
     execution_pb2,
     instance_pb2,
+    model_pb2,
     node_pb2,
     object_pb2,
     schedule_pb2,
@@ -30,6 +31,7 @@ from spear.spearlet.rpc.chunks import CHUNK_BYTES, whole
 ARTIFACTS, TASKS = "/spear.v1.ArtifactService/", "/spear.v1.TaskService/"
 EXECUTIONS, OBJECTS = "/spear.v1.ExecutionService/", "/spear.v1.ObjectService/"
 SCHEDULES, NODES = "/spear.v1.ScheduleService/", "/spear.v1.NodeService/"
+MODELS = "/spear.v1.ModelService/"
 INSTANCES = "/spear.v1.InstanceService/"
 
 
@@ -316,6 +318,20 @@ async def test_instances_are_listed_and_destroyed(served: GrpcNode) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await served.call(INSTANCES + "Destroy", destroy, instance_pb2.Instance)
     assert code_of(caught) == "NOT_FOUND"
+
+
+async def test_models_are_listed_and_tried(served: GrpcNode) -> None:
+    listing = model_pb2.ListModelsRequest()
+    listed = await served.call(MODELS + "List", listing, model_pb2.ListModelsResponse)
+    assert [found.name for found in listed.models] == ["m"]
+    request = model_pb2.TestModelRequest(name="m", prompt="p", timeout_ns=7)
+    tried = await served.call(MODELS + "Test", request, model_pb2.ModelTest)
+    assert tried.answer == "p 7"
+    for wrong, code in (("other", "NOT_FOUND"), ("m", "INVALID_ARGUMENT")):
+        request = model_pb2.TestModelRequest(name=wrong, timeout_ns=-(wrong == "m"))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.call(MODELS + "Test", request, model_pb2.ModelTest)
+        assert code_of(caught) == code
 
 
 async def test_the_node_tells_of_itself_and_drains(served: GrpcNode) -> None:

@@ -1,0 +1,98 @@
+"""The gate before a backend: slots in order, none lost to who leaves."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from virtual_time import VirtualClock, run
+
+from spear.errors import ModelUnavailable
+from spear.hostcalls.llm.choice.limits import WAITING_MAX, Gate
+
+CLOCK = VirtualClock()
+
+
+async def turns(gate: Gate, count: int) -> list[asyncio.Task[None]]:
+    """Callers that wait, in order."""
+    tasks = [asyncio.create_task(gate.enter(0)) for _ in range(count)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_a_slot_that_came_as_its_caller_left_goes_to_the_next() -> None:
+    async def main() -> None:
+        gate = Gate("a", 1, 0, CLOCK)
+        await gate.enter(0)
+        first, second = await turns(gate, 2)
+        gate.leave()  # the slot is the first one's, which has not run yet
+        first.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert first.cancelled()
+        assert not second.cancelled()
+        assert (gate.busy, gate.waiting) == (1, 0)
+        gate.leave()
+        assert (gate.busy, gate.open()) == (0, True)
+
+    run(main())
+
+
+def test_who_leaves_the_queue_is_gone_from_it_at_once() -> None:
+    async def main() -> None:
+        gate = Gate("a", 1, 0, CLOCK)
+        await gate.enter(0)
+        first, second, third = await turns(gate, 3)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert gate.waiting == 2
+        gate.leave()
+        await first
+        assert not third.done()
+        gate.leave()
+        await third
+        assert (gate.busy, gate.waiting) == (1, 0)
+
+    run(main())
+
+
+def test_a_newcomer_does_not_pass_those_that_wait() -> None:
+    async def main() -> None:
+        gate = Gate("a", 1, 0, CLOCK)
+        await gate.enter(0)
+        (first,) = await turns(gate, 1)
+        gate.leave()
+        (newcomer,) = await turns(gate, 1)
+        assert (first.done(), newcomer.done()) == (True, False)
+        newcomer.cancel()
+        await asyncio.gather(newcomer, return_exceptions=True)
+
+    run(main())
+
+
+def test_the_queue_is_bounded() -> None:
+    async def main() -> None:
+        gate = Gate("a", 1, 0, CLOCK)
+        await gate.enter(0)
+        waiting = await turns(gate, WAITING_MAX)
+        with pytest.raises(ModelUnavailable, match="'a' has 1 requests under way and 1000"):
+            await gate.enter(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert (gate.busy, gate.waiting) == (1, 0)
+
+    run(main())
+
+
+def test_who_leaves_while_it_waits_for_its_minute_gives_the_slot_back() -> None:
+    async def main() -> None:
+        gate = Gate("a", 1, 1, CLOCK)
+        await gate.enter(0)
+        gate.leave()
+        (second,) = await turns(gate, 1)
+        assert gate.busy == 1
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert gate.busy == 0
+
+    run(main())

@@ -1,0 +1,280 @@
+"""The HTTP client of models: what it sends, keeps, refuses, and how it ends a request."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import pytest
+import trustme
+
+from spear.clock import Clock
+from spear.errors import (
+    InvalidArgument,
+    ModelGarbled,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from spear.hostcalls.llm.http.client import HttpClient, address_of
+from tests.fakes.raw import CLOSE, RESET, RawServer
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+HANG = b""
+
+
+def client_of(server: RawServer, **settings: int) -> HttpClient:
+    return HttpClient(f"{server.url}/base/", Clock(), {"x-own": "1"}, **settings)
+
+
+async def ask(client: HttpClient, *, bytes_max: int = 1000, in_ns: int = 0) -> bytes:
+    deadline_ns = Clock().monotonic_ns() + in_ns if in_ns else 0
+    request = client.request("POST", "/path", b"{}", deadline_ns=deadline_ns, bytes_max=bytes_max)
+    async with request as exchange:
+        return await exchange.body()
+
+
+async def test_a_request_is_whole_and_its_connection_is_used_again() -> None:
+    async with RawServer(OK, OK, OK) as server:
+        client = client_of(server)
+        assert [await ask(client) for _ in range(3)] == [b"ok"] * 3
+        await client.close()
+        assert server.connections == 1
+        head, _, body = server.requests[0].partition(b"\r\n\r\n")
+        assert head.startswith(b"POST /base/path HTTP/1.1\r\nhost: 127.0.0.1:")
+        assert {b"x-own: 1", b"content-length: 2", b"accept-encoding: identity"} <= set(
+            head.split(b"\r\n")
+        )
+        assert body == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (CHUNKED + b"1\r\no\r\n1\r\nk\r\n0\r\n\r\n", b"ok"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\n" + OK, b"ok"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (CHUNKED + b"2\r\nok\r\n0\r\nTrailer: x\r\n\r\n", b"ok"),
+    ],
+)
+async def test_bodies_of_every_form_are_read_and_leave_the_connection_usable(
+    answer: bytes, body: bytes
+) -> None:
+    async with RawServer(answer, OK) as server:
+        client = client_of(server)
+        assert await ask(client) == body
+        assert await ask(client) == b"ok"
+        assert server.connections == 1
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\nok" + CLOSE,
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        OK + b"more",
+        OK + OK,
+    ],
+    ids=["until the end", "says close", "HTTP/1.0", "more bytes", "a second answer"],
+)
+async def test_a_connection_that_cannot_be_used_again_is_not(answer: bytes) -> None:
+    async with RawServer(answer, OK) as server:
+        client = client_of(server)
+        assert await ask(client) == b"ok"
+        assert await ask(client) == b"ok"
+        assert server.connections == 2
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (CLOSE, ModelUnavailable, "before an answer"),
+        (RESET, ModelUnavailable, "before an answer"),
+        (b"HTTP/1.1 200 O" + CLOSE, ModelGarbled, "broke off"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok" + CLOSE, ModelGarbled, "broke off"),
+        (CHUNKED + b"2\r\nok\r\n" + CLOSE, ModelGarbled, "broke off"),
+        (CHUNKED + b"2\r\nok\r\n" + RESET, ModelGarbled, "broke off"),
+        (b"SSH-2.0-OpenSSH_9\r\n", ModelGarbled, "not HTTP"),
+        (CHUNKED + b"zz\r\n", ModelGarbled, "not HTTP"),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+         ModelGarbled, "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+         ModelGarbled, "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok",
+         ModelGarbled, "compressed"),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"a" * 300_000, ModelGarbled, "headers are longer"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000, ModelGarbled, "headers are longer"),
+        (CHUNKED + b"2\r\nok\r\n0\r\nA: " + b"a" * 600_000, ModelGarbled, "longer than|larger"),
+        (CHUNKED + b"7d0\r\n" + b"x" * 2000, ModelGarbled, "larger than 1000"),
+    ],
+)  # fmt: skip
+async def test_damage_is_an_error_that_ends_the_connection(
+    answer: bytes, error: type[Exception], words: str
+) -> None:
+    async with RawServer(answer) as server:
+        client = client_of(server)
+        with pytest.raises(error, match=words):
+            await ask(client, bytes_max=1000 if b"7d0" in answer else 10**9)
+        await client.close()
+
+
+async def test_nothing_listens() -> None:
+    async with RawServer() as server:
+        client = client_of(server)
+    with pytest.raises(ModelUnavailable, match="no connection to 127"):
+        await ask(client)
+
+
+async def test_a_request_ends_at_its_deadline_and_takes_its_connection_with_it() -> None:
+    async with RawServer(HANG, CHUNKED + b"2\r\nok\r\n") as server:
+        client = client_of(server)
+        for _ in range(2):
+            with pytest.raises(ModelTimeout, match="no whole answer within"):
+                await ask(client, in_ns=50_000_000)
+            await server.ended.acquire()
+        assert client.connections == 0
+
+
+async def test_a_deadline_that_has_passed_asks_nothing() -> None:
+    async with RawServer() as server:
+        client = client_of(server)
+        with pytest.raises(ModelTimeout, match="passed"):
+            await ask(client, in_ns=-1)
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize("answer", [HANG, CHUNKED + b"2\r\nok\r\n"])
+async def test_a_caller_that_is_cancelled_closes_its_connection(answer: bytes) -> None:
+    async with RawServer(answer) as server:
+        client = client_of(server)
+        task = asyncio.create_task(ask(client))
+        while not server.requests:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await server.ended.acquire()
+        assert client.connections == 0
+
+
+async def test_closing_fails_what_is_under_way_and_lets_all_connections_go() -> None:
+    async with RawServer(OK, HANG) as server:
+        client = client_of(server)
+        await ask(client)
+        task = asyncio.create_task(ask(client))
+        while len(server.requests) < 2:
+            await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(ModelUnavailable, match="closed"):
+            await task
+        with pytest.raises(ModelUnavailable, match="closed"):
+            await ask(client)
+        await server.ended.acquire()
+
+
+async def test_a_connection_that_waits_too_long_is_closed() -> None:
+    async with RawServer(OK, OK) as server:
+        client = client_of(server, idle_ns=1)
+        await ask(client)
+        await server.ended.acquire()
+        assert client.connections == 0
+        assert await ask(client) == b"ok"
+        await client.close()
+
+
+async def test_an_answer_that_nobody_asked_for_closes_the_connection() -> None:
+    async with RawServer(OK, OK) as server:
+        client = client_of(server)
+        await ask(client)
+        (connection,) = client._idle
+        connection.data_received(OK)
+        assert connection.closing
+        assert await ask(client) == b"ok"
+        assert server.connections == 2
+        await client.close()
+
+
+async def test_enough_keeps_the_connection_once_the_end_is_there() -> None:
+    async with RawServer(CHUNKED + b"2\r\nok\r\n", OK) as server:
+        client = client_of(server)
+        async with client.request("POST", "/path", b"{}") as exchange:
+            assert await exchange.read() == b"ok"
+            exchange.enough()
+        assert client.connections == 1
+        (connection,) = client._leaving
+        connection.data_received(b"0\r\n\r\n")
+        assert await ask(client) == b"ok"
+        assert server.connections == 1
+        await client.close()
+
+
+async def test_a_slow_reader_stops_the_server() -> None:
+    piece = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+    async with RawServer(CHUNKED + piece * 100 + b"0\r\n\r\n") as server:
+        client = client_of(server)
+        async with client.request("POST", "/path", b"{}") as exchange:
+            connection = exchange._connection
+            while not connection._paused:
+                await asyncio.sleep(0)
+            assert connection.response is not None
+            assert connection.response.buffered < 1024 * 1024
+            assert len(await exchange.body()) == 100 * 0x8000
+        await client.close()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_certificates_are_verified(trusted: bool) -> None:
+    authority = trustme.CA()
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_tls)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(OK)
+
+    def context() -> ssl.SSLContext:
+        made = ssl.create_default_context()
+        if trusted:
+            authority.configure_trust(made)
+        return made
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_tls)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    client = HttpClient(url, Clock(), {}, tls=context)
+    try:
+        if trusted:
+            assert await ask(client) == b"ok"
+        else:
+            with pytest.raises(ModelUnavailable, match="certificate"):
+                await ask(client)
+    finally:
+        await client.close()
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:1", "ftp://h", "http://", "http://u:secret@h", "http://h?key=secret",
+     "http://h#x", "http://h:99999", "http://h/ä", "http://h/a b", "http://h/\r\nx: y"],
+)  # fmt: skip
+def test_addresses_that_cannot_be_used_are_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        address_of(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_addresses_are_taken_apart() -> None:
+    found = address_of("https://[::1]:8443/v1/")
+    assert (found.host, found.port, found.tls) == ("::1", 8443, True)
+    assert (found.authority, found.path) == ("[::1]:8443", "/v1")
+    assert address_of("http://a").port == 80
+
+
+@pytest.mark.parametrize("value", ["secret\r\nx: y", "schlüsselsecret", "secret\x00"])
+def test_headers_that_no_request_can_carry_are_refused_and_not_repeated(value: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        HttpClient("http://h", Clock(), {"authorization": value})
+    assert "secret" not in str(caught.value)

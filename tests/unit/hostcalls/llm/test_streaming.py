@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from errno import EINVAL, EIO
+from typing import Any
+
+import pytest
+from chat_stand_ins import FakeCall, FakeHandle, FakeModels, agent, reply, tool_call
+from manual_clock import ManualClock
+
+from spear.errors import ModelGarbled
+from spear.hostcalls.llm import streaming
+from spear.hostcalls.llm.chat import AUTO_TOOL_CALL, METRICS, Chat
+from spear.hostcalls.llm.request import Delta
+from spear.hostcalls.llm.session import Room, Session
+from spear.records.usage import Usage
+
+
+@pytest.fixture(autouse=True)
+def plain_handles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "Handle", FakeHandle)
+
+
+def session() -> FakeHandle:
+    made = Session(Room())
+    made.write("user", "hello")
+    return FakeHandle(1, made)
+
+
+class Reading:
+    """A stream that was opened; `events` are read to its end."""
+
+    def __init__(self, models: FakeModels, clock: ManualClock, flags: int = 0) -> None:
+        self.chat, self.agent, self.asked = Chat(models, clock), agent(), session()
+        self.call: Any = FakeCall(self.agent, self.asked, flags)
+        self.handle: Any = self.chat.stream(self.call)
+
+    async def events(self) -> list[Any]:
+        found = []
+        while (event := await self.handle.channel.get()) is not None:
+            found.append(json.loads(event))
+        return found
+
+    async def ended(self) -> None:
+        while len(self.chat.streams):
+            await asyncio.sleep(0)
+
+
+def deltas(count: int) -> list[Delta]:
+    return [Delta(content=f"{number} ") for number in range(count)]
+
+
+async def test_pieces_come_as_events_and_then_the_whole_answer(clock: ManualClock) -> None:
+    call = tool_call("f")
+    answer = reply("0 1 ", calls=[call])
+    pieces = [*deltas(2), Delta(tool_calls=[{"index": 0, **call}])]
+    reading = Reading(FakeModels(answer, pieces=pieces), clock, METRICS)
+    assert await reading.events() == [
+        {"type": "delta", "content": "0 "},
+        {"type": "delta", "content": "1 "},
+        {"type": "tool_calls", "tool_calls": [call]},
+        {"type": "end", "finish_reason": "tool_calls",
+         "_spear": {"backend": "fake", "model": "m"}},
+    ]  # fmt: skip
+    status, body, about = reading.handle.result
+    assert status == 0
+    assert json.loads(body) == {**answer.body, "_spear": {"backend": "fake", "model": "m"}}
+    assert json.loads(about)["total_tokens"] == 5
+    await reading.ended()
+    assert len(reading.asked.value.messages) == 1
+    assert reading.agent.meter.own.calls == 1
+
+
+async def test_a_guest_that_does_not_read_holds_the_model_up(clock: ManualClock) -> None:
+    taken = 0
+
+    class Counting(FakeModels):
+        async def stream(self, request: Any) -> Any:
+            nonlocal taken
+            while taken < 10 * streaming.EVENTS_MAX:
+                yield Delta(content="x")
+                taken += 1
+            yield reply()
+
+    reading = Reading(Counting(reply()), clock)
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert len(reading.handle.channel) == streaming.EVENTS_MAX
+    assert taken == streaming.EVENTS_MAX
+    assert len(await reading.events()) == 10 * streaming.EVENTS_MAX + 1
+
+
+async def test_an_error_is_an_event_and_the_document(clock: ManualClock) -> None:
+    models = FakeModels(ModelGarbled("half an answer", code="c"), pieces=deltas(1))
+    reading = Reading(models, clock)
+    error = {"code": "c", "message": "half an answer"}
+    assert (await reading.events())[1:] == [{"type": "error", "error": error}]
+    await reading.ended()
+    assert json.loads(reading.handle.result[1]) == {"error": error}
+    assert reading.call.lines == [(3, "cchat_stream: half an answer")]
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 2 * streaming.EVENTS_MAX])
+async def test_a_stream_that_is_closed_ends_the_request(pieces: int, clock: ManualClock) -> None:
+    """Whether the model is slow, or the guest."""
+    models = FakeModels(lambda _: models.hang(), pieces=deltas(pieces))
+    reading = Reading(models, clock)
+    for _ in range(500):
+        await asyncio.sleep(0)
+    reading.handle.close()
+    await reading.ended()
+    assert models.cancelled >= 1
+    assert reading.agent.meter.reserved == Usage()
+    reading.asked.value.let_go()
+    assert reading.asked.value._room.taken == 0
+
+
+async def test_a_stream_that_is_closed_before_it_began_leaves_nothing(clock: ManualClock) -> None:
+    models = FakeModels(reply())
+    reading = Reading(models, clock)
+    reading.handle.close()
+    await reading.ended()
+    assert models.requests == []
+    reading.asked.value.let_go()
+    assert reading.asked.value._room.taken == 0
+
+
+async def test_a_mistake_of_the_host_ends_the_stream_and_is_told(clock: ManualClock) -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    reading = Reading(FakeModels(ZeroDivisionError("oops")), clock)
+    assert await reading.events() == []
+    await reading.ended()
+    assert reading.handle.result[0] == -EIO
+    assert reading.call.lines == [(4, "cchat_stream failed: ZeroDivisionError: oops")]
+    assert isinstance(told[0]["exception"], ZeroDivisionError)
+
+
+def test_a_stream_calls_no_tools(clock: ManualClock) -> None:
+    call: Any = FakeCall(agent(), session(), AUTO_TOOL_CALL)
+    assert Chat(FakeModels(reply()), clock).stream(call) == -EINVAL
+
+
+async def test_without_back_pressure_the_planted_mistake_is_found(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deltas that are dropped where the channel is full."""
+
+    async def hasty(self: Any, piece: Delta) -> None:
+        if len(self._channel) < streaming.EVENTS_MAX:
+            self._channel.put_nowait(b"{}")
+
+    monkeypatch.setattr(streaming._Stream, "_deliver", hasty)
+    test: Callable[[ManualClock], Any] = test_a_guest_that_does_not_read_holds_the_model_up
+    with pytest.raises(AssertionError):
+        await test(clock)
