@@ -135,7 +135,8 @@ async def test_a_call_can_be_cancelled_and_says_why(node: Agents) -> None:
     said = await node.invoke("parent", "s|loop||1", "c|0|enough", "w|0|-1", "t|0", "c|0|again")
     assert said[:3] == ["0", "0", "0"]
     assert status(said[3])["status"] == "terminated"
-    assert status(said[3])["error"] == {"code": "CANCELLED", "message": "enough"}
+    assert status(said[3])["error"]["code"] == "CANCELLED"
+    assert status(said[3])["error"]["message"].endswith(": enough")
     assert said[4] == "0"
 
 
