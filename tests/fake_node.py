@@ -298,7 +298,7 @@ class FakeNode(FakeObjects):
         }
 
     async def stats(self) -> dict[str, dict[str, int]]:
-        return {"executions": {"total": len(self.runs.page("", "", "", 10**9, "").executions)}}
+        return {"executions": {"total": len(self.runs.page("", "", "", "", 10**9, "").executions)}}
 
     async def collect_garbage(self) -> dict[str, int]:
         return {"executions": 0, "files": 0}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from spear.cli.screens import words
+from spear.cli.screens import values, words
 from spear.records.execution import Execution
 from spear.records.usage import Usage
 
@@ -55,7 +55,7 @@ def nested(root: Execution, below: Sequence[Execution]) -> dict[str, Any]:
     children = _by_parent(root, below)
 
     def plain(one: Execution) -> dict[str, Any]:
-        fields = {name: getattr(one, name) for name in one.__struct_fields__}
+        fields: dict[str, Any] = values.plain(one)
         return fields | {"children": [plain(child) for child in children.get(one.id, [])]}
 
     return plain(root)
@@ -80,4 +80,3 @@ def subtree(root: Execution, below: Sequence[Execution]) -> list[Execution]:
             wanted.add(one.id)
             found.append(one)
     return found
-

@@ -49,7 +49,8 @@ class Execution(msgspec.Struct, omit_defaults=True, kw_only=True):
     a larger one is read as the result `output_digest`. `depth` is 0 for what no agent called; a
     `detached` one goes on when its parent ends. `usage` is what it used of models itself,
     `tree_usage` with all that it called, up to its own end. `durability` is what this record as
-    it is now survives: `volatile` (nothing), `crash` (the process's death), `power` (the machine's)."""
+    it is now survives: `volatile` (nothing), `crash` (the process's death), `power` (the
+    machine's)."""
 
     id: str
     task_id: str = ""  # empty: run without a registered task

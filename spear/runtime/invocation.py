@@ -24,8 +24,8 @@ class Invocation:
     """
 
     __slots__ = (
-        "args", "call_args", "context", "descriptors_max", "dirs", "entry", "env", "execution_id", "fuel",
-        "inline",
+        "args", "call_args", "context", "descriptors_max", "dirs", "entry", "env", "execution_id",
+        "fuel", "inline",
         "log_bytes_max", "log_lines_max", "log_stdout",
         "memory_bytes_max", "object_grants", "output_bytes_max", "priority", "stdin", "task",
         "timeout_ns",

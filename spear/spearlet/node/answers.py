@@ -1,12 +1,15 @@
-"""What callers get of an execution that goes on: copies, since a live record changes.
+"""What callers get of an execution that goes on: copies, since a live record changes; its end.
 
-The rule: pure.
+The rule: nothing is decided here.
 """
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
+from spear.errors import DeadlineExceeded
 from spear.records.execution import Execution, Instance
 
 TYPE_CHECKING = False
@@ -24,6 +27,17 @@ def now_of(work: Work) -> Execution:
     if work.kin is not None:
         work.kin.count()
     return work.execution
+
+
+async def end_within(work: Work, timeout_ns: int | None) -> Execution:
+    """Raises DeadlineExceeded; the execution goes on."""
+    try:
+        async with asyncio.timeout(None if timeout_ns is None else timeout_ns / 1e9):
+            return await work.end()
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"execution {work.execution.id} has not ended: it is {work.execution.status}"
+        ) from None
 
 
 def instance_of(work: Work) -> Instance:

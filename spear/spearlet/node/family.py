@@ -1,9 +1,9 @@
 """Agents that call other tasks: who called whom, and what of that ends together.
 
 The rule: what an execution called ends with it, however it ends, and is over at its deadline,
-unless it is detached. A call is one more execution, of the class of who called it: `crash` below a sync
-one, `power` below an async one; a detached one stands for itself and is `power`. Depth and the
-number at once are bounded, so cycles end. On the node's loop.
+unless it is detached. A call is one more execution, of the class of who called it: `crash` below a
+sync one, `power` below an async one; a detached one stands for itself and is `power`. Depth and
+the number at once are bounded, so cycles end. On the node's loop.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class OpenNode:
             upkeep=Upkeep(parts, self._history, self._objects, self._executions),
             facts=_facts(parts),
         )
-        begin, whole = self.services.begin, self.services.whole
+        begin, whole = self.services.begin, self.services.with_output
         calls.children = Family(parts, self._tasks, self._executions, begin, whole)
         self._executions.introduce(calls.children)
 

@@ -16,7 +16,6 @@ import msgspec
 
 from spear.errors import (
     AlreadyExists,
-    DeadlineExceeded,
     InUse,
     InvalidArgument,
     NotFound,
@@ -35,7 +34,7 @@ from spear.records.objects import ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
-from spear.spearlet.node.answers import bare, instance_of, now_of
+from spear.spearlet.node.answers import bare, end_within, instance_of, now_of
 from spear.spearlet.node.calls import NOTHING, check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.objects import key_of
@@ -154,7 +153,7 @@ class NodeServices:
     ) -> Execution:
         found = self._accept(task, input, invocation, "sync")
         if isinstance(found, Execution):
-            return await self._with_output(found)
+            return await self.with_output(found)
         try:
             return await found.end()
         except asyncio.CancelledError:
@@ -217,10 +216,6 @@ class NodeServices:
         """For agents that call others; see family.py."""
         return self._accept(task, input, invocation, mode, born=born)
 
-    async def whole(self, execution: Execution) -> Execution:
-        """An ended one with its output."""
-        return await self._with_output(execution)
-
     def _arrived(self, key: bytes, _: Exception | None) -> None:
         """It is a row now, or was not accepted."""
         del self._arriving[key]
@@ -259,7 +254,7 @@ class NodeServices:
         found = self._find(id)
         if isinstance(found, Work):
             return bare(now_of(found))
-        return await self._with_output(found) if include_output else bare(found)
+        return await self.with_output(found) if include_output else bare(found)
 
     async def executions(
         self, *, task: str = "", status: str = "", invocation_id: str = "", root: str = "",
@@ -294,8 +289,8 @@ class NodeServices:
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
     ) -> Execution:
         found = self._find(id)
-        ended = await _end_within(found, timeout_ns) if isinstance(found, Work) else found
-        return await self._with_output(ended) if include_output else bare(ended)
+        ended = await end_within(found, timeout_ns) if isinstance(found, Work) else found
+        return await self.with_output(ended) if include_output else bare(ended)
 
     async def watch(self, *, id: str = "", task: str = "") -> AsyncIterator[Execution]:
         first = None
@@ -369,7 +364,7 @@ class NodeServices:
         except NotFound:
             return ""
 
-    async def _with_output(self, execution: Execution) -> Execution:
+    async def with_output(self, execution: Execution) -> Execution:
         if execution.output_digest and not execution.output:
             output = await self._parts.files.results.read(execution.output_digest)
             return msgspec.structs.replace(execution, output=output)
@@ -501,13 +496,3 @@ async def _later(batches: Iterator[list[LogLine]]) -> AsyncIterator[list[LogLine
     for batch in batches:
         yield batch
         await asyncio.sleep(0)
-
-
-async def _end_within(work: Work, timeout_ns: int | None) -> Execution:
-    try:
-        async with asyncio.timeout(None if timeout_ns is None else timeout_ns / 1e9):
-            return await work.end()
-    except TimeoutError:
-        raise DeadlineExceeded(
-            f"execution {work.execution.id} has not ended: it is {work.execution.status}"
-        ) from None

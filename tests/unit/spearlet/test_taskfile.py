@@ -180,7 +180,7 @@ def test_an_artifact_that_is_refused(artifact: str, sentence: str) -> None:
         ('[network]\nhosts = ["a"]', "network: is not served: agents have no network in this"),
         ("[mcp]", "mcp: is not served"),
         ('[llm]\nbackend = ["a"]', "llm.backend: unknown key; the nearest known one is 'backends'"),
-        ('[budget]\ncalls = 0', "budget.calls: expected a whole number from 1 to"),
+        ("[budget]\ncalls = 0", "budget.calls: expected a whole number from 1 to"),
         ('[budget]\ntime = "a while"', "budget.time: expected a duration such as 250ms"),
         ("[budget]\nusd = -1", "budget.usd: expected an amount of US dollars above 0, found -1"),
         ('[budget]\nusd = "nan"', "budget.usd: expected an amount of US dollars above 0"),
