@@ -11,7 +11,7 @@ import os
 from spear import config as configuration
 from spear.cli import document, exits, terminal
 from spear.cli.arguments import Option, UsageError, asks_for, number, parse
-from spear.cli.running.inputs import directories, environment, payload
+from spear.cli.running.inputs import directories, entries, environment, payload
 from spear.cli.running.screen import JsonScreen, TextScreen
 from spear.clock import Clock
 from spear.errors import SpearError
@@ -42,6 +42,8 @@ OPTIONS = (
     Option("--seed", "N", "Seed of a deterministic run (default 0)."),
     Option("--trace", "FILE", "Record the steps of a deterministic run."),
     Option("--replay", "FILE", "Run again as recorded; stops at the first difference."),
+    Option("--set", "KEY=VALUE", "An entry of the task's config, such as llm.backends=local or "
+           "budget.tokens=5000.", repeated=True),
     Option("--node", "ADDRESS", "By the node at unix:PATH or HOST:PORT, not in this process."),
     Option("--config", "FILE", "Configuration file instead of ~/.spear/config.toml."),
     Option("--output", "text|json", "json: one document with the record, the output and the log.",
@@ -49,9 +51,6 @@ OPTIONS = (
     Option("--repeat", "N", "Run it N times, then sum up: how they ended, how long they took."),
     Option("--parallel", "M", "At most M of the repeated runs at a time (default: one a core)."),
 )  # fmt: skip
-UNSERVED = {
-    "--set": "tasks have no config here (no MCP, no models); settings are in --config FILE",
-}
 _FUEL_MAX = 1 << 62
 _LOG_LINES_MAX = 1 << 18  # a burst of this length is shown in full
 
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the verb and gives the exit code. Raises OSError where stdout cannot be written."""
     parsed = None
     try:
-        parsed = parse(arguments, OPTIONS, UNSERVED)
+        parsed = parse(arguments, OPTIONS)
         return _run(parsed)
     except KeyboardInterrupt:
         refusal, code = ("INTERRUPTED", "interrupted", ""), exits.INTERRUPTED
@@ -188,6 +187,8 @@ def _options(parsed: Parsed, path: str, config: Config) -> RunOptions:
         "log_stdout": _as_json(parsed),
         "dirs": directories(parsed.values.get("dir", [])),
     }
+    if "set" in parsed.values:
+        options["config"] = entries(parsed.values["set"])
     fuel = parsed.last("fuel")
     if fuel is not None:
         options["fuel"] = number("--fuel", fuel, 1, _FUEL_MAX)

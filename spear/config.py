@@ -147,6 +147,10 @@ SETTINGS = (
             "SPEARLET_QUEUE_NODE", "executions that wait on the node; more are refused"),
     Setting("queue.task", "task_queue_max", "count", "1000", ("1", "1000000"),
             "SPEARLET_QUEUE_TASK", "executions of one task that wait; more are refused"),
+    Setting("agents.depth", "agents_depth", "count", "8", ("0", "64"),
+            "SPEARLET_AGENTS_DEPTH", "how deep agents may call each other; 0: not at all"),
+    Setting("agents.children", "agents_children_max", "count", "64", ("1", "10000"),
+            "SPEARLET_AGENTS_CHILDREN", "calls that one agent may have under way at once"),
     Setting("logs.size", "logs_bytes_max", "size", "1GiB", ("1MiB", "4096GiB"),
             "SPEARLET_LOGS_SIZE", "logs of all executions that are kept; the oldest go first"),
     Setting("logs.retention", "logs_ns_max", "duration", "7d", ("0", "3650d"),
@@ -221,6 +225,8 @@ class Config:
     one_object_bytes_max: int
     queue_max: int
     task_queue_max: int
+    agents_depth: int
+    agents_children_max: int
     logs_bytes_max: int
     logs_ns_max: int
     log_level: str

@@ -255,6 +255,20 @@ class KvLagged(KvError):
     retryable = True
 
 
+class TooDeep(SpearError):
+    """An agent's call would be deeper below the first one than the node allows, as in a cycle of
+    agents, or would wait for itself."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class TooMany(SpearError):
+    """An execution has as many calls under way as it may have at once."""
+
+    status = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
 class ModelError(SpearError):
     """Base of what keeps a model's answer from coming.
 

@@ -240,14 +240,15 @@ class DoorNode:
         return found if include_output else msgspec.structs.replace(found, output=b"")
 
     async def executions(
-        self, *, task: str = "", status: str = "", invocation_id: str = "", limit: int = 100,
-        page_token: str = "",
+        self, *, task: str = "", status: str = "", invocation_id: str = "", root: str = "",
+        limit: int = 100, page_token: str = "",
     ) -> ExecutionPage:  # fmt: skip
         found = [
             record for record in reversed(self._executions.values())
             if task in ("", record.task_id, record.task_name)
             and status in ("", record.status)
             and invocation_id in ("", record.invocation_id)
+            and (not root or (record.depth and record.root_id == root))
         ]  # fmt: skip
         start = int(page_token or 0)
         more = str(start + limit) if len(found) > start + limit else ""

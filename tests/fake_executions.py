@@ -163,7 +163,7 @@ class FakeExecutions:
             self._cancelled(run, reason)
 
     def page(
-        self, task: str, status: str, invocation_id: str, limit: int, page_token: str
+        self, task: str, status: str, invocation_id: str, root: str, limit: int, page_token: str
     ) -> ExecutionPage:
         """The token is the id of the last one that was given."""
         found = [
@@ -173,6 +173,7 @@ class FakeExecutions:
             and task in ("", run.record.task_name, run.record.task_id)
             and status in ("", run.record.status)
             and invocation_id in ("", run.record.invocation_id)
+            and (not root or (run.record.depth and run.record.root_id == root))
         ]
         shown = tuple(msgspec.structs.replace(record) for record in found[:limit])
         return ExecutionPage(shown, shown[-1].id if len(found) > limit else "")

@@ -180,10 +180,10 @@ class FakeNode(FakeObjects):
         return self.runs.find(id).shown(include_output=include_output)
 
     async def executions(
-        self, *, task: str = "", status: str = "", invocation_id: str = "", limit: int = 100,
-        page_token: str = "",
+        self, *, task: str = "", status: str = "", invocation_id: str = "", root: str = "",
+        limit: int = 100, page_token: str = "",
     ) -> ExecutionPage:  # fmt: skip
-        return self.runs.page(task, status, invocation_id, limit, page_token)
+        return self.runs.page(task, status, invocation_id, root, limit, page_token)
 
     async def wait(
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
@@ -298,7 +298,7 @@ class FakeNode(FakeObjects):
         }
 
     async def stats(self) -> dict[str, dict[str, int]]:
-        return {"executions": {"total": len(self.runs.page("", "", "", 10**9, "").executions)}}
+        return {"executions": {"total": len(self.runs.page("", "", "", "", 10**9, "").executions)}}
 
     async def collect_garbage(self) -> dict[str, int]:
         return {"executions": 0, "files": 0}

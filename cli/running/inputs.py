@@ -27,13 +27,23 @@ def environment(values: Sequence[str]) -> dict[str, str]:
 
 
 def pairs(flag: str, values: Sequence[str]) -> dict[str, str]:
-    """Of a repeated option NAME=VALUE; the last of a name counts."""
+    """Of a repeated option NAME=VALUE (or KEY=VALUE); the last of a name counts."""
     found = {}
     for pair in values:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"{flag} takes NAME=VALUE, not {pair!r}")
         found[name] = value
+    return found
+
+
+def entries(values: Sequence[str]) -> dict[str, str]:
+    """Of `--set`, for a task's config. Raises UsageError, InvalidArgument."""
+    found = pairs("--set", values)
+    if found:
+        from spear.spearlet.taskconfig import check_config
+
+        check_config(found)
     return found
 
 

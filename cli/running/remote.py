@@ -64,7 +64,8 @@ def _spec(parsed: Parsed, path: str, config: Config) -> TaskSpec:
     )
     name = os.path.splitext(os.path.basename(path))[0]
     dirs = specs.directories(parsed.values.get("dir", []))
-    return TaskSpec(name=name, artifact="", limits=limits, dirs=dirs)
+    entries = inputs.entries(parsed.values.get("set", []))
+    return TaskSpec(name=name, artifact="", limits=limits, dirs=dirs, config=entries)
 
 
 class _Run:

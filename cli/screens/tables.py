@@ -48,6 +48,7 @@ def _execution(found: Execution, now_ns: int) -> tuple[str, ...]:
         words.age(found.created_ns, now_ns),
         words.length(found.duration_ns) if found.duration_ns else "",
         "" if code == "EXIT" else code.lower(),
+        str(found.tree_usage.tokens) if found.tree_usage else "",
     )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def _model(found: ModelInfo, _: int) -> tuple[str, ...]:
 
 
 EXECUTIONS = Kind(
-    "executions", ("ID", "TASK", "STATUS", "EXIT", "CREATED", "TOOK", "CAUSE"), _execution
+    "executions", ("ID", "TASK", "STATUS", "EXIT", "CREATED", "TOOK", "CAUSE", "TOKENS"), _execution
 )
 TASKS = Kind(
     "tasks",

@@ -19,4 +19,8 @@ INPUT = click.option(
     "--input", "source", metavar="FILE|-",
     help="The payload; - is stdin, which is also the default unless it is a terminal.",
 )  # fmt: skip
+SET = click.option(
+    "--set", "entries", metavar="KEY=VALUE", multiple=True,
+    help="An entry of the task's config, such as llm.backends=local or budget.tokens=5000.",
+)  # fmt: skip
 ARGS = click.argument("args", metavar="[-- ARGS]", nargs=-1)

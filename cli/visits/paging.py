@@ -14,15 +14,16 @@ _PAGE = 1000
 
 
 async def executions(
-    node: Node, limit: int, *, task: str = "", status: str = ""
+    node: Node, limit: int, *, task: str = "", status: str = "", root: str = ""
 ) -> tuple[list[Execution], bool]:
     """From the newest on, and whether there are more."""
     found: list[Execution] = []
     token = ""
     while len(found) < limit:
         page = await node.executions(
-            task=task, status=status, limit=min(_PAGE, limit - len(found)), page_token=token
-        )
+            task=task, status=status, root=root, limit=min(_PAGE, limit - len(found)),
+            page_token=token,
+        )  # fmt: skip
         found += page.executions
         token = page.next_page_token
         if not token:

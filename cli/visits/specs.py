@@ -113,7 +113,7 @@ def directories(grants: Sequence[str]) -> tuple[Directory, ...]:
 def changes(
     args: tuple[str, ...], *, description: str, env: Sequence[str], dirs: Sequence[str],
     timeout: str | None, memory: str | None, fuel: int | None, priority: str | None,
-    concurrency: int | None,
+    concurrency: int | None, entries: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """What the options say of a task, by the fields of its spec and, as `limits`, of its limits;
     nothing where they say nothing. Raises UsageError, InvalidArgument."""
@@ -126,15 +126,18 @@ def changes(
         "args": args, "description": description, "env": inputs.environment(env),
         "dirs": directories(dirs), "priority": priority, "concurrency": concurrency,
         "limits": {name: value for name, value in limits.items() if value is not None},
+        "config": inputs.entries(entries),
     }  # fmt: skip
     return {name: value for name, value in found.items() if value}
 
 
 def changed(spec: TaskSpec, change: dict[str, Any]) -> TaskSpec:
-    """The spec with what the options say: their variables beside its own, all else in its place."""
+    """The spec with what the options say: their variables and entries beside its own, all else in
+    its place."""
     change = dict(change)
-    if "env" in change:
-        change["env"] = spec.env | change["env"]
+    for name in ("env", "config"):
+        if name in change:
+            change[name] = getattr(spec, name) | change[name]
     if "limits" in change:
         change["limits"] = msgspec.structs.replace(spec.limits, **change["limits"])
     return msgspec.structs.replace(spec, **change)

@@ -78,11 +78,11 @@ class ExecutionCalls:
         return execution
 
     async def executions(
-        self, *, task: str = "", status: str = "", invocation_id: str = "", limit: int = 100,
-        page_token: str = "",
+        self, *, task: str = "", status: str = "", invocation_id: str = "", root: str = "",
+        limit: int = 100, page_token: str = "",
     ) -> ExecutionPage:  # fmt: skip
         request = pb.ListExecutionsRequest(
-            task=task, status=status, invocation_id=invocation_id, limit=limit,
+            task=task, status=status, invocation_id=invocation_id, root=root, limit=limit,
             page_token=page_token,
         )  # fmt: skip
         page = await self._line.ask(f"{_SERVICE}/List", request, pb.ListExecutionsResponse)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from spear.records.usage import Usage
+
 PENDING, RUNNING = "pending", "running"
 COMPLETED, FAILED, TERMINATED, TIMEOUT = "completed", "failed", "terminated", "timeout"
 TRANSITIONS: dict[str, tuple[str, ...]] = {
@@ -44,8 +46,11 @@ class ExecutionError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 
 class Execution(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The record of one execution. `output` is there where it was asked for and is up to 64 KiB,
-    a larger one is read as the result `output_digest`. `durability` is what this record as it is
-    now survives: `volatile` (nothing), `crash` (the process's death), `power` (the machine's)."""
+    a larger one is read as the result `output_digest`. `depth` is 0 for what no agent called; a
+    `detached` one goes on when its parent ends. `usage` is what it used of models itself,
+    `tree_usage` with all that it called, up to its own end. `durability` is what this record as
+    it is now survives: `volatile` (nothing), `crash` (the process's death), `power` (the
+    machine's)."""
 
     id: str
     task_id: str = ""  # empty: run without a registered task
@@ -87,6 +92,10 @@ class Execution(msgspec.Struct, omit_defaults=True, kw_only=True):
     log_truncated: bool = False
     error: ExecutionError | None = None
     metadata: dict[str, str] = {}
+    usage: Usage | None = None
+    tree_usage: Usage | None = None
+    depth: int = 0
+    detached: bool = False
 
     @property
     def ended(self) -> bool:

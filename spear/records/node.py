@@ -69,9 +69,12 @@ class Node(Protocol):
 
     async def execution(self, id: str, *, include_output: bool = False) -> Execution: ...
     async def executions(
-        self, *, task: str = "", status: str = "", invocation_id: str = "", limit: int = 100,
-        page_token: str = "",
-    ) -> ExecutionPage: ...  # fmt: skip
+        self, *, task: str = "", status: str = "", invocation_id: str = "", root: str = "",
+        limit: int = 100, page_token: str = "",
+    ) -> ExecutionPage:  # fmt: skip
+        """From the newest on. With `root` those that the execution of that id called, and those
+        that they called: its tree, without itself."""
+
     async def wait(
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
     ) -> Execution:

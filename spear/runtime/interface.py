@@ -150,7 +150,10 @@ class Run(Protocol):
 class WarmFunction(Protocol):
     """An exported function of a warm instance."""
 
-    def start(self, *args: int | float, stdin: bytes = b"", timeout_ns: int | None = None) -> Run:
+    def start(
+        self, *args: int | float, stdin: bytes = b"", timeout_ns: int | None = None,
+        context: object = None,
+    ) -> Run:  # fmt: skip
         """Raises InvalidArgument where the arguments are not the function's, RuntimeError while
         another call into the instance is under way."""
 
@@ -166,7 +169,7 @@ class WarmInstance(Protocol):
 
 class Program(Protocol):
     """Loaded code, immutable and shared by its runs. `warning` is "" or why the cache failed; a
-    `metered` one counts fuel."""
+    `metered` one counts fuel; `posted` names the calls of it that Python answers."""
 
     @property
     def digest(self) -> str: ...
@@ -180,6 +183,8 @@ class Program(Protocol):
     def unserved(self) -> Sequence[str]: ...
     @property
     def metered(self) -> bool: ...
+    @property
+    def posted(self) -> Sequence[str]: ...
 
 
 class Runtime(Protocol):

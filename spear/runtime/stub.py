@@ -24,7 +24,7 @@ MAGIC = b"stub"
 
 
 class StubProgram:
-    """Bytes that begin with `stub`."""
+    """Bytes that begin with `stub`; with `stub posts`, of a guest that may call other tasks."""
 
     shape, source, warning = "small", "compiled", ""
     unserved: tuple[str, ...] = ()
@@ -33,6 +33,7 @@ class StubProgram:
         self.metered = metered
         if not wasm.startswith(MAGIC):
             raise ModuleInvalid(f"expected it to begin with {MAGIC!r}, found {wasm[:4]!r}")
+        self.posted = ("spear.task_invoke",) if wasm.startswith(MAGIC + b" posts") else ()
         self.digest = hashlib.sha256(wasm).hexdigest()
 
 

@@ -6,6 +6,9 @@ plus the penalty of its priority. A key never changes, and only finitely many ca
 so nobody starves. Which waits may start:
 
 - the first of each task that is below its concurrency: a task at its own never blocks others;
+- what an agent called may also start where nothing of this has room for it: one of each depth at a
+  time (`depths`), above all limits but its task's. So those that wait for what they called, and
+  keep their place meanwhile, never wait for each other: what is deepest can always go on;
 - if the first of all in line does not fit into what is unreserved, others may pass it, but only
   those whose key lies at most PASSING_NS behind its own. For later ones room is kept.
 
@@ -83,16 +86,17 @@ class _Entry(NamedTuple, Generic[H]):
     handle: H
     task: _Task[H]
     shape: tuple[int, int]
+    depth: int
 
 
 class Admission(Generic[H]):
     """The admission of one node. `concurrency` is at least 1; reservations are in thousandths of a
-    processor and in bytes."""
+    processor and in bytes. `depths` is how deep agents may call each other."""
 
     def __init__(
         self, *, concurrency: int, cpu_millis: int, memory_bytes: int,
         task_concurrency: int = UNLIMITED, queue_max: int = NODE_QUEUE_MAX,
-        task_queue_max: int = TASK_QUEUE_MAX,
+        task_queue_max: int = TASK_QUEUE_MAX, depths: int = 0,
     ) -> None:  # fmt: skip
         self._concurrency, self._cpu_max, self._memory_max = concurrency, cpu_millis, memory_bytes
         self._cpu_free, self._memory_free = cpu_millis, memory_bytes
@@ -103,15 +107,19 @@ class Admission(Generic[H]):
         self._waiting: dict[H, _Entry[H]] = {}
         # By shape, the first of each task that may start as far as its task is concerned.
         self._lanes: dict[tuple[int, int], list[_Entry[H]]] = {}
+        # By depth, those that agents called and that wait; and the one that has its depth's place.
+        self._called: list[list[_Entry[H]]] = [[] for _ in range(depths)]
+        self._placed: dict[H, int] = {}
         self._rate = _Rate()
         self._number = self._refused = 0
 
     def offer(
         self, handle: H, task_key: str, priority: str, now_ns: int, cpu_millis: int = 0,
-        memory_bytes: int = 0, waited_ns: int = 0,
+        memory_bytes: int = 0, waited_ns: int = 0, depth: int = 0,
     ) -> Sequence[H]:  # fmt: skip
         """Takes an execution: it is among the handles that start now, or it waits. `now_ns` grows
-        (monotonic); `waited_ns` is how long it has waited already, in another process for one.
+        (monotonic); `waited_ns` is how long it has waited already, in another process for one;
+        `depth` is 0 for what no agent called.
 
         Raises QueueFull, and InvalidArgument for a reservation that the node never has.
         """
@@ -120,7 +128,7 @@ class Admission(Generic[H]):
         if (
             not self._lanes  # so nothing of this task waits, if it may start another
             and task.running < task.concurrency
-            and len(self._running) < self._concurrency
+            and len(self._running) - len(self._placed) < self._concurrency
             and cpu_millis <= self._cpu_free
             and memory_bytes <= self._memory_free
         ):
@@ -129,7 +137,7 @@ class Admission(Generic[H]):
         assert handle not in self._waiting, "offered twice"
         key_ns = now_ns - waited_ns + PENALTIES_NS[priority]
         self._number += 1
-        entry = _Entry(key_ns, self._number, handle, task, (cpu_millis, memory_bytes))
+        entry = _Entry(key_ns, self._number, handle, task, (cpu_millis, memory_bytes), depth)
         try:
             self._check_shape(cpu_millis, memory_bytes)
             return self._queue(entry, now_ns)
@@ -139,6 +147,7 @@ class Admission(Generic[H]):
     def release(self, handle: H) -> Sequence[H]:
         """One that ran has ended: its room is free. The handles that start now."""
         task, cpu_millis, memory_bytes = self._running.pop(handle)
+        self._placed.pop(handle, None)
         self._cpu_free += cpu_millis
         self._memory_free += memory_bytes
         task.running -= 1
@@ -231,6 +240,8 @@ class Admission(Generic[H]):
         task = entry.task
         insort(task.queue, entry)
         self._waiting[entry.handle] = entry
+        if 0 < entry.depth <= len(self._called):
+            insort(self._called[entry.depth - 1], entry)
         self._list(task)
         started = self._drain()
         if entry.handle not in self._waiting:
@@ -265,6 +276,9 @@ class Admission(Generic[H]):
         task = entry.task
         del self._waiting[entry.handle]
         del task.queue[bisect_left(task.queue, entry)]
+        if 0 < entry.depth <= len(self._called):
+            called = self._called[entry.depth - 1]
+            del called[bisect_left(called, entry)]
         self._list(task)
 
     def _list(self, task: _Task[H]) -> None:
@@ -286,14 +300,27 @@ class Admission(Generic[H]):
     def _drain(self) -> list[H]:
         """Starts all that may start."""
         started: list[H] = []
-        while self._lanes and len(self._running) < self._concurrency:
+        while self._lanes and len(self._running) - len(self._placed) < self._concurrency:
             entry = self._next()
             if entry is None:
                 break
             self._start(entry.handle, entry.task, *entry.shape)
             self._leave(entry)
             started.append(entry.handle)
+        for depth, called in enumerate(self._called, 1):
+            if called and depth not in self._placed.values():
+                self._place(depth, called, started)
         return started
+
+    def _place(self, depth: int, called: list[_Entry[H]], started: list[H]) -> None:
+        """Gives the place of a depth to the first whose task may start another."""
+        for entry in called:
+            if entry.task.running < entry.task.concurrency:
+                self._start(entry.handle, entry.task, 0, 0)
+                self._placed[entry.handle] = depth
+                self._leave(entry)
+                started.append(entry.handle)
+                return
 
     def _next(self) -> _Entry[H] | None:
         first = min(lane[0] for lane in self._lanes.values())

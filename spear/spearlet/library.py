@@ -21,6 +21,7 @@ from spear.runtime.waiting import drive
 from spear.runtime.wasm.runtime import WasmRuntime
 from spear.spearlet.execution.manager import Manager
 from spear.spearlet.handle import Handle, SyncHandle
+from spear.spearlet.hostcalls import LibraryCalls
 from spear.spearlet.objects import Objects
 from spear.spearlet.services import Services
 
@@ -61,6 +62,7 @@ class _Node:
             defaults={"node_name": clock.host_name()},
         )
         self._objects = Objects(self.config.object_bytes_max)
+        calls = LibraryCalls(self.config, clock, configuration.environment())
         runtime = runtime or WasmRuntime(
             guests_max=self.config.guests_max,
             workers=self.config.workers,
@@ -70,9 +72,11 @@ class _Node:
             compile_ns_max=self.config.compile_ns_max,
             compile_bytes_max=self.config.compile_bytes_max,
             objects=self._objects.store,
+            handlers=calls.handlers,
         )
         self._runtime = runtime
-        self._services = Services(Manager(runtime, clock, Ids(clock), self.config), self.config)
+        manager = Manager(runtime, clock, Ids(clock), self.config, calls.close)
+        self._services = Services(manager, self.config)
 
     @property
     def objects(self) -> ObjectStore:

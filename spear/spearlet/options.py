@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         log_lines_max: int | str  # kept for a late reader, the newest; 2048, up to 262144
         log_stdout: bool  # each line of stdout is a log line too; see Progress
         entry: str  # the exported function, else `_start`
+        config: Mapping[str, str]  # as of a task: llm.backends, budget.*
         dirs: Sequence[Directory]  # that it may use, under the names they have for guests
         object_grants: Sequence[str]  # tasks whose objects it may use, beside those of /<name>/
         priority: str  # urgent, high, normal or low
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 _KNOWN = frozenset((
     "name", "args", "env", "input", "timeout", "memory", "output", "log", "fuel", "log_lines_max",
-    "log_stdout", "entry", "priority", "object_grants", "dirs",
+    "log_stdout", "entry", "priority", "object_grants", "dirs", "config",
 ))  # fmt: skip
 _LOG_LINES_DEFAULT, _LOG_LINES_MAX = 2048, 262_144
 _FUEL_MAX = 1 << 62
@@ -90,6 +91,16 @@ def invocation_of(
         task=task_name,
         object_grants=grants_of(options.get("object_grants", ())),
     )
+
+
+def config_of(options: RunOptions) -> Mapping[str, str]:
+    """Raises InvalidArgument."""
+    config = options.get("config", {})
+    if config:
+        from spear.spearlet.taskconfig import check_config
+
+        check_config(config)
+    return config
 
 
 def too_large(what: str, key: str, config: Config) -> str:

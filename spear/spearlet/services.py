@@ -14,7 +14,7 @@ from spear.runtime.waiting import offload
 from spear.spearlet.arguments import bytes_of, task_name_of
 from spear.spearlet.execution.artifact import Artifact
 from spear.spearlet.execution.execution import STATUSES, Execution
-from spear.spearlet.options import invocation_of, too_large
+from spear.spearlet.options import config_of, invocation_of, too_large
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Services:
         task_name = task_name_of(options.get("name", ""), source)
         invocation = invocation_of(self._config, task_name, options, inline=inline, waited=waited)
         artifact = await self.load(source, metered=invocation.fuel is not None)
-        return self._manager.start(artifact, task_name, invocation)
+        config = config_of(options) if artifact.program.posted else {}
+        return self._manager.start(artifact, task_name, invocation, config)
 
     async def run(
         self, source: Source, *, inline: bool = False, **options: Unpack[RunOptions]

@@ -7,8 +7,10 @@ environment.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -29,6 +31,7 @@ from spear.records.task import (
     TaskSpec,
 )
 from spear.spearlet.admission import NODE_QUEUE_MAX
+from spear.spearlet.taskconfig import check_config
 from spear.spearlet.webhooks.delivery import check_url
 from spear.tomltable import Table, found
 
@@ -46,7 +49,6 @@ _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _NOT_SERVED = {
     "network": "agents have no network in this build",
     "mcp": "there is no MCP in this build",
-    "llm": "there are no model backends in this build",
 }
 _Value = str | tuple[str]  # of the environment: a text, or a name that the node knows
 _TEXTS = toml.mapping(toml.text(_TEXT_MAX, empty=True), _ITEMS_MAX)
@@ -92,7 +94,7 @@ def parse(content: bytes, name: str, folder: str) -> TaskFile:
         args=top.get("args", toml.listing(toml.text(_TEXT_MAX, empty=True), 4096), ()),
         env=env,
         env_from=env_from,
-        config=top.get("config", _TEXTS, {}),
+        config=_config(top),
         metadata=top.get("metadata", _TEXTS, {}),
         endpoint=top.get("endpoint", _endpoint, ""),
         priority=top.get("priority", toml.choice(*PRIORITIES), "normal"),
@@ -181,6 +183,55 @@ def _value_or_reference(value: object) -> _Value:
         if "=" not in name:
             return (name,)
     raise InvalidArgument(f'expected a text or {{from = "env:NAME"}}, {found(value)}')
+
+
+def _config(top: Table) -> dict[str, str]:
+    """`[config]` as it is, and what has a table of its own; the same said twice is refused."""
+    own: dict[str, str] = top.get("config", _TEXTS, {})
+    config = dict(own)
+    llm, budget, calls = top.table("llm"), top.table("budget"), top.table("calls")
+    names = toml.listing(toml.text(256), _ITEMS_MAX)
+    said = {
+        "llm.backends": llm.get("backends", names, None),
+        "budget.calls": budget.get("calls", toml.count(1, _FUEL_MAX), None),
+        "budget.tokens": budget.get("tokens", toml.count(1, _FUEL_MAX), None),
+        "budget.time": budget.get("time", _written(_duration), None),
+        "budget.usd": budget.get("usd", _written(_amount), None),
+        "tasks.allowed": calls.get("tasks", names, None),
+    }
+    for part in (llm, budget, calls):
+        part.finish()
+    for key, value in said.items():
+        if value is not None and key in config:
+            raise top.error("config", f"{key!r} is said here and in a table of its own")
+        if value is not None:
+            config[key] = json.dumps(value) if isinstance(value, tuple) else str(value)
+    try:
+        check_config(config)
+    except InvalidArgument as error:
+        raise top.error("config", str(error).removeprefix("config: ")) from None
+    return config
+
+
+def _written(read: toml.Read[Any]) -> toml.Read[str]:
+    """The value as it was written, once it can be read."""
+
+    def written(value: object) -> str:
+        read(value)
+        return str(value)
+
+    return written
+
+
+def _amount(value: object) -> Decimal:
+    """Of money."""
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if isinstance(value, bool) or not amount.is_finite() or not 0 < amount <= 10**9:
+        raise InvalidArgument(f"expected an amount of US dollars above 0, {found(value)}")
+    return amount
 
 
 def _limits(part: Table) -> Limits:

@@ -32,13 +32,17 @@ def outcome(call, *arguments):
 
 
 class AdmissionMachine(RuleBasedStateMachine):
-    @initialize(concurrency=st.integers(1, 6), task=LIMITS, queue=st.integers(1, 12))
-    def start(self, concurrency, task, queue):
+    @initialize(
+        concurrency=st.integers(1, 6), task=LIMITS, queue=st.integers(1, 12),
+        depths=st.integers(0, 3),
+    )  # fmt: skip
+    def start(self, concurrency, task, queue, depths):
         self.ours: Admission[int] = Admission(
             concurrency=concurrency, cpu_millis=CPU, memory_bytes=MEMORY,
             task_concurrency=task, queue_max=queue, task_queue_max=5,
+            depths=depths,
         )  # fmt: skip
-        self.theirs = reference.Admission(concurrency, CPU, MEMORY, task, queue, 5)
+        self.theirs = reference.Admission(concurrency, CPU, MEMORY, task, queue, 5, depths)
         self.now_ns = self.last = 0
 
     def both(self, operation, *arguments):
@@ -48,11 +52,12 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(
         task=TASKS, priority=PRIORITIES, passed=st.integers(0, 3 * S), waited=st.integers(0, S),
         cpu=st.sampled_from([0, 0, 1, 3, CPU, CPU + 1]), memory=st.sampled_from([0, 0, 2, MEMORY]),
+        depth=st.sampled_from([0, 0, 1, 1, 2, 3, 4]),
     )  # fmt: skip
-    def offer(self, task, priority, passed, waited, cpu, memory):
+    def offer(self, task, priority, passed, waited, cpu, memory, depth):
         self.now_ns += passed
         self.last += 1
-        self.both("offer", self.last, task, priority, self.now_ns, cpu, memory, waited)
+        self.both("offer", self.last, task, priority, self.now_ns, cpu, memory, waited, depth)
 
     @rule(number=st.integers(0, 5))
     def release(self, number):
@@ -112,6 +117,28 @@ def test_nobody_starves_under_a_flood_of_urgent_small_ones(seed: int) -> None:
             running += admission.offer(handle, f"task {handle % 7}", "urgent", now_ns, 1)
         for _ in range(min(3, len(running))):
             running += admission.release(running.pop(numbers.randrange(len(running))))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3), st.lists(st.integers(1, 4), min_size=1, max_size=30), st.data())
+def test_those_that_wait_for_what_they_called_never_stand_still(concurrency, roots, data) -> None:
+    """Each root calls a chain so long, link by link; each link ends only after the one below."""
+    admission: Admission[tuple[int, int]] = Admission(
+        concurrency=concurrency, cpu_millis=0, memory_bytes=0, depths=4
+    )
+    began: list[tuple[int, int]] = []
+    running = 0
+    for root in range(len(roots)):
+        began += admission.offer((root, 0), "t", "normal", root)
+    while began:
+        root, depth = began.pop(data.draw(st.integers(0, len(began) - 1)))
+        if depth < roots[root]:
+            began += admission.offer((root, depth + 1), "t", "normal", running, depth=depth + 1)
+            continue
+        for link in range(depth, -1, -1):  # the deepest has ended, and so all above it
+            began += admission.release((root, link))
+        running += 1
+    assert running == len(roots)
 
 
 @settings(deadline=None)

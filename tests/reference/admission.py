@@ -20,6 +20,8 @@ class Waiting:
     task: str = field(compare=False)
     cpu: int = field(compare=False)
     memory: int = field(compare=False)
+    depth: int = field(compare=False, default=0)
+    placed: bool = field(compare=False, default=False)
 
 
 class Full(Exception):
@@ -31,7 +33,10 @@ class Never(Exception):
 
 
 class Admission:
-    def __init__(self, concurrency, cpu, memory, task_concurrency, queue_max, task_queue_max):
+    def __init__(
+        self, concurrency, cpu, memory, task_concurrency, queue_max, task_queue_max, depths=0
+    ):
+        self.depths = depths
         self.concurrency, self.cpu, self.memory = concurrency, cpu, memory
         self.queue_max, self.defaults = queue_max, (task_concurrency, task_queue_max)
         self.limits: dict[str, tuple[int, int]] = {}
@@ -39,12 +44,12 @@ class Admission:
         self.waiting: list[Waiting] = []
         self.number = 0
 
-    def offer(self, handle, task, priority, now_ns, cpu, memory, waited_ns):
+    def offer(self, handle, task, priority, now_ns, cpu, memory, waited_ns, depth=0):
         if cpu > self.cpu or memory > self.memory:
             raise Never
         self.number += 1
         key = now_ns - waited_ns + PENALTIES_S[priority] * S
-        one = Waiting(key, self.number, handle, task, cpu, memory)
+        one = Waiting(key, self.number, handle, task, cpu, memory, depth)
         self.waiting.append(one)
         started = self.settle()
         if one in self.waiting:
@@ -80,11 +85,24 @@ class Admission:
 
     def settle(self):
         started = []
-        while len(self.running) < self.concurrency and (one := self.choose()) is not None:
-            self.waiting.remove(one)
-            self.running[one.handle] = one
-            started.append(one.handle)
+        while self.used() < self.concurrency and (one := self.choose()) is not None:
+            self.start(one, started)
+        for depth in range(1, self.depths + 1):
+            taken = any(w.placed and w.depth == depth for w in self.running.values())
+            for one in sorted(self.waiting):
+                may = one.depth == depth and self.active(one.task) < self.limit(one.task)[0]
+                if may and not taken:
+                    one.placed, one.cpu, one.memory, taken = True, 0, 0, True
+                    self.start(one, started)
         return started
+
+    def used(self):
+        return sum(not w.placed for w in self.running.values())
+
+    def start(self, one, started):
+        self.waiting.remove(one)
+        self.running[one.handle] = one
+        started.append(one.handle)
 
     def choose(self):
         firsts = {}

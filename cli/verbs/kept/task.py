@@ -10,7 +10,7 @@ import click
 from spear.cli import exits
 from spear.cli.screens import tables
 from spear.cli.visits import paging, specs
-from spear.cli.visits.options import ARGS
+from spear.cli.visits.options import ARGS, SET
 from spear.cli.visits.visit import Visit, on_node
 from spear.records.task import PRIORITIES, TASK_STATUSES, Task, TaskSpec
 
@@ -28,6 +28,7 @@ _SPEC_OPTIONS = (
     click.option("--fuel", type=click.IntRange(1), help="Limit of the work itself."),
     click.option("--priority", type=click.Choice(PRIORITIES),
                  help="Which of those that wait goes first."),
+    SET,
     click.option("--concurrency", type=click.IntRange(1), help="Executions at once."),
 )  # fmt: skip
 

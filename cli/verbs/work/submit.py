@@ -10,7 +10,7 @@ from spear.cli.running import inputs, outcome
 from spear.cli.screens import bars, words
 from spear.cli.visits import specs
 from spear.cli.visits.calls import call_options, invocation_of
-from spear.cli.visits.options import ARGS, INPUT
+from spear.cli.visits.options import ARGS, INPUT, SET
 from spear.cli.visits.visit import Visit, on_node
 from spear.errors import AlreadyExists
 from spear.records.execution import Execution
@@ -24,12 +24,13 @@ from spear.spearlet import taskfile
 @INPUT
 @ARGS
 @call_options
+@SET
 @click.option("--webhook", metavar="URL", default="", help="Told when it ended.")
 @click.option("--wait", is_flag=True, help="Wait for the end and give the output, as run does.")
 @on_node
 async def command(
     visit: Visit, what: str, task_file: str | None, source: str | None, args: tuple[str, ...],
-    wait: bool, **call: str,
+    wait: bool, entries: tuple[str, ...], **call: str,
 ) -> int:  # fmt: skip
     """Hand work to a node; it goes on by itself and survives this command, a crash and a restart.
 
@@ -52,7 +53,13 @@ async def command(
         call["key"] = file.idempotency_key
     invocation = invocation_of(args, **call)  # type: ignore[arg-type]
     payload = inputs.payload(source)
-    task = await (_filed(visit, file) if file else _named(visit, what))
+    config = inputs.entries(entries)
+    if config and not (file or specs.is_module(what)):
+        raise UsageError(
+            "--set is for a module or a task file; of a registered task it is changed by "
+            "spear task update --set"
+        )
+    task = await (_filed(visit, file, config) if file else _named(visit, what, config))
     accepted = await visit.node.submit(task, payload, invocation)
     if wait:
         return await _to_the_end(visit, accepted)
@@ -60,9 +67,9 @@ async def command(
     return exits.OK
 
 
-async def _filed(visit: Visit, file: taskfile.TaskFile) -> str:
-    """The name of the file's task, which is registered as the file says now."""
-    spec = await specs.filed(visit.node, file)
+async def _filed(visit: Visit, file: taskfile.TaskFile, config: dict[str, str]) -> str:
+    """The name of the file's task, which is registered as the file and `config` say now."""
+    spec = specs.changed(await specs.filed(visit.node, file), {"config": config})
     try:
         task = await visit.node.register(spec)
     except AlreadyExists:
@@ -71,9 +78,11 @@ async def _filed(visit: Visit, file: taskfile.TaskFile) -> str:
     return task.name
 
 
-async def _named(visit: Visit, what: str) -> str | TaskSpec:
+async def _named(visit: Visit, what: str, config: dict[str, str]) -> str | TaskSpec:
     """A task by its name, or the spec of a module, which is run as it is."""
-    return await specs.spec_of(visit.node, what) if specs.is_module(what) else what
+    if not specs.is_module(what):
+        return what
+    return specs.changed(await specs.spec_of(visit.node, what), {"config": config})
 
 
 async def _to_the_end(visit: Visit, accepted: Execution) -> int:

@@ -21,14 +21,19 @@ from spear.protocol.convert.mirror import (
 from spear.protocol.pb.spear.v1 import execution_pb2 as pb
 from spear.protocol.pb.spear.v1 import instance_pb2
 from spear.records.execution import Execution, ExecutionError, Frame, Instance, Invocation
+from spear.records.usage import Usage
 
 ERROR = Mirror(ExecutionError, pb.ExecutionError, {"backtrace": Many(Mirror(Frame, pb.Frame))})
+USAGE = Mirror(Usage, pb.Usage)
 INSTANCE = Mirror(Instance, instance_pb2.Instance)
 
 
 class ExecutionMirror(Mirror[Execution, pb.Execution]):
     def __init__(self) -> None:
-        parts: dict[str, Part] = {"value": NUMBERS, "error": One(ERROR), "metadata": MAP}
+        parts: dict[str, Part] = {
+            "value": NUMBERS, "error": One(ERROR), "metadata": MAP, "usage": One(USAGE),
+            "tree_usage": One(USAGE),
+        }  # fmt: skip
         super().__init__(Execution, pb.Execution, parts)
 
     def message(self, record: Execution) -> pb.Execution:
@@ -53,6 +58,8 @@ class ExecutionMirror(Mirror[Execution, pb.Execution]):
             idempotency_key=message.idempotency_key,
             parent_id=message.parent_id,
             root_id=message.root_id,
+            depth=message.depth,
+            detached=message.detached,
             cause=message.cause,
             instance_id=message.instance_id,
             created_ns=message.created_ns,
@@ -85,6 +92,10 @@ class ExecutionMirror(Mirror[Execution, pb.Execution]):
             made.error = ERROR.record(message.error)
         if message.metadata:
             made.metadata = dict(message.metadata)
+        if message.HasField("usage"):
+            made.usage = USAGE.record(message.usage)
+        if message.HasField("tree_usage"):
+            made.tree_usage = USAGE.record(message.tree_usage)
 
 
 class InvocationMirror(Mirror[Invocation, pb.Invocation]):

@@ -91,7 +91,14 @@ def execution_message(execution: Execution) -> pb.Execution:
         node_name=execution.node_name,
         session_id=execution.session_id,
         metadata=execution.metadata,
+        parent_id=execution.parent_id,
+        root_id=execution.root_id,
     )
+    if execution.tree_usage is not None:
+        made.model_calls = execution.tree_usage.calls
+        made.model_prompt_tokens = execution.tree_usage.prompt_tokens
+        made.model_completion_tokens = execution.tree_usage.completion_tokens
+        made.model_cost_nano_usd = execution.tree_usage.cost_nano_usd
     _outcome(made, execution)
     if execution.created_ns:
         _set_time(made.created_at, execution.created_ns)

@@ -20,10 +20,11 @@ from spear.spearlet.execution.loader import Loader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from spear.clock import Clock, Ids
     from spear.config import Config
+    from spear.hostcalls.agent import Agent
     from spear.runtime.interface import Runtime
     from spear.runtime.invocation import Invocation
     from spear.spearlet.execution.artifact import Artifact
@@ -35,8 +36,12 @@ _CLOSED = "the node was closed"
 class Manager:
     """The executions of one node."""
 
-    def __init__(self, runtime: Runtime, clock: Clock, ids: Ids, config: Config) -> None:
+    def __init__(
+        self, runtime: Runtime, clock: Clock, ids: Ids, config: Config,
+        all_ended: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         self._runtime, self._clock, self._ids = runtime, clock, ids
+        self._all_ended = all_ended
         self._node_name = config.node_name
         self._loader = Loader(runtime, config.artifact_bytes_max)
         self._history = History(
@@ -56,7 +61,10 @@ class Manager:
         at a time. Raises ModuleInvalid, ModuleLimit."""
         return await self._loader.load(wasm, metered)
 
-    def start(self, artifact: Artifact, task_name: str, invocation: Invocation) -> Live:
+    def start(
+        self, artifact: Artifact, task_name: str, invocation: Invocation,
+        config: Mapping[str, str] | None = None,
+    ) -> Live:  # fmt: skip
         """Accepts and starts an execution. What cannot be started raises (NodeBusy, NodeClosed,
         ModuleInvalid, ModuleLimit) and leaves no record."""
         if self._closed:
@@ -71,12 +79,30 @@ class Manager:
         )
         self._sweep()
         invocation.execution_id = execution.id
+        if artifact.program.posted:
+            invocation.context = self._agent(execution, invocation, config or {})
         live = Live(execution)
         run = self._runtime.start(artifact.program, invocation)
         execution.advance(RUNNING)
         live.begin(run)
         self._keep(live)
         return live
+
+    def _agent(
+        self, execution: Execution, invocation: Invocation, config: Mapping[str, str]
+    ) -> Agent:
+        """Who asks, for a guest that may ask for anything."""
+        from spear.hostcalls.agent import Agent
+        from spear.hostcalls.llm.meter import Meter
+        from spear.hostcalls.llm.policy import budget_of
+
+        return Agent(
+            execution_id=execution.id,
+            task=execution.task_name,
+            deadline_ns=self._clock.monotonic_ns() + invocation.timeout_ns,
+            config=config,
+            meter=Meter(budget_of(config)),
+        )
 
     async def wait(self, live: Live, timeout_ns: int | None = None) -> Execution:
         """The record once ended; giving up the wait leaves the guest alone. TimeoutError."""
@@ -166,6 +192,8 @@ class Manager:
         finally:
             for live in lives:
                 live.cancel(_CLOSED)
+            if self._all_ended is not None:
+                self._all_ended()
             self._runtime.close()
             self._settle_ended(list(self._live.values()))
 

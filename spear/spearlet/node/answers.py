@@ -1,12 +1,15 @@
-"""What callers get of an execution that goes on: copies, since a live record changes.
+"""What callers get of an execution that goes on: copies, since a live record changes; its end.
 
-The rule: pure.
+The rule: nothing is decided here.
 """
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
+from spear.errors import DeadlineExceeded
 from spear.records.execution import Execution, Instance
 
 TYPE_CHECKING = False
@@ -17,6 +20,24 @@ if TYPE_CHECKING:
 def bare(execution: Execution) -> Execution:
     """The record as it is now, without its output; a copy, since a live one changes."""
     return msgspec.structs.replace(execution, output=b"")
+
+
+def now_of(work: Work) -> Execution:
+    """The record of one that goes on, with what it has used by now."""
+    if work.kin is not None:
+        work.kin.count()
+    return work.execution
+
+
+async def end_within(work: Work, timeout_ns: int | None) -> Execution:
+    """Raises DeadlineExceeded; the execution goes on."""
+    try:
+        async with asyncio.timeout(None if timeout_ns is None else timeout_ns / 1e9):
+            return await work.end()
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"execution {work.execution.id} has not ended: it is {work.execution.status}"
+        ) from None
 
 
 def instance_of(work: Work) -> Instance:

@@ -77,7 +77,7 @@ def check(invocation: Invocation) -> None:
             f"no priority {invocation.priority!r}: expected one of {', '.join(PRIORITIES)}"
         )
     if invocation.execution_id:
-        _check_id(invocation.execution_id)
+        check_id("execution_id", invocation.execution_id)
     given = (
         invocation.idempotency_key + invocation.invocation_id + invocation.session_id
         + invocation.parent_id + invocation.content_type
@@ -105,10 +105,11 @@ def _check_text(name: str, text: str) -> None:
         )
 
 
-def _check_id(id: str) -> None:
+def check_id(what: str, id: str) -> None:
+    """Raises InvalidArgument."""
     if not 8 <= len(id) <= 64 or id.strip(_ID_LETTERS):
         raise InvalidArgument(
-            f"execution_id {id[:80]!r}: expected a UUID, or 8 to 64 hexadecimal digits and dashes"
+            f"{what} {id[:80]!r}: expected a UUID, or 8 to 64 hexadecimal digits and dashes"
         )
 
 

@@ -78,6 +78,8 @@ class Ends:
         journal.delete(rows.live_key(kept.id))
         journal.put(rows.execution_key(kept.id), rows.encode(kept))
         journal.put(rows.time_key(kept), rows.time_value(kept))
+        if kept.depth:
+            journal.put(rows.tree_key(kept), rows.time_value(kept))
         if kept.output_digest:
             journal.put(rows.result_key(kept.output_digest, kept.id), b"")
         for key, value in more:

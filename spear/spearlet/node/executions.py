@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from spear.records.task import Task
     from spear.runtime.interface import Run
     from spear.spearlet.logs.sink import Sink
+    from spear.spearlet.node.family import Family
     from spear.spearlet.node.parts import Parts
 
 _PUMP_S = 0.02  # between two looks at the log of a guest that writes
@@ -58,6 +59,10 @@ class Executions:
         self._works: dict[str, Work] = {}
         self._input_bytes = 0
         self._closed = False
+
+    def introduce(self, family: Family) -> None:
+        """Before the first execution: who knows which agent called which."""
+        self._starter.family = family
 
     # ---- from outside
 
@@ -101,10 +106,11 @@ class Executions:
         work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
 
     def settle_unknown(self, work: Work) -> None:
-        """An execution of an earlier process that had begun: nobody knows how far it came."""
+        """An execution of an earlier process that had begun: nobody knows how far it came. What was
+        bound to its caller is not tried again, since that is gone too."""
         error = ExecutionError(code="OUTCOME_UNKNOWN", message="the node died while it ran")
         self._take(work)
-        if not (work.powered and self._rest(work, error.code)):
+        if not (work.powered and not work.bound and self._rest(work, error.code)):
             self._finish(work, FAILED, "lost", error)
 
     def settle_gone(self, work: Work) -> None:
@@ -201,6 +207,7 @@ class Executions:
             work.arrived_ns,
             resources.cpu_millis,
             resources.memory_bytes,
+            depth=work.execution.depth,
         )
         work.offered = True
         self._let_in(started)
@@ -265,7 +272,7 @@ class Executions:
             asyncio.get_running_loop().call_soon(self._begin, work)  # after it was answered
         elif work.execution.status == RUNNING:
             self._begin(work)
-        elif self._closed and work.powered and work.doom in ("", _GONE):
+        elif self._closed and work.powered and not work.bound and work.doom in ("", _GONE):
             work.stage, work.doom = QUEUED, ""
             self._leave(work)
         elif work.doom:
@@ -395,6 +402,8 @@ class Executions:
         wait_ns = next_delay_ns(work.plan.spec.retry, execution.attempt, code, random)
         if wait_ns is None or (self._closed and not work.powered):
             return False
+        if work.kin is not None:
+            work.kin.over()
         execution.status, execution.attempt = PENDING, execution.attempt + 1
         execution.instance_id, execution.finished_ns = "", 0
         execution.next_attempt_ns = clock.now_ns() + wait_ns
@@ -422,6 +431,8 @@ class Executions:
             raise RuntimeError(f"{execution.id} cannot go from {execution.status} to {status}")
         work.stop_timer()
         work.stage = ENDING
+        if work.kin is not None:
+            work.kin.over()
         execution.status, execution.cause = status, cause
         execution.error = self._redacted(error)
         execution.output, execution.output_bytes = output, len(output)
@@ -451,7 +462,7 @@ class Executions:
 
     def _leave(self, work: Work) -> None:
         """One that waits, as the node ends: kept as it is, or ended where nothing keeps it."""
-        if not work.powered or self._parts.journal.class_of(True) == "volatile":
+        if not work.powered or work.bound or self._parts.journal.class_of(True) == "volatile":
             self.cancel(work, _GONE)
             return
         work.stop_timer()

@@ -39,13 +39,15 @@ class History:
         return None if row is None else rows.decode_execution(row)
 
     async def page(
-        self, task_id: str, matches: Callable[[Execution], bool], limit: int, token: str
-    ) -> tuple[list[Execution], str]:
-        """The newest first, behind the token of the page before; and the next token, "" at the
-        end. Raises InvalidArgument for a token of other making."""
+        self, task_id: str, matches: Callable[[Execution], bool], limit: int, token: str,
+        root: str = "",
+    ) -> tuple[list[Execution], str]:  # fmt: skip
+        """The newest first, of all or of a root's tree, behind the token of the page before; and
+        the next token, "" at the end. Raises InvalidArgument for a token of other making."""
         found: list[Execution] = []
         last, looked_at, wanted = b"", 0, task_id.encode()
-        async for stamp, value in self._stamps(_stamp_of(token), reverse=True):
+        prefix = rows.tree_prefix(root) if root else rows.EXECUTIONS_BY_TIME
+        async for stamp, value in self._stamps(_stamp_of(token), reverse=True, prefix=prefix):
             if len(found) == limit or looked_at == _LOOKED_AT_MAX:
                 return found, last.hex()
             last = stamp
@@ -88,14 +90,17 @@ class History:
         execution = self.find(id)
         if execution is None:
             return
+        if execution.depth:
+            self._parts.journal.delete(rows.tree_key(execution))
         if execution.idempotency_key:
             key = rows.idempotency_key(rows.owner(execution), execution.idempotency_key)
             self._parts.journal.delete(key)
         await self._forget(execution)
 
-    async def _stamps(self, after: bytes, *, reverse: bool) -> AsyncIterator[tuple[bytes, bytes]]:
-        """What follows the prefix in the keys by time, and the values, in slices."""
-        prefix = rows.EXECUTIONS_BY_TIME
+    async def _stamps(
+        self, after: bytes, *, reverse: bool, prefix: bytes = rows.EXECUTIONS_BY_TIME
+    ) -> AsyncIterator[tuple[bytes, bytes]]:
+        """What follows the prefix in keys that end with a stamp, and the values, in slices."""
         last = prefix + after if after else b""
         while True:
             found = self._parts.kv.scan(prefix, after=last, limit=_SLICE, reverse=reverse)

@@ -17,11 +17,13 @@ from spear.kv.batch import Batch
 from spear.runtime.wasm.runtime import WasmRuntime
 from spear.security.tokens import open_token
 from spear.spearlet.admission import UNLIMITED, Admission
+from spear.spearlet.hostcalls import HostCalls
 from spear.spearlet.models import NodeModels
 from spear.spearlet.node import rows
 from spear.spearlet.node.artifacts import Artifacts
 from spear.spearlet.node.events import Events
 from spear.spearlet.node.executions import Executions
+from spear.spearlet.node.family import Family
 from spear.spearlet.node.files import Files
 from spear.spearlet.node.history import History
 from spear.spearlet.node.housekeeping import Housekeeping
@@ -63,9 +65,11 @@ async def open_node(
     """A node that takes calls. `environ` is what tasks may refer to by `env:NAME`; files lie under
     `data_dir`. Raises KvError, InvalidArgument."""
     store = ObjectStore(config.object_bytes_max, epoch=_next_epoch(kv))
-    runtime = runtime or _runtime_of(config, store)
+    models = NodeModels(config, environ=environ, clock=clock, log=log, redactor=redactor)
+    calls = HostCalls(models.get, clock)
+    runtime = runtime or _runtime_of(config, store, calls)
     parts = _parts_of(config, kv, data_dir, clock, log, logs, redactor, environ, runtime)
-    node = OpenNode(parts, store)
+    node = OpenNode(parts, store, models, calls)
     await node.load()
     return node
 
@@ -73,8 +77,10 @@ async def open_node(
 class OpenNode:
     """A node with its doors still shut."""
 
-    def __init__(self, parts: Parts, store: ObjectStore) -> None:
-        self._parts = parts
+    def __init__(
+        self, parts: Parts, store: ObjectStore, models: NodeModels, calls: HostCalls
+    ) -> None:
+        self._parts, self._models = parts, models
         tallies = Tallies()
         self._scheduler = Scheduler(
             parts.kv, parts.clock, parts.ids, self._submit, self._has_ended, self._report
@@ -86,10 +92,6 @@ class OpenNode:
         self._history = History(parts, self._forget)
         max_bytes = parts.config.one_object_bytes_max
         self._objects = NodeObjects(store, parts.journal, parts.files.objects, parts.kv, max_bytes)
-        self._models = NodeModels(
-            parts.config, environ=parts.environ, clock=parts.clock, log=parts.log,
-            redactor=parts.redactor,
-        )  # fmt: skip
         self._housekeeping = Housekeeping(parts, self._tasks, self._history, self._scheduler)
         self.services = NodeServices(
             parts=parts,
@@ -105,6 +107,9 @@ class OpenNode:
             upkeep=Upkeep(parts, self._history, self._objects, self._executions),
             facts=_facts(parts),
         )
+        begin, whole = self.services.begin, self.services.with_output
+        calls.children = Family(parts, self._tasks, self._executions, begin, whole)
+        self._executions.introduce(calls.children)
 
     async def load(self) -> None:
         """Takes up what is kept."""
@@ -184,14 +189,15 @@ def _next_epoch(kv: LocalKv) -> int:
     return epoch
 
 
-def _runtime_of(config: Config, store: ObjectStore) -> Runtime:
+def _runtime_of(config: Config, store: ObjectStore, calls: HostCalls) -> Runtime:
     return WasmRuntime(
-        guests_max=config.guests_max,
+        guests_max=config.guests_max + config.agents_depth,  # see Admission's depths
         workers=config.workers,
         cache_dir=config.cache_dir,
         compile_ns_max=config.compile_ns_max,
         compile_bytes_max=config.compile_bytes_max,
         objects=lambda: store,
+        handlers=calls.handlers,
     )
 
 
@@ -213,6 +219,7 @@ def _parts_of(
             task_concurrency=UNLIMITED,
             queue_max=config.queue_max,
             task_queue_max=config.task_queue_max,
+            depths=config.agents_depth,
         ),
         clock=clock,
         config=config,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spear.config import Config
     from spear.records.execution import Execution
     from spear.records.task import TaskSpec
+    from spear.records.usage import Budget
 
 _PRIORITIES = {"urgent": 0, "high": 64, "normal": 128, "low": 192}
 _TIMEOUT_NS_MAX = 365 * 86_400 * 10**9
@@ -32,8 +33,8 @@ class Plan:
     """Raises InvalidArgument where the spec cannot be run."""
 
     __slots__ = (
-        "_config", "_dirs", "_env", "_grants", "argv", "blank", "metered", "pace", "spec",
-        "timeout_ns",
+        "_budget", "_config", "_dirs", "_env", "_grants", "argv", "blank", "metered", "pace",
+        "spec", "timeout_ns",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, config: Config) -> None:
@@ -46,6 +47,7 @@ class Plan:
         self.metered = spec.limits.fuel > 0
         self.pace = Pace()
         self.blank: Execution | None = None  # see calls.py
+        self._budget: Budget | None = None
         self.timeout_ns = spec.limits.timeout_ns
         _check_limits(spec)
 
@@ -103,6 +105,14 @@ class Plan:
             priority="normal",
             environ=environ,
         )
+
+    def budget(self) -> Budget:
+        """Of models, as the task's config says."""
+        if self._budget is None:
+            from spear.hostcalls.llm.policy import budget_of
+
+            self._budget = budget_of(self.spec.config)
+        return self._budget
 
     def directories(self) -> tuple[Directory, ...]:
         """Those granted, opened when first asked for. Raises InvalidArgument where one is gone."""

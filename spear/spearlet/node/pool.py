@@ -137,11 +137,13 @@ class Pool:
 
 
 def begin(
-    lease: Lease, function: str, call_args: tuple[int | float, ...], input: bytes, timeout_ns: int
-) -> Run:
+    lease: Lease, function: str, call_args: tuple[int | float, ...], input: bytes, timeout_ns: int,
+    context: object = None,
+) -> Run:  # fmt: skip
     """Starts a call of the instance. Raises InvalidArgument (no such function, wrong arguments)."""
     lease.runs += 1
-    return lease.warm.function(function).start(*call_args, stdin=input, timeout_ns=timeout_ns)
+    called = lease.warm.function(function)
+    return called.start(*call_args, stdin=input, timeout_ns=timeout_ns, context=context)
 
 
 def _status(lease: Lease) -> str:

@@ -1,8 +1,8 @@
 """Takes up what an earlier process of the node left unended.
 
 The rule: an execution found pending did not begin, one found running did, and nobody knows how far
-it came. So the first goes on, or ends where its caller is gone; the second ends as OUTCOME_UNKNOWN
-and is tried again only if its task says so.
+it came. So the first goes on, or ends where its caller is gone, be that an agent; the second ends
+as OUTCOME_UNKNOWN and is tried again only if its task says so.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def recover(parts: Parts, tasks: Tasks, executions: Executions) -> int:
         work.input_digest, work.recovered = row.input_digest, True
         if execution.status != PENDING:
             executions.settle_unknown(work)
-        elif work.powered:
+        elif work.powered and not work.bound:
             executions.readmit(work)
         else:
             executions.settle_gone(work)

@@ -10,6 +10,8 @@ endian, so that the order of keys is the order of time.
     exec/<id>                         Execution that has ended
     exec_time/<created><id>           executions by time: when it ended, whether anything but its
                                       record belongs to it, the task's id
+    tree/<root>/<created><id>         executions that agents called, by the root of their tree; the
+                                      value as in exec_time
     idem/<owner>/<key>                the execution's id; the owner is a task's id, or NAME@ARTIFACT
     result/<digest>/<id>              that this execution has that result
     object/<key>                      ObjectRow: an object put durably
@@ -68,7 +70,10 @@ def time_key(execution: Execution) -> bytes:
 
 def time_value(execution: Execution) -> bytes:
     """Enough to list by task and to forget the record without reading it."""
-    more = execution.output_digest or execution.idempotency_key or execution.log_lines
+    more = (
+        execution.output_digest or execution.idempotency_key or execution.log_lines
+        or execution.depth
+    )  # fmt: skip
     return (
         execution.finished_ns.to_bytes(8, "big")
         + (b"+" if more else b"-")
@@ -92,6 +97,14 @@ def task_id_of(value: bytes) -> bytes:
 def stamp_of(execution: Execution) -> bytes:
     """What follows the prefix; also the token of a page, in hex."""
     return execution.created_ns.to_bytes(8, "big") + execution.id.encode()
+
+
+def tree_key(execution: Execution) -> bytes:
+    return tree_prefix(execution.root_id) + stamp_of(execution)
+
+
+def tree_prefix(root: str) -> bytes:
+    return b"tree/" + root.encode() + b"/"
 
 
 def id_of_stamp(stamp: bytes) -> str:

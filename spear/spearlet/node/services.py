@@ -16,7 +16,6 @@ import msgspec
 
 from spear.errors import (
     AlreadyExists,
-    DeadlineExceeded,
     InUse,
     InvalidArgument,
     NotFound,
@@ -34,13 +33,14 @@ from spear.records.objects import ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
-from spear.spearlet.node.answers import bare, instance_of
-from spear.spearlet.node.calls import NOTHING, execution_of
+from spear.spearlet.node.answers import bare, end_within, instance_of, now_of
+from spear.spearlet.node.calls import NOTHING, check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objects import key_of
 from spear.spearlet.node.plan import Plan, secrets_of
 from spear.spearlet.node.work import Work
+from spear.spearlet.taskconfig import unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ class NodeServices(ModelServices):
     async def _limited(self, change: Coroutine[object, object, Task]) -> Task:
         task = await change
         self.learn(task.spec)
+        for key in unread(task.spec.config):
+            self._parts.log.warn("nothing reads this of a task's config", task=task.name, key=key)
         self._executions.limit(task)
         return task
 
@@ -157,7 +159,7 @@ class NodeServices(ModelServices):
     ) -> Execution:
         found = self._accept(task, input, invocation, "sync")
         if isinstance(found, Execution):
-            return await self._with_output(found)
+            return await self.with_output(found)
         try:
             return await found.end()
         except asyncio.CancelledError:
@@ -185,9 +187,10 @@ class NodeServices(ModelServices):
 
     def _accept(
         self, task: str | TaskSpec, input: bytes, invocation: Invocation, mode: str,
-        input_digest: str = "",
+        input_digest: str = "", born: Callable[[Work], None] | None = None,
     ) -> Work | Execution:  # fmt: skip
-        """A new execution, or the one that was asked for before under the same key or id."""
+        """A new execution, or the one that was asked for before under the same key or id; a new one
+        is given to `born` before it is accepted."""
         registered, plan = self._named(task)
         key = None
         if invocation is not NOTHING and (invocation.idempotency_key or invocation.execution_id):
@@ -204,11 +207,20 @@ class NodeServices(ModelServices):
         work.input_digest = input_digest
         if mode == "async":
             work.accepted = asyncio.get_running_loop().create_future()
+        if born is not None:
+            born(work)
         self._executions.accept(work, idempotency=key)
         if key is not None:
             self._arriving[key] = execution.id
             self._parts.journal.then(partial(self._arrived, key))
         return work
+
+    def begin(
+        self, task: str, input: bytes, invocation: Invocation, mode: str, *,
+        born: Callable[[Work], None],
+    ) -> Work | Execution:  # fmt: skip
+        """For agents that call others; see family.py."""
+        return self._accept(task, input, invocation, mode, born=born)
 
     def _arrived(self, key: bytes, _: Exception | None) -> None:
         """It is a row now, or was not accepted."""
@@ -247,15 +259,17 @@ class NodeServices(ModelServices):
     async def execution(self, id: str, *, include_output: bool = False) -> Execution:
         found = self._find(id)
         if isinstance(found, Work):
-            return bare(found.execution)
-        return await self._with_output(found) if include_output else bare(found)
+            return bare(now_of(found))
+        return await self.with_output(found) if include_output else bare(found)
 
     async def executions(
-        self, *, task: str = "", status: str = "", invocation_id: str = "", limit: int = 100,
-        page_token: str = "",
+        self, *, task: str = "", status: str = "", invocation_id: str = "", root: str = "",
+        limit: int = 100, page_token: str = "",
     ) -> ExecutionPage:  # fmt: skip
         if status and status not in STATUSES:
             raise InvalidArgument(f"no status {status!r}: expected one of {', '.join(STATUSES)}")
+        if root:
+            check_id("root", root)
         task_id = self._task_id(task)
 
         def matches(execution: Execution) -> bool:
@@ -263,11 +277,12 @@ class NodeServices(ModelServices):
                 (not status or execution.status == status)
                 and (not invocation_id or execution.invocation_id == invocation_id)
                 and (not task or task in (execution.task_id, execution.task_name))
+                and (not root or (execution.root_id == root and execution.depth > 0))
             )
 
         most = _limit(limit)
         live = self._live(matches, page_token)
-        ended, token = await self._history.page(task_id, matches, most, page_token)
+        ended, token = await self._history.page(task_id, matches, most, page_token, root)
         found = {execution.id: execution for execution in (*map(bare, ended), *live)}
         page = sorted(found.values(), key=rows.stamp_of, reverse=True)
         if token:  # what is older than the history was read to comes with its next page
@@ -280,8 +295,8 @@ class NodeServices(ModelServices):
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
     ) -> Execution:
         found = self._find(id)
-        ended = await _end_within(found, timeout_ns) if isinstance(found, Work) else found
-        return await self._with_output(ended) if include_output else bare(ended)
+        ended = await end_within(found, timeout_ns) if isinstance(found, Work) else found
+        return await self.with_output(ended) if include_output else bare(ended)
 
     async def watch(self, *, id: str = "", task: str = "") -> AsyncIterator[Execution]:
         first = None
@@ -338,7 +353,7 @@ class NodeServices(ModelServices):
 
     def _live(self, matches: Callable[[Execution], bool], token: str) -> list[Execution]:
         """Those behind the token of the page before."""
-        found = [w.execution for w in self._executions.works() if matches(w.execution)]
+        found = [now_of(w) for w in self._executions.works() if matches(w.execution)]
         return [bare(one) for one in found if not token or rows.stamp_of(one).hex() < token]
 
     def _find(self, id: str) -> Work | Execution:
@@ -355,7 +370,7 @@ class NodeServices(ModelServices):
         except NotFound:
             return ""
 
-    async def _with_output(self, execution: Execution) -> Execution:
+    async def with_output(self, execution: Execution) -> Execution:
         if execution.output_digest and not execution.output:
             output = await self._parts.files.results.read(execution.output_digest)
             return msgspec.structs.replace(execution, output=output)
@@ -477,13 +492,3 @@ async def _later(batches: Iterator[list[LogLine]]) -> AsyncIterator[list[LogLine
     for batch in batches:
         yield batch
         await asyncio.sleep(0)
-
-
-async def _end_within(work: Work, timeout_ns: int | None) -> Execution:
-    try:
-        async with asyncio.timeout(None if timeout_ns is None else timeout_ns / 1e9):
-            return await work.end()
-    except TimeoutError:
-        raise DeadlineExceeded(
-            f"execution {work.execution.id} has not ended: it is {work.execution.status}"
-        ) from None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from spear.runtime.interface import Program, Run
     from spear.runtime.invocation import Invocation as RunInvocation
+    from spear.spearlet.node.family import Family
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.work import Work
 
@@ -27,6 +28,8 @@ _TIME_MIN_NS = 1_000_000
 
 class Starter:
     """Of one node, on its loop."""
+
+    family: Family  # given before the first start
 
     def __init__(
         self, parts: Parts, started: Callable[[Work, Run], None],
@@ -61,7 +64,7 @@ class Starter:
             self._spawn(self._launch_warm(work, program))
             return
         try:
-            run = self._parts.runtime.start(program, self._run_of(work))
+            run = self._parts.runtime.start(program, self._run_of(work, program))
         except Exception as error:
             self._refuse(work, error)
             return
@@ -70,6 +73,7 @@ class Starter:
 
     async def _launch_warm(self, work: Work, program: Program) -> None:
         execution, invocation = work.execution, work.invocation
+        timeout_ns = self._time_left(work)
         try:
             lease = await self._parts.pools.lease(work, program)
         except Exception as error:
@@ -82,7 +86,8 @@ class Starter:
                 work.plan.entry(invocation),
                 invocation.call_args,
                 work.input,
-                self._time_left(work),
+                timeout_ns,
+                self.family.agent_of(work, timeout_ns) if program.posted else None,
             )
         except Exception as error:
             work.lease = None
@@ -98,21 +103,29 @@ class Starter:
             error = SpearError("the node failed as it began this: its log says how")
         self._refused(work, error)
 
-    def _run_of(self, work: Work) -> RunInvocation:
-        return work.plan.run_of(
+    def _run_of(self, work: Work, program: Program) -> RunInvocation:
+        timeout_ns = self._time_left(work)
+        run = work.plan.run_of(
             work.invocation,
             input=work.input,
             id=work.execution.id,
-            timeout_ns=self._time_left(work),
+            timeout_ns=timeout_ns,
             priority=work.execution.priority,
             environ=self._parts.environ,
         )
+        if program.posted:
+            run.context = self.family.agent_of(work, timeout_ns)
+        return run
 
     def _time_left(self, work: Work) -> int:
-        """Where a caller waits, what it gave less what was waited in the queue."""
+        """Where a caller waits, what it gave less what was waited in the queue; no more than an
+        agent has that called it."""
         timeout_ns = work.execution.timeout_ns
         if not work.powered and work.execution.attempt == 1:
             timeout_ns -= self._parts.clock.monotonic_ns() - work.arrived_ns
+        if work.kin is not None:
+            left_ns = work.kin.until_ns - self._parts.clock.monotonic_ns()
+            timeout_ns = min(timeout_ns, left_ns)
         return max(timeout_ns, _TIME_MIN_NS)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:

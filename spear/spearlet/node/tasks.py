@@ -14,6 +14,7 @@ from spear.errors import AlreadyExists, Conflict, InvalidArgument, KvError, NotF
 from spear.records.task import PRIORITIES, RUNTIMES, TASK_STATUSES, Task, TaskSpec
 from spear.spearlet.node import rows
 from spear.spearlet.node.plan import Plan
+from spear.spearlet.taskconfig import check_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,9 +165,7 @@ class Tasks:
         if spec.runtime in _NOT_SERVED:
             raise InvalidArgument(f"runtime {spec.runtime!r}: {_NOT_SERVED[spec.runtime]}")
         if spec.config:
-            raise InvalidArgument(
-                "config: what it sets (models, MCP) is not in this build; leave it out"
-            )
+            check_config(spec.config)
         if spec.priority not in PRIORITIES:
             raise InvalidArgument(
                 f"no priority {spec.priority!r}: expected one of {_one_of(PRIORITIES)}"

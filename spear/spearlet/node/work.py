@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spear.records.execution import Execution, Invocation
     from spear.runtime.interface import Run
     from spear.spearlet.logs.sink import Sink
+    from spear.spearlet.node.family import Kin
     from spear.spearlet.node.plan import Plan
     from spear.spearlet.node.pool import Lease
 
@@ -30,8 +31,8 @@ class Work:
 
     __slots__ = (
         "accepted", "admitted", "arrived_ns", "charged", "doom", "execution", "input",
-        "input_digest", "invocation", "lease", "offered", "plan", "powered", "recovered", "run",
-        "sink", "stage", "timer", "waiters", "webhooks",
+        "input_digest", "invocation", "kin", "lease", "offered", "plan", "powered", "recovered",
+        "run", "sink", "stage", "timer", "waiters", "webhooks",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +53,12 @@ class Work:
         self.run: Run | None = None
         self.lease: Lease | None = None
         self.sink: Sink | None = None
+        self.kin: Kin | None = None  # where an agent called it, or it may call
+
+    @property
+    def bound(self) -> bool:
+        """Whether it ends with the execution that called it."""
+        return self.execution.depth > 0 and not self.execution.detached
 
     def __repr__(self) -> str:
         return f"Work({self.execution.id}, {self.stage})"

@@ -314,6 +314,14 @@ def test_ls_refuses_a_filter_that_would_do_nothing(cli: Cli) -> None:
     assert cli("ls", "nothing").code == 2
 
 
+def test_a_module_is_submitted_with_entries_of_its_config(cli: Cli) -> None:
+    assert cli("submit", "hello", "--set", "budget.calls=3").code == 2
+    refused = cli("submit", "x.wasm", "--set", "budget.cals=3")
+    assert refused.code == 2
+    assert "budget.calls" in refused.err
+    assert cli("submit", "x.wasm", "--set", "budget.calls").code == 2
+
+
 def test_status_of_the_node_an_execution_and_a_task(cli: Cli) -> None:
     cli.task("trap/trap")
     execution = cli.ran("trap")
@@ -336,6 +344,7 @@ def test_json_has_every_field_with_times_in_milliseconds(cli: Cli) -> None:
     assert found["created_ms"] == execution.created_ns / 1e6
     assert found["error"] is None
     assert found["output_encoding"] == "utf-8"
+    assert found["children"] == []
     assert not [key for key in found if key.endswith("_ns")]
 
 

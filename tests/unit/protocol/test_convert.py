@@ -30,7 +30,7 @@ from spear.protocol.pb.spear.v1 import (
     task_pb2,
 )
 from spear.records import execution as executions
-from spear.records import models, objects, schedule, task
+from spear.records import models, objects, schedule, task, usage
 from tests.message_records import records
 
 PAIRS: dict[str, tuple[type[msgspec.Struct], Any, Any]] = {
@@ -53,6 +53,7 @@ INNER = {
     "pool": (task.Pool, task_pb2.Pool),
     "resources": (task.Resources, task_pb2.Resources),
     "directory": (task.Directory, task_pb2.Directory),
+    "usage": (usage.Usage, execution_pb2.Usage),
     "frame": (executions.Frame, execution_pb2.Frame),
     "schedule spec": (schedule.ScheduleSpec, schedule_pb2.ScheduleSpec),
 }

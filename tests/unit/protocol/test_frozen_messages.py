@@ -17,6 +17,7 @@ from spear.protocol.convert.frozen import (
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.records.execution import STATUSES, Execution, ExecutionError, Invocation
 from spear.records.objects import ObjectInfo
+from spear.records.usage import Usage
 
 # Every field of a record at a value of its own.
 EXECUTION = Execution(
@@ -26,6 +27,9 @@ EXECUTION = Execution(
     created_ns=1_000_000_007, started_ns=2_000_000_008, finished_ns=3_999_999_999,
     exit_code=0, output_bytes=5, content_type="text/plain", output=b"hello", output_digest="d",
     error=ExecutionError(code="TRAP", message="unreachable"), metadata={"m": "1"},
+    parent_id="p", root_id="r", depth=1, tree_usage=Usage(
+        calls=2, prompt_tokens=3, completion_tokens=4, model_ns=5, cost_nano_usd=6
+    ),
 )  # fmt: skip
 
 
@@ -79,6 +83,9 @@ def test_a_record_becomes_an_answer_and_a_message() -> None:
     assert (message.priority, message.idempotency_key) == ("high", "k")
     assert ns(message.created_at) == EXECUTION.created_ns
     assert dict(message.metadata) == {"m": "1"}
+    assert (message.parent_id, message.root_id, message.model_calls) == ("p", "r", 2)
+    assert (message.model_prompt_tokens, message.model_completion_tokens) == (3, 4)
+    assert message.model_cost_nano_usd == 6
 
 
 def test_what_was_not_reached_is_absent() -> None:

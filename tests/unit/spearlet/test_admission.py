@@ -27,6 +27,47 @@ def test_what_fits_starts_at_once() -> None:
     assert admission.stats()["tasks"] == 0
 
 
+def test_what_agents_called_has_a_place_of_its_depth_where_there_is_no_other_room() -> None:
+    admission = node(concurrency=1, depths=2)
+    admission.offer("root", "t", "normal", 0)
+    assert not admission.offer("stranger", "t", "urgent", 0)
+    assert list(admission.offer("child", "t", "normal", 1, depth=1)) == ["child"]
+    assert not admission.offer("sibling", "t", "normal", 2, depth=1)
+    assert list(admission.offer("grandchild", "t", "normal", 3, depth=2)) == ["grandchild"]
+    assert not admission.offer("too deep", "t", "normal", 4, depth=3)
+    assert list(admission.release("grandchild")) == []
+    assert list(admission.release("child")) == ["sibling"]
+    assert list(admission.release("root")) == ["stranger"]
+    assert admission.stats()["running"] == 2
+    assert list(admission.release("stranger")) == ["too deep"]
+    assert list(admission.release("sibling")) == []
+    assert list(admission.release("too deep")) == []
+    assert (admission.stats()["running"], admission.stats()["tasks"]) == (0, 0)
+
+
+def test_a_place_of_a_depth_takes_nothing_from_others_and_passes_reservations() -> None:
+    admission = node(concurrency=2, depths=1)
+    admission.offer("root", "t", "normal", 0, 4000)
+    assert list(admission.offer("child", "c", "normal", 0, 1000, depth=1)) == ["child"]
+    assert list(admission.offer("other", "o", "normal", 0)) == ["other"]
+    assert admission.stats()["cpu_millis_reserved"] == 4000
+    for name in ("child", "root", "other"):
+        admission.release(name)
+    assert admission.stats()["cpu_millis_reserved"] == 0
+
+
+def test_a_place_of_a_depth_is_for_the_first_whose_task_has_room() -> None:
+    admission = node(concurrency=1, depths=1)
+    admission.set_limits("one", concurrency=1)
+    admission.offer("root", "one", "normal", 0)
+    assert not admission.offer("same", "one", "normal", 0, depth=1)
+    assert list(admission.offer("other", "t", "normal", 1, depth=1)) == ["other"]
+    assert not admission.offer("waits", "one", "normal", 2, depth=1)
+    assert admission.cancel("same") == []
+    assert list(admission.release("other")) == []
+    assert list(admission.release("root")) == ["waits"]
+
+
 def test_priorities_order_what_waits_and_age() -> None:
     admission = node(concurrency=1)
     admission.offer("running", "t", "normal", 0)

@@ -107,6 +107,27 @@ def test_everything_that_can_be_said() -> None:
     )  # fmt: skip
 
 
+def test_models_and_calls_have_tables_of_their_own() -> None:
+    text = short("""
+[config]
+"mcp.enabled" = "true"
+[llm]
+backends = ["local", "a,b"]
+[budget]
+calls = 20
+tokens = 5000
+time = "2m"
+usd = 0.25
+[calls]
+tasks = ["search", "team-*"]
+""")
+    assert parse(text.encode(), "spear.toml", "/base").spec.config == {
+        "mcp.enabled": "true", "llm.backends": '["local", "a,b"]', "budget.calls": "20",
+        "budget.tokens": "5000", "budget.time": "2m", "budget.usd": "0.25",
+        "tasks.allowed": '["search", "team-*"]',
+    }  # fmt: skip
+
+
 def test_what_is_not_said_is_as_a_record_has_it() -> None:
     found = parse(short("").encode(), "spear.toml", "/base")
     assert found == TaskFile(spec=TaskSpec(name="t", artifact=""), path="/base/t.wasm")
@@ -158,7 +179,13 @@ def test_an_artifact_that_is_refused(artifact: str, sentence: str) -> None:
         ('runtime = "docker"', "runtime: expected one of wasm, process, container, found 'docker'"),
         ('[network]\nhosts = ["a"]', "network: is not served: agents have no network in this"),
         ("[mcp]", "mcp: is not served"),
-        ("[llm]", "llm: is not served"),
+        ('[llm]\nbackend = ["a"]', "llm.backend: unknown key; the nearest known one is 'backends'"),
+        ("[budget]\ncalls = 0", "budget.calls: expected a whole number from 1 to"),
+        ('[budget]\ntime = "a while"', "budget.time: expected a duration such as 250ms"),
+        ("[budget]\nusd = -1", "budget.usd: expected an amount of US dollars above 0, found -1"),
+        ('[budget]\nusd = "nan"', "budget.usd: expected an amount of US dollars above 0"),
+        ('[config]\n"llm.backend" = "a"', "config: unknown key 'llm.backend'; the nearest known"),
+        ('[config]\n"budget.calls" = "1"\n[budget]\ncalls = 2', "config: 'budget.calls' is said"),
         ('priority = "top"', "priority: expected one of urgent, high, normal, low, found 'top'"),
         ('args = "a"', "args: expected a list of at most 4096, found 'a'"),
         ("args = [1]", "args: expected a text of 0 to 65536 characters without NUL, found 1"),

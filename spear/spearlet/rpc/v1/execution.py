@@ -56,6 +56,7 @@ async def list_(node: Node, request: pb.ListExecutionsRequest) -> pb.ListExecuti
         task=request.task,
         status=request.status,
         invocation_id=request.invocation_id,
+        root=request.root,
         limit=request.limit or _LIMIT,
         page_token=request.page_token,
     )

@@ -548,7 +548,8 @@ async def test_the_same_spec_again_is_no_error_and_another_one_is(node: Bench):
         ({"runtime": "process"}, "native programs"),
         ({"runtime": "no"}, "no runtime"),
         ({"priority": "no"}, "no priority"),
-        ({"config": {"mcp.enabled": "true"}}, "not in this build"),
+        ({"config": {"budget.call": "1"}}, "unknown key 'budget.call'; the nearest.*budget.calls"),
+        ({"config": {"tasks.allowed": "[1]"}}, "a JSON array of texts"),
         ({"endpoint": "a b"}, "endpoint"),
         ({"limits": Limits(timeout_ns=-1)}, "limits.timeout"),
         ({"retry": Retry(attempts=0)}, "retry.attempts"),
@@ -561,6 +562,15 @@ async def test_a_spec_that_cannot_run_is_refused(node: Bench, spec: dict[str, ob
     await services.put_artifact(CODE)
     with pytest.raises(InvalidArgument, match=words):
         await services.register(TaskSpec(name="work", artifact=DIGEST, **spec))  # type: ignore[arg-type]
+
+
+async def test_config_that_nothing_reads_is_kept_and_said_so(node: Bench):
+    services = await node.start()
+    await services.put_artifact(CODE)
+    config = {"mcp.enabled": "true", "own.words": "1", "tasks.allowed": "a, b-*"}
+    task = await services.register(TaskSpec(name="work", artifact=DIGEST, config=config))
+    assert task.spec.config == config
+    assert node.said.events.count("nothing reads this of a task's config") == 2
 
 
 async def test_an_artifact_in_use_is_not_deleted(tmp_path: Path):
