@@ -21,7 +21,7 @@ from spear.cli.running import remote
 
 def by_node(cli: Cli, guest: str, *words: str) -> tuple[int, str, str]:
     path = str(guest_path(guest))
-    parsed = parse([path, "--node", "unix:/x", *words], run.OPTIONS, run.UNSERVED)
+    parsed = parse([path, "--node", "unix:/x", *words], run.OPTIONS)
 
     def dial(address: str | None, config: str | None) -> Remote:
         assert address == "unix:/x"
