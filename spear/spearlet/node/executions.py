@@ -37,6 +37,7 @@ from spear.spearlet.webhooks.delivery import rows_for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from spear.records.task import Task
     from spear.runtime.interface import Run
@@ -67,6 +68,10 @@ class Executions:
     def unkept(self, id: str) -> Execution | None:
         """One that has ended and whose end is not written yet."""
         return self._ends.find(id)
+
+    def removing(self, id: str) -> AbstractContextManager[None]:
+        """While an ended one is removed its end is not written."""
+        return self._ends.removing(id)
 
     def works(self) -> list[Work]:
         return list(self._works.values())
@@ -157,6 +162,7 @@ class Executions:
         for work in self.works():
             self.cancel(work, _GONE)
         await self._all_ended(None)
+        self._ends.close()
 
     def stats(self) -> dict[str, int]:
         found = {"live": len(self._works), "unkept": len(self._ends)}
@@ -178,6 +184,7 @@ class Executions:
 
     def _take(self, work: Work) -> None:
         self._works[work.execution.id] = work
+        work.taken_ns = self._parts.clock.monotonic_ns()
         work.charged = len(work.input)
         self._input_bytes += work.charged
         if work.input_digest:
@@ -226,6 +233,8 @@ class Executions:
         work.stage = QUEUED
         if work.admitted:
             self._promote(work)
+        elif not work.powered:
+            self._limit_wait(work)
 
     def _release(self, work: Work) -> None:
         """Gives back its place, and begins whom that makes room for."""
@@ -289,7 +298,7 @@ class Executions:
 
     def _limit_wait(self, work: Work) -> None:
         """A caller waits: the time in the queue is part of the time it gave."""
-        seconds = work.execution.timeout_ns / 1e9
+        seconds = work.time_left_ns(self._parts.clock.monotonic_ns()) / 1e9
         work.timer = asyncio.get_running_loop().call_later(seconds, self._waited_too_long, work)
 
     def _waited_too_long(self, work: Work) -> None:
@@ -391,7 +400,7 @@ class Executions:
         execution, clock = work.execution, self._parts.clock
         random = int.from_bytes(clock.random_bytes(RANDOM_BITS // 8), "big")
         wait_ns = next_delay_ns(work.plan.spec.retry, execution.attempt, code, random)
-        if wait_ns is None or (self._closed and not work.powered):
+        if wait_ns is None or not (work.powered or self._has_time(work, wait_ns)):
             return False
         execution.status, execution.attempt = PENDING, execution.attempt + 1
         execution.instance_id, execution.finished_ns = "", 0
@@ -406,6 +415,11 @@ class Executions:
             loop = asyncio.get_running_loop()
             work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
         return True
+
+    def _has_time(self, work: Work, wait_ns: int) -> bool:
+        """Whether the caller still waits when the next attempt begins."""
+        left_ns = work.time_left_ns(self._parts.clock.monotonic_ns())
+        return not self._closed and wait_ns < left_ns
 
     def _line_up_again(self, work: Work) -> None:
         work.execution.next_attempt_ns = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 
 from spear import __version__
 from spear._core.objstore import EPOCH_MAX, ObjectStore
@@ -63,9 +64,13 @@ async def open_node(
     `data_dir`. Raises KvError, InvalidArgument."""
     store = ObjectStore(config.object_bytes_max, epoch=_next_epoch(kv))
     runtime = runtime or _runtime_of(config, store)
-    parts = _parts_of(config, kv, data_dir, clock, log, logs, redactor, environ, runtime)
-    node = OpenNode(parts, store)
-    await node.load()
+    try:
+        parts = _parts_of(config, kv, data_dir, clock, log, logs, redactor, environ, runtime)
+        node = OpenNode(parts, store)
+        await node.load()
+    except BaseException:
+        await asyncio.get_running_loop().run_in_executor(None, runtime.close)
+        raise
     return node
 
 
@@ -161,7 +166,11 @@ class OpenNode:
         if not digest:
             return
         self._parts.journal.delete(rows.result_key(digest, execution.id))
-        if len(self._parts.kv.scan(rows.result_prefix(digest), limit=2)) < 2:
+        self._parts.journal.then(partial(self._unnamed, digest))
+
+    def _unnamed(self, digest: str, error: Exception | None) -> None:
+        """One row less names this result."""
+        if error is None and not self._parts.kv.scan(rows.result_prefix(digest), limit=1):
             self._parts.files.results.delete(digest)
 
 

@@ -67,8 +67,12 @@ def time_key(execution: Execution) -> bytes:
 
 
 def time_value(execution: Execution) -> bytes:
-    """Enough to list by task and to forget the record without reading it."""
-    more = execution.output_digest or execution.idempotency_key or execution.log_lines
+    """Enough to list by task and to forget the record without reading it. Its lines in the log are
+    counted of the last attempt alone."""
+    more = (
+        execution.output_digest or execution.idempotency_key or execution.log_lines
+        or execution.attempt > 1
+    )  # fmt: skip
     return (
         execution.finished_ns.to_bytes(8, "big")
         + (b"+" if more else b"-")

@@ -38,7 +38,8 @@ from spear.spearlet.node.answers import bare, instance_of
 from spear.spearlet.node.calls import NOTHING, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.objects import key_of
-from spear.spearlet.node.plan import Plan, secrets_of
+from spear.spearlet.node.plan import secrets_of
+from spear.spearlet.node.plans import Plans
 from spear.spearlet.node.work import Work
 
 TYPE_CHECKING = False
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from spear.spearlet.node.history import History
     from spear.spearlet.node.objects import NodeObjects
     from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.plan import Plan
     from spear.spearlet.node.tallies import Tallies
     from spear.spearlet.node.tasks import Tasks
     from spear.spearlet.node.upkeep import Upkeep
@@ -74,6 +76,7 @@ class NodeServices:
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
         self._upkeep, self._facts = upkeep, facts
         self._secrets: set[tuple[str, str]] = set()
+        self._plans = Plans(tasks, parts.config)
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
     # ---- artifacts
@@ -208,7 +211,7 @@ class NodeServices:
 
     def _named(self, task: str | TaskSpec) -> tuple[Task | None, Plan]:
         if isinstance(task, TaskSpec):
-            plan = Plan(self._tasks.checked(self._whole(task)), self._parts.config)
+            plan = self._plans.of(self._whole(task))
             if plan.spec.pool.isolation == "shared":
                 raise InvalidArgument("a shared pool is of a registered task: register it first")
             self.learn(plan.spec)
@@ -300,8 +303,9 @@ class NodeServices:
         found = self._find(id)
         if isinstance(found, Work):
             raise InUse(f"execution {id} is {found.execution.status}: cancel it first")
-        await self._history.remove(found)
-        await self._parts.journal.kept()
+        with self._executions.removing(found.id):
+            await self._history.remove(found)
+            await self._parts.journal.kept()
         return bare(found)
 
     async def read_result(self, id: str) -> AsyncIterator[bytes]:

@@ -109,11 +109,7 @@ class Starter:
         )
 
     def _time_left(self, work: Work) -> int:
-        """Where a caller waits, what it gave less what was waited in the queue."""
-        timeout_ns = work.execution.timeout_ns
-        if not work.powered and work.execution.attempt == 1:
-            timeout_ns -= self._parts.clock.monotonic_ns() - work.arrived_ns
-        return max(timeout_ns, _TIME_MIN_NS)
+        return max(work.time_left_ns(self._parts.clock.monotonic_ns()), _TIME_MIN_NS)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
