@@ -34,7 +34,7 @@ from spear._core.objviews cimport (
 
 from spear._core.objviews import LIST_LIMIT_MAX, ObjectStat, ObjectView, Snapshot
 from spear.errors import (
-    InvalidArgument, ObjectInUse, ObjectNotFound, StoreFull, VersionConflict,
+    InvalidArgument, ObjectInUse, ObjectNotFound, StoreFull, VersionConflict, shown,
 )
 
 cdef enum:
@@ -121,15 +121,15 @@ cdef bytes packed(object metadata):
 cdef int refuse(ObjectStore store, Outcome outcome, bytes key, const Change *change) except -1:
     """Raises the error of an outcome other than OK."""
     if outcome == NOT_FOUND:
-        raise ObjectNotFound(f"there is no object {key!r}")
+        raise ObjectNotFound(f"there is no object {shown(key)}")
     if outcome == CONFLICT:
         raise VersionConflict(key, change.expected, change.actual)
     if outcome == IN_USE:
-        raise ObjectInUse(f"object {key!r} is referenced or pinned; delete it with force=True")
+        raise ObjectInUse(f"object {shown(key)} is referenced or pinned; delete it with force=True")
     if outcome == FULL:
         used, most = store.stats().bytes_used, store.table.bytes_max
         raise StoreFull(
-            f"object {key!r} does not fit: {used} of {most} bytes are in use, and too few of them "
+            f"object {shown(key)} does not fit: {used} of {most} bytes are in use, too few of which "
             "belong to objects that are neither referenced, pinned nor held"
         )
     if outcome == EXHAUSTED:
@@ -378,9 +378,11 @@ cdef object counted(ObjectStore store, bytes key, int64_t add):
         with nogil:
             outcome = table_refs(store.table, at, size, add, True, &refs)
     if outcome == BELOW_ZERO:
-        raise InvalidArgument(f"object {key!r} has {refs} references, {-add} cannot be removed")
+        raise InvalidArgument(
+            f"object {shown(key)} has {refs} references, {-add} cannot be removed"
+        )
     if outcome == ABOVE_MAX:
-        raise InvalidArgument(f"object {key!r} has {refs} references, the limit is {REFS_MAX}")
+        raise InvalidArgument(f"object {shown(key)} has {refs} references, the limit is {REFS_MAX}")
     if outcome != OK:
         refuse(store, outcome, key, NULL)
     return refs

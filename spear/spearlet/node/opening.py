@@ -247,6 +247,4 @@ def _facts(parts: Parts) -> dict[str, str]:
         "durability": parts.kv.durability,
         "started_ns": str(parts.clock.now_ns()),
         "data_dir": parts.config.data_dir,
-        "socket": parts.config.socket_path,
-        "grpc": parts.config.grpc_address,
     }
