@@ -7,6 +7,7 @@ order; what is handed in stays its owner's to close.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from functools import partial
 
@@ -90,7 +91,9 @@ class OpenNode:
         self._history = History(parts, self._forget)
         max_bytes = parts.config.one_object_bytes_max
         self._objects = NodeObjects(store, parts.journal, parts.files.objects, parts.kv, max_bytes)
-        self._housekeeping = Housekeeping(parts, self._tasks, self._history, self._scheduler)
+        self._housekeeping = Housekeeping(
+            parts, self._tasks, self._history, self._scheduler, self._objects
+        )
         self.services = NodeServices(
             parts=parts,
             tasks=self._tasks,
@@ -124,6 +127,8 @@ class OpenNode:
         """Takes no more work, waits up to `grace_s` for what runs, ends it, keeps it all."""
         await self._housekeeping.close()
         await self._executions.close(grace_s)
+        with contextlib.suppress(SpearError):  # what cannot be kept any more
+            await self._objects.follow_guests()
         await self._parts.journal.close()
         self._parts.pools.close()
         loop = asyncio.get_running_loop()

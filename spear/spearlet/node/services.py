@@ -30,7 +30,7 @@ from spear.records.execution import (
     Invocation,
     LogLine,
 )
-from spear.records.objects import ObjectInfo, ObjectPage
+from spear.records.objects import ObjectChange, ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
@@ -38,6 +38,7 @@ from spear.spearlet.node.answers import bare, instance_of
 from spear.spearlet.node.calls import NOTHING, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.objects import key_of
+from spear.spearlet.node.objectwatch import watch
 from spear.spearlet.node.plan import secrets_of
 from spear.spearlet.node.plans import Plans
 from spear.spearlet.node.work import Work
@@ -398,17 +399,26 @@ class NodeServices:
     ) -> None:
         await self._objects.delete(key, force, if_version)
 
-    async def add_object_ref(self, key: str, count: int = 1) -> int:
-        return self._objects.table.add_ref(key_of(key), count)
+    async def add_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> int:
+        return await self._objects.add_ref(key, count, if_version)
 
-    async def remove_object_ref(self, key: str, count: int = 1) -> tuple[int, bool]:
-        return await self._objects.remove_ref(key, count)
+    async def remove_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> tuple[int, bool]:
+        return await self._objects.remove_ref(key, count, if_version)
 
-    async def pin_object(self, key: str) -> None:
-        self._objects.table.pin(key_of(key))
+    async def pin_object(self, key: str, *, if_version: int | None = None) -> None:
+        await self._objects.pin(key, True, if_version)
 
-    async def unpin_object(self, key: str) -> None:
-        self._objects.table.unpin(key_of(key))
+    async def unpin_object(self, key: str, *, if_version: int | None = None) -> None:
+        await self._objects.pin(key, False, if_version)
+
+    def watch_objects(
+        self, prefix: str = "", *, existing: bool = False
+    ) -> AsyncIterator[ObjectChange]:
+        return watch(self._objects, key_of(prefix).decode(), existing)
 
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]
