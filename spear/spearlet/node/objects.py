@@ -112,7 +112,7 @@ class NodeObjects:
         objects = tuple(found[key] for key in keys[:limit])
         return ObjectPage(objects, objects[-1].key if len(keys) > limit else "")
 
-    def _away(self, start: bytes, after: bytes, limit: int) -> list[bytes]:
+    def _away(self, start: bytes, after: bytes, limit: int) -> Iterable[bytes]:
         """The first keys behind `after` of what had to make room."""
         if self._evictions == self._followed[2] and not any(k.away for k in self._durable.values()):
             return []

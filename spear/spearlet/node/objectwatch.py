@@ -25,9 +25,7 @@ _LOOK_S = 0.02  # between looks at the counts
 Seen = dict[str, ObjectInfo]
 
 
-async def watch(
-    objects: NodeObjects, prefix: str, existing: bool
-) -> AsyncIterator[ObjectChange]:
+async def watch(objects: NodeObjects, prefix: str, existing: bool) -> AsyncIterator[ObjectChange]:
     """Raises QueueFull where more than WATCHED_MAX objects lie there."""
     moved = objects.moved
     seen = await _look(objects, prefix)

@@ -1,6 +1,6 @@
 """Programs ready to run, by the digest of their artifact.
 
-The rule: an artifact's bytes are checked against its digest when they are read or come, and compiled once
+The rule: an artifact's bytes are checked against its digest when they are read, and compiled once
 however many executions wait. What was used last stays in memory, within a budget.
 """
 

@@ -142,9 +142,7 @@ async def unpin(node: Node, request: pb.UnpinObjectRequest) -> pb.UnpinObjectRes
 
 async def delete(node: Node, request: pb.DeleteObjectRequest) -> pb.DeleteObjectResponse:
     try:
-        await node.delete_object(
-            request.key, force=request.force, if_version=_version(request)
-        )
+        await node.delete_object(request.key, force=request.force, if_version=_version(request))
     except SpearError as error:
         return pb.DeleteObjectResponse(success=False, message=_told(error))
     return pb.DeleteObjectResponse(success=True, deleted=True)

@@ -37,9 +37,7 @@ def test_what_is_said_counts_before_the_environment(files: Path, monkeypatch: py
     assert asked(Where("far:1")) == ("far:1", OTHER, "other.pem")
 
 
-def test_the_environment_is_for_a_node_that_is_named(
-    files: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_environment_is_for_a_node_that_is_named(files: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SPEAR_CA", "other.pem")
     monkeypatch.setenv("SPEAR_TOKEN_FILE", str(files / "other"))
     assert asked(Where()) == (None, None, None)

@@ -1,4 +1,4 @@
-"""Ends that could not be kept at once: written later, unless they were removed or the node closed."""
+"""Ends that could not be kept: written later, unless they were removed or the node closed."""
 
 from __future__ import annotations
 

@@ -581,9 +581,7 @@ async def test_unregistering_ends_what_waits_and_lets_run_what_runs(node: Bench)
         await services.invoke("work")
 
 
-async def test_a_spec_without_a_task_is_planned_once(
-    node: Bench, monkeypatch: pytest.MonkeyPatch
-):
+async def test_a_spec_without_a_task_is_planned_once(node: Bench, monkeypatch: pytest.MonkeyPatch):
     services = await node.ready()
     node.runtime._guest = answer
     made: list[TaskSpec] = []

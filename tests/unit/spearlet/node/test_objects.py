@@ -14,6 +14,7 @@ from spear._core.objstore import ObjectStore
 from spear.errors import KvDamaged, ObjectNotFound, QueueFull, VersionConflict
 from spear.records.objects import ObjectInfo
 from spear.spearlet.node import blobs, objectwatch
+from spear.spearlet.node.objects import NodeObjects
 
 LARGE = bytes(range(256)) * 1000
 
@@ -223,3 +224,25 @@ async def test_too_many_objects_are_not_watched(node: Bench, monkeypatch: pytest
         await node.services.put_object(f"shared/{name}", b"")
     with pytest.raises(QueueFull, match="watch a longer prefix"):
         await anext(node.services.watch_objects("shared/"))
+
+
+async def test_what_changes_while_a_watcher_looks_is_told(
+    node: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    looks, real = 0, objectwatch._look
+
+    async def look(objects: NodeObjects, prefix: str) -> objectwatch.Seen:
+        nonlocal looks
+        looks += 1
+        found = await real(objects, prefix)
+        if looks == 2:
+            by_guest(node).put(b"shared/late", b"")
+        return found
+
+    monkeypatch.setattr(objectwatch, "_look", look)
+    watching = node.services.watch_objects("shared/")
+    first = asyncio.ensure_future(anext(watching))
+    await asyncio.sleep(0)
+    by_guest(node).put(b"shared/early", b"")
+    found = {(await first).info.key, (await anext(watching)).info.key}
+    assert found == {"shared/early", "shared/late"}
