@@ -133,7 +133,7 @@ WANTED = {
     "TaskService": "Register Update Get List SetStatus Unregister",
     "ExecutionService": "Submit Invoke Get List Wait Watch Cancel Remove ReadResult Logs",
     "InstanceService": "List Destroy",
-    "ObjectService": "Put Get Stat List Delete AddRef RemoveRef Pin Unpin Transact",
+    "ObjectService": "Put Get Stat List Delete AddRef RemoveRef Pin Unpin Watch Transact",
     "ScheduleService": "Add Get List Remove",
     "NodeService": "Info Stats Drain CollectGarbage Backup",
 }
