@@ -143,6 +143,7 @@ STREAMS = {
     ("ExecutionService", "Watch"): (False, True),
     ("ExecutionService", "ReadResult"): (False, True),
     ("ExecutionService", "Logs"): (False, True),
+    ("ObjectService", "Watch"): (False, True),
     ("ObjectService", "Put"): (True, False),
     ("ObjectService", "Get"): (False, True),
 }
