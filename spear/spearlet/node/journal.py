@@ -131,8 +131,13 @@ class Journal:
 
 
 def _tell(calls: list[Then], error: Exception | None) -> None:
+    """One that raises is reported, and keeps nothing from the others."""
     for call in calls:
-        call(error)
+        try:
+            call(error)
+        except Exception as raised:
+            what = {"message": "what a write was followed by failed", "exception": raised}
+            asyncio.get_running_loop().call_exception_handler(what)
 
 
 def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from spear.protocol.convert.object import OBJECT_INFO
+from spear.protocol.convert.object import OBJECT_CHANGE, OBJECT_INFO
 from spear.protocol.pb.spear.v1 import object_pb2 as pb
 from spear.records.node import Node
 from spear.records.objects import ObjectInfo
 from spear.spearlet.rpc.chunks import cut, head_of, rest_of, whole
-from spear.spearlet.rpc.method import Method, client_stream, server_stream, service, unary
+from spear.spearlet.rpc.method import Method, client_stream, closing, server_stream, service, unary
 
 _LIMIT = 1000
 
@@ -63,23 +63,37 @@ async def delete(node: Node, request: pb.DeleteObjectRequest) -> pb.DeleteObject
     return pb.DeleteObjectResponse()
 
 
+def _version(request: pb.ObjectRefRequest | pb.ObjectPinRequest) -> int | None:
+    return request.if_version if request.HasField("if_version") else None
+
+
 async def add_ref(node: Node, request: pb.ObjectRefRequest) -> pb.ObjectRefResponse:
-    return pb.ObjectRefResponse(ref_count=await node.add_object_ref(request.key, request.count))
+    count = await node.add_object_ref(request.key, request.count, if_version=_version(request))
+    return pb.ObjectRefResponse(ref_count=count)
 
 
 async def remove_ref(node: Node, request: pb.ObjectRefRequest) -> pb.ObjectRefResponse:
-    left, deleted = await node.remove_object_ref(request.key, request.count)
+    left, deleted = await node.remove_object_ref(
+        request.key, request.count, if_version=_version(request)
+    )
     return pb.ObjectRefResponse(ref_count=left, deleted=deleted)
 
 
 async def pin(node: Node, request: pb.ObjectPinRequest) -> pb.ObjectPinResponse:
-    await node.pin_object(request.key)
+    await node.pin_object(request.key, if_version=_version(request))
     return pb.ObjectPinResponse()
 
 
 async def unpin(node: Node, request: pb.ObjectPinRequest) -> pb.ObjectPinResponse:
-    await node.unpin_object(request.key)
+    await node.unpin_object(request.key, if_version=_version(request))
     return pb.ObjectPinResponse()
+
+
+async def watch(node: Node, request: pb.WatchObjectsRequest) -> AsyncIterator[pb.ObjectChange]:
+    changes = node.watch_objects(request.prefix, existing=request.existing)
+    async with closing(changes) as found:
+        async for change in found:
+            yield OBJECT_CHANGE.message(change)
 
 
 async def transact(node: Node, request: pb.TransactRequest) -> pb.TransactResponse:
@@ -104,6 +118,7 @@ def methods(object_bytes_max: int) -> dict[str, Method]:
             "RemoveRef": unary(pb.ObjectRefRequest, pb.ObjectRefResponse, remove_ref),
             "Pin": unary(pb.ObjectPinRequest, pb.ObjectPinResponse, pin),
             "Unpin": unary(pb.ObjectPinRequest, pb.ObjectPinResponse, unpin),
+            "Watch": server_stream(pb.WatchObjectsRequest, pb.ObjectChange, watch),
             "Transact": unary(pb.TransactRequest, pb.TransactResponse, transact),
         },
     )
