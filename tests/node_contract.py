@@ -389,10 +389,13 @@ async def test_an_object_comes_back_with_what_is_known_of_it(node: Node) -> None
     assert await node.stat_object("shared/a") == info
 
 
-async def test_a_large_object_comes_back_whole(node: Node) -> None:
-    data = bytes(range(251)) * 4000
-    await node.put_object("shared/large", data)
-    assert (await node.get_object("shared/large"))[1] == data
+@pytest.mark.parametrize("size", [0, 1 << 20, (1 << 20) + 1, 3 << 20])
+async def test_an_object_of_any_size_comes_back_whole(node: Node, size: int) -> None:
+    data = (bytes(range(251)) * (size // 251 + 1))[:size]
+    await node.put_object("shared/large", data, metadata={"kind": "any"})
+    info, value = await node.get_object("shared/large")
+    assert value == data
+    assert (info.size, info.metadata) == (size, {"kind": "any"})
 
 
 async def test_versions_guard_an_object(node: Node) -> None:

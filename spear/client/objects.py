@@ -17,6 +17,7 @@ from spear.protocol.pb.spear.v1 import object_pb2 as pb
 from spear.records.objects import ObjectChange, ObjectInfo, ObjectPage
 
 _SERVICE: Final = "/spear.v1.ObjectService"
+_SMALL_BYTES_MAX: Final = 1 << 20  # of a value that goes in one message
 
 
 class ObjectCalls:
@@ -26,13 +27,17 @@ class ObjectCalls:
         self, key: str, value: bytes, *, metadata: Mapping[str, str] | None = None,
         overwrite: bool = True, if_version: int | None = None, durable: bool = False,
     ) -> ObjectInfo:  # fmt: skip
+        head = pb.ObjectHead(
+            key=key, metadata=metadata, overwrite=overwrite, if_version=if_version, durable=durable
+        )
+        if len(value) <= _SMALL_BYTES_MAX:
+            request = pb.WriteObjectRequest(head=head, value=value)
+            path = f"{_SERVICE}/Write"
+            answer = await self._line.ask(path, request, pb.ObjectInfo, again=False)
+            return OBJECT_INFO.record(answer)
+
         async def requests() -> AsyncGenerator[pb.PutObjectRequest, None]:
-            yield pb.PutObjectRequest(
-                head=pb.ObjectHead(
-                    key=key, metadata=metadata, overwrite=overwrite, if_version=if_version,
-                    durable=durable,
-                )
-            )  # fmt: skip
+            yield pb.PutObjectRequest(head=head)
             async for chunk in chunks(value):
                 yield pb.PutObjectRequest(chunk=chunk)
 
@@ -41,6 +46,12 @@ class ObjectCalls:
 
     async def get_object(self, key: str) -> tuple[ObjectInfo, bytes]:
         request = pb.GetObjectRequest(key=key)
+        found = await self._line.ask(f"{_SERVICE}/Read", request, pb.ReadObjectResponse)
+        if len(found.value) == found.info.size:
+            return OBJECT_INFO.record(found.info), found.value
+        return await self._get_large(key, request)
+
+    async def _get_large(self, key: str, request: pb.GetObjectRequest) -> tuple[ObjectInfo, bytes]:
         info: ObjectInfo | None = None
         value = bytearray()
         async for part in self._line.receive(f"{_SERVICE}/Get", request, pb.GetObjectResponse):

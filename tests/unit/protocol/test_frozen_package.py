@@ -137,7 +137,9 @@ WANTED = {
     "TaskService": "Register Update Get List SetStatus Unregister",
     "ExecutionService": "Submit Invoke Get List Wait Watch Cancel Remove ReadResult Logs",
     "InstanceService": "List Destroy",
-    "ObjectService": "Put Get Stat List Delete AddRef RemoveRef Pin Unpin Watch Transact",
+    "ObjectService": (
+        "Put Get Write Read Stat List Delete AddRef RemoveRef Pin Unpin Watch Transact"
+    ),
     "ScheduleService": "Add Get List Remove",
     "ModelService": "List Test",
     "NodeService": "Info Stats Drain CollectGarbage Backup",
