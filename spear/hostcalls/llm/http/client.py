@@ -107,7 +107,7 @@ class HttpClient:
         """Raises ModelTimeout where nothing is left."""
         if not deadline_ns:
             return TIME_MAX_NS
-        left_ns = min(deadline_ns - self._clock.monotonic_ns(), TIME_MAX_NS)
+        left_ns = deadline_ns - self._clock.monotonic_ns()
         if left_ns <= 0:
             raise ModelTimeout("the deadline has passed")
         return left_ns
