@@ -233,13 +233,15 @@ class Exchange:
         return self._connection.read()
 
     async def body(self) -> bytes:
-        """All of it. Raises ModelError."""
+        """All of it, which may be less than what a stream may bring. Raises ModelError."""
         body = await self.read()
         if self._response.complete and not self._response.buffered:
             return body
         whole = bytearray(body)
         while piece := await self.read():
             whole += piece
+            if len(whole) > ANSWER_BYTES_MAX:
+                raise ModelGarbled(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
         return bytes(whole)
 
     def enough(self) -> None:
