@@ -381,6 +381,24 @@ async def test_an_error_within_a_stream_comes_after_its_pieces(kind: str) -> Non
         assert caught.value.backend == "under-test"
 
 
+@pytest.mark.parametrize("kind", OVER_HTTP)
+async def test_an_error_says_whether_the_upstream_was_sent_the_request(kind: str) -> None:
+    async with pair_of(kind) as (fake, backend):
+        fake.script(
+            Step(text="one", error="out of memory"), Step(status=503), Step(hang=HANG_BEFORE)
+        )
+        for asked in (HELLO, HELLO, within(50_000_000)):
+            with pytest.raises(ModelError) as caught:
+                await streamed(backend, asked)
+            assert caught.value.reached
+        with pytest.raises(ModelRefused) as caught:
+            await backend.chat(ChatRequest(messages=[]), "m")
+        assert not caught.value.reached
+    with pytest.raises(ModelUnavailable, match="no connection") as caught:
+        await backend_for(fake, kind).chat(HELLO, "m")
+    assert not caught.value.reached
+
+
 @pytest.mark.parametrize("kind", [OPENAI, ANTHROPIC])
 async def test_an_upstream_that_does_not_stream_is_understood(kind: str) -> None:
     async with pair_of(kind) as (fake, backend):

@@ -70,6 +70,12 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         self._transport.abort()
 
+    def drop(self) -> None:
+        """Nobody reads on, and it is of no use: lets go of the error too, whose traceback has all
+        that was asked."""
+        self._failure = None
+        self.abort()
+
     def release(self) -> bool:
         """Nobody reads on: whether the connection can take another request now."""
         response = self.response
