@@ -17,6 +17,7 @@ from spear.hostcalls.llm.request import Reply
 
 NO_METRICS = b"{}"
 _PIECE_CHARACTERS = 8192  # of text in one event of a stream
+_COUNT_END = 1 << 53  # what counts more tokens counts nothing
 
 
 def compact(value: Any) -> bytes:
@@ -118,4 +119,5 @@ def _error(message: str, code: str) -> dict[str, str]:
 
 def _count(usage: dict[str, Any], key: str, default: int) -> int:
     found = usage.get(key)
-    return found if isinstance(found, int) and found is not True and found >= 0 else default
+    sane = isinstance(found, int) and not isinstance(found, bool) and 0 <= found < _COUNT_END
+    return found if sane and isinstance(found, int) else default

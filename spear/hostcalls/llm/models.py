@@ -31,7 +31,7 @@ from spear.hostcalls.llm.choice.routing import (
     model_of,
     ranked,
 )
-from spear.hostcalls.llm.choice.scrubbing import scrubbed
+from spear.hostcalls.llm.choice.scrubbing import scrub
 from spear.hostcalls.llm.request import (
     EMBEDDINGS,
     JSON_SCHEMA,
@@ -113,10 +113,12 @@ class Models:
                             yield piece
                     _check_whole(one, reply)
             yield reply
-            return
         except ModelError as error:
-            failed = self._told(error, attempts)
-        raise failed
+            self._tell(error, attempts)
+            raise
+        finally:
+            if attempts is not None:
+                attempts.over()
 
     def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None:
         """The most that this many tokens cost at any backend that may answer the request; None: of
@@ -194,8 +196,11 @@ class Models:
                     async with asyncio.timeout(one.left_s()):
                         return one.replied(await ask(one))
         except ModelError as error:
-            failed = self._told(error, attempts)
-        raise failed
+            self._tell(error, attempts)
+            raise
+        finally:
+            if attempts is not None:
+                attempts.over()
 
     async def _routed(self, request: Request, retries: int | None = None) -> Attempts:
         """Who is to be asked, the first one first. Raises ModelError."""
@@ -259,10 +264,12 @@ class Models:
     def _draw(self, below: int) -> int:
         return int.from_bytes(self._clock.random_bytes(8), "big") % below
 
-    def _told(self, error: ModelError, attempts: Attempts | None) -> ModelError:
+    def _tell(self, error: ModelError, attempts: Attempts | None) -> None:
+        """Has the error say what was used, and no secret."""
         if attempts is not None:
             error.calls, error.model_ns = attempts.calls, attempts.model_ns
-        return scrubbed(error, self._redactor)
+            error.unseen = attempts.unseen
+        scrub(error, self._redactor)
 
 
 def need_of(request: Request) -> Need:

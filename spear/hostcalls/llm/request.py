@@ -7,6 +7,7 @@ of guests, routing or HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,6 +16,11 @@ from spear.records.usage import Usage
 
 CHAT, EMBEDDINGS = "chat_completions", "embeddings"
 TOOLS, JSON_SCHEMA = "supports_tools", "supports_json_schema"
+
+
+# Asked before a further try, once for each one before it that reached a backend: whether there may
+# be one. It is told whether what that one used is known.
+Again = Callable[[bool], bool]
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +36,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ns: int = 0
     request_id: str = ""  # of this request, in logs and for router filters
     operation: str = CHAT
+    again: Again | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -50,6 +57,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ns: int = 0
     request_id: str = ""
     operation: str = EMBEDDINGS
+    again: Again | None = None
 
     @property
     def features(self) -> tuple[str, ...]:

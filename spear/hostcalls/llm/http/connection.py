@@ -70,11 +70,20 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         self._transport.abort()
 
+    def drop(self) -> None:
+        """Nobody reads on, and it is of no use: lets go of the error too, whose traceback has all
+        that was asked."""
+        self._failure = None
+        self.abort()
+
     def release(self) -> bool:
         """Nobody reads on: whether the connection can take another request now."""
         response = self.response
-        assert response is not None
-        if not (response.complete and response.reusable) or self.closing or self._failure:
+        if self.closing or self._failure:
+            return False
+        if response is None:  # nothing was asked
+            return True
+        if not (response.complete and response.reusable):
             return False
         if self._transport.get_write_buffer_size():  # answered before all was read
             return False

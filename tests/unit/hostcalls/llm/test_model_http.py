@@ -7,6 +7,7 @@ import ssl
 
 import pytest
 import trustme
+from manual_clock import ManualClock
 
 from spear.clock import Clock
 from spear.errors import (
@@ -239,6 +240,33 @@ async def test_a_slow_reader_stops_the_server() -> None:
     assert transport.asked == ["pause", "resume"]
     connection.data_received(b"0\r\n\r\n")
     assert await connection.read() == b""
+
+
+class Scarce(Clock):
+    """Its time is up once a connection is there."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def monotonic_ns(self) -> int:
+        self.asked += 1
+        return 0 if self.asked == 1 else 10**12
+
+
+async def test_a_deadline_that_passes_while_it_connects_ends_the_request() -> None:
+    async with RawServer(OK) as server:
+        client = HttpClient(server.url, Scarce(), {})
+        with pytest.raises(ModelTimeout):
+            async with client.request("GET", "/", deadline_ns=10**9):
+                raise AssertionError("it began")
+        await client.close()
+        await server.ended.acquire()
+        assert (client.connections, server.requests) == (0, [])
+
+
+def test_a_deadline_counts_however_far_it_is() -> None:
+    client, hour_ns = HttpClient("http://h", ManualClock(), {}), 3600 * 10**9
+    assert client.left_ns(ManualClock().monotonic_ns() + hour_ns) == hour_ns
 
 
 @pytest.mark.parametrize("trusted", [True, False])
