@@ -177,13 +177,21 @@ class ServedCall:
         result, error = None, None
         try:
             if self._doomed:
-                if isinstance(answer, Coroutine):
-                    answer.close()
-                raise asyncio.CancelledError
+                self._give_up(answer)
             result = await answer
         except (Exception, asyncio.CancelledError) as raised:
             error = raised
         self._end(result, error)
+
+    def _give_up(self, answer: Awaitable[Any]) -> None:
+        """It was cancelled before its task's first step. What has begun hears of it where it
+        waits; what has not never begins."""
+        if self._coroutine is not None and self.task is not None:
+            self.task.cancel()
+            return
+        if isinstance(answer, Coroutine):
+            answer.close()
+        raise asyncio.CancelledError
 
     def _done(self, answer: asyncio.Future[Any]) -> None:
         if answer.cancelled():
