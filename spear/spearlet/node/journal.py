@@ -70,13 +70,15 @@ class Journal:
 
     def settle(self) -> None:
         """Writes what was put, and what those put who are told of it."""
-        for _ in range(_ROUNDS):
-            if not self._due:
-                break
-            self._flush()
-        self._gathering = False
-        if self._due:
-            self._on_loop().call_soon(self._flush)
+        try:
+            for _ in range(_ROUNDS):
+                if not self._due:
+                    break
+                self._flush()
+        finally:  # or nothing would be written any more
+            self._gathering = False
+            if self._due:
+                self._on_loop().call_soon(self._flush)
 
     async def kept(self, *, power: bool = True) -> None:
         """Returns once all that was put so far is kept. Raises KvFull, KvDamaged."""
@@ -114,25 +116,27 @@ class Journal:
         try:
             sequence = self._kv.write(batch)
         except Exception as error:  # told to all whose rows these were
-            _tell(crash + power, error)
+            self._tell(crash + power, error)
             return
-        _tell(crash, None)
+        self._tell(crash, None)
         if power:
             self._syncing += 1
             self._kv.when_synced(sequence, partial(self._synced, power))
 
     def _synced(self, power: list[Then], error: Exception | None) -> None:
         self._syncing -= 1
-        try:
-            _tell(power, error)
-        finally:
-            if not self._syncing and self._synced_all is not None:
-                _resolve(self._synced_all, None)
+        self._tell(power, error)
+        if not self._syncing and self._synced_all is not None:
+            _resolve(self._synced_all, None)
 
-
-def _tell(calls: list[Then], error: Exception | None) -> None:
-    for call in calls:
-        call(error)
+    def _tell(self, calls: list[Then], error: Exception | None) -> None:
+        """Each of them, whatever becomes of those before: a fault is the loop's to report."""
+        for call in calls:
+            try:
+                call(error)
+            except Exception as fault:
+                told = {"message": "who was told of a write failed", "exception": fault}
+                self._on_loop().call_exception_handler(told)
 
 
 def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:
