@@ -13,7 +13,7 @@ import pytest
 
 from spear.protocol.message import Hello
 from spear.protocol.server import FrameServer
-from spear.protocol.serving import FRAMES_AT_ONCE, Begun, Caller, ServedCall
+from spear.protocol.serving import FRAMES_A_TURN, FRAMES_AT_ONCE, Begun, Caller, ServedCall
 from spear.protocol.session import PEER, Response, Session
 
 
@@ -50,12 +50,17 @@ class Handler:
     def __init__(self) -> None:
         self.waits: dict[bytes, asyncio.Future[bytes]] = {}
         self.ends: list[tuple[bytes, str]] = []
+        self.answered = 0
 
     def call(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
-        return Begun(self.stay(payload))
+        return Begun(self.stay(payload) if path == "/t/Stay" else self.now(payload))
 
     def stream(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
         raise NotImplementedError
+
+    async def now(self, payload: bytes) -> bytes:
+        self.answered += 1
+        return payload
 
     async def stay(self, payload: bytes) -> bytes:
         self.waits[payload] = asyncio.get_running_loop().create_future()
@@ -77,8 +82,8 @@ class Client:
         self.read()
         self.heard()
 
-    def call(self, payload: bytes, deadline_ms: int = 0) -> int:
-        return self.session.call(b"/t/Stay", deadline_ms, payload)
+    def call(self, payload: bytes, path: bytes = b"/t/Stay") -> int:
+        return self.session.call(path, 0, payload)
 
     def read(self) -> None:
         """All that was said comes in one read."""
@@ -163,3 +168,18 @@ async def test_beyond_the_window_requests_are_held_in_order_and_taken_as_others_
             future.set_result(payload)
     await turns(6)
     assert sorted(client.heard()) == asked
+
+
+async def test_a_read_full_of_calls_leaves_others_their_turns(served: Any) -> None:
+    client, handler, _ = served
+    asked = [client.call(b"", b"/t/Now") for _ in range(3 * FRAMES_A_TURN + 1)]
+    seen: list[int] = []
+    client.read()
+    for _ in range(3):
+        seen.append(handler.answered)
+        assert client.wire.paused
+        await asyncio.sleep(0)
+    assert seen == [FRAMES_A_TURN, 2 * FRAMES_A_TURN, 3 * FRAMES_A_TURN]
+    await turns()
+    assert list(client.heard()) == asked
+    assert not client.wire.paused
