@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from spear.errors import SpearError as SpearError
     from spear.errors import StoreFull as StoreFull
     from spear.errors import TaskInactive as TaskInactive
+    from spear.errors import TooDeep as TooDeep
+    from spear.errors import TooMany as TooMany
     from spear.errors import Unauthenticated as Unauthenticated
     from spear.errors import Unimplemented as Unimplemented
     from spear.errors import Unreachable as Unreachable
@@ -82,7 +84,7 @@ _HOMES = {
         "ModelUnavailable", "ModuleInvalid", "ModuleLimit", "NoBackend", "NodeBusy",
         "NodeClosed", "NotFound", "ObjectError", "ObjectInUse", "ObjectNotFound",
         "PermissionDenied", "QueueFull", "SnapshotExpired", "SpearError", "StoreFull",
-        "TaskInactive", "Unauthenticated", "Unimplemented", "Unreachable",
+        "TaskInactive", "TooDeep", "TooMany", "Unauthenticated", "Unimplemented", "Unreachable",
         "VersionConflict",
     ),
     "spear.client.client": ("Client",),

@@ -213,13 +213,10 @@ async def ends(node: Agents, *commands: str, timeout_ms: int = 20_000) -> tuple[
 @pytest.mark.parametrize(
     ("command", "end"),
     [
-        ("z|1", "completed"),
-        ("q|4", "failed"),
-        ("T", "failed"),
-        ("S", "timeout"),
+        ("z|1", "completed"), ("q|4", "failed"), ("T", "failed"), ("S", "timeout"),
         ("z|9999", "timeout"),
     ],
-)
+)  # fmt: skip
 async def test_a_child_ends_with_its_parent_however_that_ends(
     node: Agents, command: str, end: str
 ) -> None:

@@ -116,27 +116,28 @@ class Journal:
         try:
             sequence = self._kv.write(batch)
         except Exception as error:  # told to all whose rows these were
-            self._tell(crash + power, error)
+            _tell(crash + power, error)
             return
-        self._tell(crash, None)
+        _tell(crash, None)
         if power:
             self._syncing += 1
             self._kv.when_synced(sequence, partial(self._synced, power))
 
     def _synced(self, power: list[Then], error: Exception | None) -> None:
         self._syncing -= 1
-        self._tell(power, error)
+        _tell(power, error)
         if not self._syncing and self._synced_all is not None:
             _resolve(self._synced_all, None)
 
-    def _tell(self, calls: list[Then], error: Exception | None) -> None:
-        """Each of them, whatever becomes of those before: a fault is the loop's to report."""
-        for call in calls:
-            try:
-                call(error)
-            except Exception as fault:
-                told = {"message": "who was told of a write failed", "exception": fault}
-                self._on_loop().call_exception_handler(told)
+
+def _tell(calls: list[Then], error: Exception | None) -> None:
+    """One that raises is reported, and keeps nothing from the others."""
+    for call in calls:
+        try:
+            call(error)
+        except Exception as raised:
+            what = {"message": "what a write was followed by failed", "exception": raised}
+            asyncio.get_running_loop().call_exception_handler(what)
 
 
 def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:

@@ -34,7 +34,7 @@ class Work:
     __slots__ = (
         "accepted", "admitted", "arrived_ns", "charged", "doom", "execution", "input",
         "input_digest", "invocation", "kin", "lease", "offered", "plan", "powered", "recovered",
-        "run", "sink", "stage", "timer", "waiters", "webhooks",
+        "run", "sink", "stage", "taken_ns", "timer", "waiters", "webhooks",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +47,8 @@ class Work:
         self.stage, self.doom = WRITING, ""
         self.recovered = False  # accepted by an earlier process
         self.offered = self.admitted = False  # to admission; by it
-        self.arrived_ns = 0
+        self.taken_ns = 0  # when its caller began to wait
+        self.arrived_ns = 0  # in the queue, with this attempt
         self.charged = 0  # bytes of the node's budget for inputs
         # Who waits until its acceptance is kept; None: it is, or nobody is told.
         self.accepted: list[asyncio.Future[None]] | None = None
@@ -70,6 +71,11 @@ class Work:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+    def time_left_ns(self, now_ns: int) -> int:
+        """Of what it may take. A caller that waits gave one time for all: queue and attempts."""
+        timeout_ns = self.execution.timeout_ns
+        return timeout_ns if self.powered else timeout_ns - (now_ns - self.taken_ns)
 
     def inline_input(self) -> bytes:
         """What of the input lies in the row: nothing where it lies in a file."""

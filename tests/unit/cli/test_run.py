@@ -59,7 +59,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config_of(*words: str) -> Config:
-    config = run.config_of(parse(words, run.OPTIONS, run.UNSERVED))
+    config = run.config_of(parse(words, run.OPTIONS))
     run._make_room_for_one(config)
     return config
 

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from node_runs import Died, Life, Store
 
 from spear.errors import KvFull
+from spear.kv.memory import open_memory
 from spear.spearlet.node.journal import Journal
 
 
 async def turns(count: int = 4) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-def faults() -> list[BaseException]:
-    """What the loop is told of from now on."""
-    found: list[BaseException] = []
-    asyncio.get_running_loop().set_exception_handler(
-        lambda loop, context: found.append(context["exception"])
-    )
-    return found
-
-
-def fails(error: Exception | None) -> None:
-    raise RuntimeError("planted")
 
 
 async def test_what_is_gathered_is_written_once_when_it_is_settled() -> None:
@@ -67,25 +56,6 @@ async def test_rounds_without_an_end_leave_the_loop_its_turn() -> None:
     assert count == 100
 
 
-@pytest.mark.parametrize("power", [False, True])
-async def test_one_who_fails_as_he_is_told_keeps_nobody_else_from_it(power: bool) -> None:
-    found = faults()
-    journal, told = Journal(Life(Store())), list[str]()  # type: ignore[arg-type]
-    journal.gather()
-    journal.put(b"a", b"")
-    journal.then(fails, power=power)
-    journal.then(lambda error: told.append("beside it"), power=power)
-    journal.settle()
-    await turns()
-    assert told == ["beside it"]
-    journal.put(b"b", b"")
-    journal.then(lambda error: told.append("after it"), power=power)
-    await turns()
-    assert told == ["beside it", "after it"]
-    assert [str(fault) for fault in found] == ["planted"]
-    await journal.close()
-
-
 async def test_a_settling_that_is_cut_short_leaves_the_journal_open() -> None:
     store = Life(Store())
     journal, told = Journal(store), list[int]()  # type: ignore[arg-type]
@@ -111,3 +81,21 @@ async def test_who_waits_for_a_write_that_fails_is_told_why() -> None:
         journal.then(told.append, power=power)
     await turns()
     assert [type(error) for error in told] == [KvFull, KvFull]
+
+
+def wrong(_: Exception | None) -> None:
+    raise RuntimeError("planted")
+
+
+@pytest.mark.parametrize("power", [False, True])
+async def test_one_that_raises_keeps_nothing_from_the_others(power: bool):
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: said.append(what["exception"]))
+    journal = Journal(open_memory())
+    journal.put(b"a", b"1")
+    journal.then(wrong)
+    journal.then(wrong, power=True)
+    async with asyncio.timeout(10):
+        await journal.kept(power=power)
+    await journal.close()
+    assert [str(error) for error in said] == ["planted", "planted"]
