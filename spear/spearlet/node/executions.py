@@ -80,7 +80,7 @@ class Executions:
         return list(self._works.values())
 
     def accept(self, work: Work, *, idempotency: bytes | None = None) -> None:
-        """Takes in a new execution; `work.accepted`, where there is one, is told once that is
+        """Takes in a new execution; who is in `work.accepted` is told once that is
         kept. Raises NodeClosed, NodeBusy, QueueFull, and then nothing of it is left."""
         if self._closed:
             raise NodeClosed("the node is closed or draining and takes no more work")
@@ -272,9 +272,9 @@ class Executions:
             self._take_back(work)
             work.fail(error)
             return
-        work.told_accepted()
+        answered = work.told_accepted()
         self._parts.events.changed(work.execution)
-        if work.execution.status == RUNNING and work.accepted is not None:
+        if work.execution.status == RUNNING and answered:
             asyncio.get_running_loop().call_soon(self._begin, work)  # after it was answered
         elif work.execution.status == RUNNING:
             self._begin(work)

@@ -39,7 +39,7 @@ from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objectservices import ObjectServices
 from spear.spearlet.node.plan import secrets_of
 from spear.spearlet.node.plans import Plans
-from spear.spearlet.node.work import Work
+from spear.spearlet.node.work import WRITING, Work
 from spear.spearlet.taskconfig import unread
 
 TYPE_CHECKING = False
@@ -182,8 +182,11 @@ class NodeServices(ModelServices, ObjectServices):
                 inputs.delete(digest)
         if isinstance(found, Execution):
             return bare(found)
-        if found.accepted is not None:
-            await found.accepted  # its only reader
+        accepted = found.hear_accepted()
+        if accepted is not None:
+            await accepted
+        elif found.stage == WRITING:  # somebody's call that waits, asked for before by its key
+            await self._parts.journal.kept(power=found.powered)
         return bare(found.execution)
 
     def _accept(
@@ -207,7 +210,7 @@ class NodeServices(ModelServices, ObjectServices):
         work = Work(execution, invocation, plan, b"" if input_digest else input)
         work.input_digest = input_digest
         if mode == "async":
-            work.accepted = asyncio.get_running_loop().create_future()
+            work.accepted = []
         if born is not None:
             born(work)
         self._executions.accept(work, idempotency=key)
