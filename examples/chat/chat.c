@@ -4,7 +4,7 @@
 #include <spear.h>
 #include <spear_json.h>
 
-static char input[64 * 1024];
+static char input[32 * 1024];
 
 /* A parameter whose value is a text. */
 static int32_t set_text(int32_t chat, const char *key, const char *text)

@@ -4,9 +4,8 @@
 #include <spear.h>
 #include <spear_json.h>
 
-enum { QUESTIONS_MAX = 16, EVENT_BYTES = 64 * 1024 };
+enum { QUESTIONS_MAX = 16 };
 
-static char event[EVENT_BYTES + 1];
 static int32_t streams[QUESTIONS_MAX];
 static int count, last = -1, failures;
 
@@ -23,7 +22,7 @@ static int32_t ask(const char *question)
     return status;
 }
 
-static void show(int number)
+static void show(int number, const char *event)
 {
     char *type = sp_json_text(event, "type"), *text = sp_json_text(event, "content");
     if (type != NULL && strcmp(type, "delta") == 0 && text != NULL) {
@@ -44,14 +43,13 @@ static void show(int number)
 static int drain(int number)
 {
     for (;;) {
-        uint32_t len = EVENT_BYTES;
-        int32_t size = sp_cchat_stream_read(streams[number], event, &len);
-        if (size == -SPEAR_EAGAIN)
-            return 0;
+        char *event;
+        int32_t size = sp_read_alloc(sp_cchat_stream_read, streams[number], &event);
+        if (size > 0)
+            show(number, event);
+        free(event);
         if (size <= 0)
-            return 1;
-        event[size] = '\0';
-        show(number);
+            return size != -SPEAR_EAGAIN;
     }
 }
 

@@ -6,7 +6,7 @@
 #include <spear.h>
 #include <spear_json.h>
 
-static char input[64 * 1024];
+static char input[32 * 1024];
 
 static inline const char *read_input(void)
 {

@@ -4,7 +4,7 @@
 #include <spear.h>
 #include <string.h>
 
-enum { TOPICS_MAX = 16, NOTES_BYTES = 64 * 1024 };
+enum { TOPICS_MAX = 16, NOTES_BYTES = 32 * 1024 };
 
 static char notes[NOTES_BYTES];
 static int32_t calls[TOPICS_MAX];

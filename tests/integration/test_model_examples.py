@@ -144,7 +144,7 @@ async def test_other_questions_go_on_where_one_fails() -> None:
 
 async def test_an_answer_over_64_kib_is_read_whole_by_the_alloc_calls() -> None:
     words = "word " * 40_000
-    async with OpenAiFake() as fake, chat_node(openai(fake.url)) as node:
+    async with OpenAiFake() as fake, chat_node(openai(fake.url, model="small")) as node:
         fake.script(
             Step(calls=(Call("sum", {"a": 4, "b": 5}),)), Step(text=words), Step(text="short")
         )

@@ -7,7 +7,7 @@
 #include <spear.h>
 #include <spear_json.h>
 
-static char input[1 << 16];
+static char input[1 << 15];
 
 int main(int argc, char **argv)
 {
