@@ -16,7 +16,8 @@ import msgspec
 from spear.hostcalls.llm.params import Params, Setting
 
 SESSION_BYTES_MAX = 16 << 20
-STREAMED_BYTES_MAX = 64 << 20  # of the requests of all streams that go on at once
+STREAMED_BYTES_MAX = 64 << 20  # of the requests and answers of all streams that go on at once
+STREAM_BYTES = 1 << 20  # what a stream's answer counts, of which nobody knows how large it will be
 MESSAGES_MAX, TOOLS_MAX, SETTINGS_MAX = 16_384, 1024, 1024
 ENTRY_BYTES = 64  # what each entry counts beside its text
 STRUCTURE = 8  # how often the text of a tool or parameter counts: as values it is so much larger
@@ -27,8 +28,7 @@ class SessionFull(Exception):
 
 
 class Room:
-    """What all sessions of one execution hold together, and what their streams have asked with, in
-    bytes."""
+    """What all sessions of one execution hold together, and what their streams count, in bytes."""
 
     __slots__ = ("streamed", "taken")
 
@@ -110,13 +110,13 @@ class Session:
         self._holders += 1
 
     def hold_for_stream(self) -> Callable[[], None]:
-        """As `hold`, with what the request takes, so that many streams of one large session stay
-        bounded; what it gives ends that. Raises SessionFull."""
-        size, room = self.bytes, self._room
+        """As `hold`, with what the stream may take, so that many of them stay bounded; what it
+        gives ends that. Raises SessionFull."""
+        size, room = self.bytes + STREAM_BYTES, self._room
         if room.streamed + size > STREAMED_BYTES_MAX:
             raise SessionFull(
-                f"the streams of this execution that go on have asked with {room.streamed} bytes, "
-                f"and this one has {size}, of at most {STREAMED_BYTES_MAX} at once: close one"
+                f"the streams of this execution that go on count {room.streamed} bytes, and this "
+                f"one {size}, of at most {STREAMED_BYTES_MAX} at once: close one"
             )
         room.streamed += size
         self.hold()

@@ -53,12 +53,14 @@ def deltas(count: int) -> list[Delta]:
     return [Delta(content=f"{number} ") for number in range(count)]
 
 
-async def test_what_all_streams_of_an_agent_ask_with_is_bounded(
-    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("of_answers", [0, 10**6])
+async def test_what_all_streams_of_an_agent_may_take_is_bounded(
+    of_answers: int, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = FakeModels(lambda _: models.hang())
     chat, asked, who = Chat(models, clock), session(), agent()
-    monkeypatch.setattr(sessions, "STREAMED_BYTES_MAX", 3 * asked.value.bytes)
+    monkeypatch.setattr(sessions, "STREAM_BYTES", of_answers)
+    monkeypatch.setattr(sessions, "STREAMED_BYTES_MAX", 3 * (asked.value.bytes + of_answers))
     opened = [chat.stream(FakeCall(who, asked, 0)) for _ in range(3)]
     call = FakeCall(who, asked, 0)
     assert chat.stream(call) == -ENOMEM
