@@ -33,7 +33,7 @@ endif
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
-demo: $(VENV)/.native ## SPEAR at work: answers, limits, directories, replay, ten thousand agents
+demo: $(VENV)/.native ## SPEAR at work: answers, limits, replay, ten thousand agents, a model with a tool
 	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.native ## all tests but the long ones; ARGS="-k framing" for some
@@ -80,4 +80,5 @@ $(VENV)/.native: $(VENV)/.ready $(NATIVE_SOURCES) scripts/native.sh
 
 $(VENV)/.peers $(VENV)/.guests: $(VENV)/.%: $(VENV)/.ready
 	@scripts/environment.sh $(PYTHON) $(VENV) $*
+	@[ $* != peers ] || scripts/peers.sh
 	@touch $@

@@ -38,6 +38,7 @@ class Step:
     refusal: Callable[[], str] = str
 
 
+MODELS = ("--config", "SCRATCH/models.toml")
 DICE = ("spear", "run", "examples/dice/dice.wasm")
 NODE = ("--node", "unix:SCRATCH/node/spearlet.sock")
 STEPS = (
@@ -128,6 +129,19 @@ STEPS = (
         "A node is killed in the middle of its work: what it had said is so when it is back.",
         ["python", "examples/survive/survive.py"],
         output=["the answer is there: completed, its output the same: True", "OUTCOME_UNKNOWN"],
+    ),
+    Step(
+        "An agent asks a model, which calls the agent's own C function before it answers. The model\n"
+        "   is a stub that needs no network; with another backend the same agent asks that one.",
+        ["spear", "model", "add", "offline", "--kind", "stub", *MODELS],
+        output=["offline is in "],
+    ),
+    Step(
+        "",
+        ["spear", "run", "examples/tool_calling/tool_calling.wasm", *MODELS,
+         "--", "What do 3 pieces of article 2 cost?"],
+        output=["stub chat completion after tool"],
+        errors=['tool price({"pieces":3,"article":2}) gives {"article":"notebook","usd":"10.50"}'],
     ),
 )
 

@@ -32,6 +32,11 @@ class ObjectError(SpearError):
     """Base of the object store's errors."""
 
 
+def shown(key: bytes) -> str:
+    """A key as sentences have it: text in quotes, what is none as escapes."""
+    return repr(key.decode("utf-8", "backslashreplace"))
+
+
 class ObjectNotFound(ObjectError, KeyError):
     """No object lies under this key."""
 
@@ -64,7 +69,7 @@ class VersionConflict(ObjectError):
     def __str__(self) -> str:
         wanted = "must not exist" if self.expected == 0 else f"was asked at version {self.expected}"
         found = "does not exist" if self.actual == 0 else f"is at version {self.actual}"
-        return f"object {self.key!r} {wanted} but {found}"
+        return f"object {shown(self.key)} {wanted} but {found}"
 
 
 class StoreFull(ObjectError):

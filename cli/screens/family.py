@@ -39,10 +39,16 @@ def _line(one: Execution) -> str:
         words.id_end(one.id), words.one_line(one.task_name), one.status,
         words.length(one.duration_ns) if one.duration_ns else "",
         "detached" if one.detached else "",
-        f"{usage.calls} model calls, {usage.tokens} tokens" if usage.calls else "",
+        _used(usage),
         money(usage.cost_nano_usd) if usage.cost_nano_usd else "",
     ]  # fmt: skip
     return "  ".join(part for part in parts if part)
+
+
+def _used(usage: Usage) -> str:
+    if not usage.calls:
+        return ""
+    return f"{usage.calls} model call{'s' * (usage.calls > 1)}, {usage.tokens} tokens"
 
 
 def money(nano_usd: int) -> str:

@@ -36,6 +36,7 @@ SHAPES = {
     "two_memories": [1, 1],
     "touch_small": [3],
     "object_calls": [3],
+    "retrieval": [3],
     "talker": [4],
     "touch_large": [258],
     "rest_small": [3],

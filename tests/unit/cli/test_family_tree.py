@@ -47,3 +47,8 @@ def test_programs_get_it_nested_with_what_an_execution_called_itself() -> None:
 
 def test_what_is_below_is_found_through_any_depth() -> None:
     assert [e.id[0] for e in family.subtree(ROOT, BELOW)] == ["c", "b", "d"]
+
+
+def test_one_call_is_one() -> None:
+    once = Execution(id="1", task_name="t", tree_usage=Usage(calls=1, prompt_tokens=2))
+    assert "  1 model call, 2 tokens\n" in family.text_of(once, [], "")

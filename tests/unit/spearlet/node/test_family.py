@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from node_runs import Bench, bench, until
 
-from spear.errors import NodeClosed
+from spear.errors import NodeClosed, TooDeep
 from spear.records.execution import Invocation
 from spear.records.task import Retry, TaskSpec
 from spear.records.usage import Usage
@@ -135,3 +135,25 @@ async def test_a_tree_is_listed_in_pages_and_forgotten_with_its_records(node: Be
         await node.services.wait(id)
         await node.services.remove(id)
     assert not node.store.scan(b"tree/")
+
+
+async def test_one_that_was_detached_may_call_what_has_ended_above_it(node: Bench) -> None:
+    """Nobody waits for it, so it waits for nobody's place but its own."""
+    artifact = await node.services.put_artifact(POSTS)
+    for name in ("once", "link"):
+        spec = TaskSpec(
+            name=name, artifact=artifact.digest, concurrency=1, config={"tasks.allowed": "*"}
+        )
+        await node.services.register(spec)
+    ended, run = await parent(node, "once")
+    link = call(node, run, "link", detached=True)
+    below = await node.run(1)
+    with pytest.raises(TooDeep, match="runs 1 at a time"):
+        call(node, below, "link")
+    run.finish()
+    await ended
+    again = call(node, below, "once")
+    (await node.run(2)).finish()
+    assert (await again.ended).completed
+    below.finish()
+    assert (await link.ended).completed
