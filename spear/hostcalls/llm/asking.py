@@ -105,6 +105,7 @@ class Asking:
             texts=request.texts, extra=request.extra, model=request.model,
             backend=request.backend, allowed=backends_of(agent.config),
             deadline_ns=self._deadline_ns(agent, timeout_ms), request_id=self._ids.next(),
+            priced=_has_money(agent),
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
         with self._reserved(agent, request, tokens, 0) as account:
@@ -129,6 +130,7 @@ class Asking:
             messages=list(session.messages), tools=list(session.tools), extra=params.extra(),
             model=params.model, backend=params.backend, allowed=backends_of(agent.config),
             deadline_ns=self._deadline_ns(agent, params.timeout_ms), request_id=self._ids.next(),
+            priced=_has_money(agent),
         )  # fmt: skip
 
     def _deadline_ns(self, agent: Agent, timeout_ms: int) -> int:
@@ -183,7 +185,7 @@ class Asking:
         account.reservation.settle(account.used, account.lost)
 
     def _cost(self, agent: Agent, request: Request, prompt: int, completion: int) -> int:
-        if agent.meter.left("cost_nano_usd") is None:
+        if not _has_money(agent):
             return 0
         price = self._models.price(request, prompt, completion)
         if price is None:
@@ -192,6 +194,11 @@ class Asking:
                 code=CODE,
             )
         return price
+
+
+def _has_money(agent: Agent) -> bool:
+    """Whether it has a budget of money."""
+    return agent.meter.left("cost_nano_usd") is not None
 
 
 def _metered(request: AnyRequest, account: _Account) -> AnyRequest:

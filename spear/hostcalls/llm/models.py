@@ -234,9 +234,20 @@ class Models:
     async def _chosen(self, request: Request) -> Order:
         need, now_ns = need_of(request), self._clock.monotonic_ns()
         members = {member.spec.name: member for member in self._roster}
-        kept = eligible(need, [member.candidate(now_ns) for member in members.values()])
+        kept = eligible(need, [self._candidate(one, request, now_ns) for one in members.values()])
         verdict = await self._verdict(request, need, kept, members)
         return [members[one.spec.name] for one in ranked(need, kept, self._draw, verdict)]
+
+    def _candidate(self, member: Member, request: Request, now_ns: int) -> Candidate:
+        found = member.candidate(now_ns)
+        if not request.priced or found.missing:
+            return found
+        model = model_of(need_of(request), member.spec)
+        if self._prices.of(member.spec, model, 0, 0) is not None:
+            return found
+        return msgspec.structs.replace(
+            found, missing="no price of it is known, and the task has a budget of money"
+        )
 
     async def _verdict(
         self, request: Request, need: Need, kept: Sequence[Candidate], members: dict[str, Member]

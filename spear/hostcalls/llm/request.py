@@ -37,6 +37,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""  # of this request, in logs and for router filters
     operation: str = CHAT
     again: Again | None = None
+    priced: bool = False  # only backends whose price is known may be asked
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -58,6 +59,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     operation: str = EMBEDDINGS
     again: Again | None = None
+    priced: bool = False  # only backends whose price is known may be asked
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -43,16 +43,16 @@ class Streams:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, call: Call, agent: Agent, session: Session, *, metrics: bool) -> Handle:
-        """The request begins; the answer is read from the handle."""
+        """The request begins; the answer is read from the handle. Raises SessionFull."""
+        let_go = session.hold_for_stream()
         channel = Channel(items_max=EVENTS_MAX, bytes_max=EVENT_BYTES_MAX)
         task: asyncio.Task[None]
         handle = Handle(CHAT_STREAM, channel=channel, closed=lambda _: task.cancel())
-        session.hold()
         stream = _Stream(self._asking, call, handle, channel)
         task = asyncio.get_running_loop().create_task(stream.run(agent, session, metrics))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        task.add_done_callback(lambda _: session.let_go())
+        task.add_done_callback(lambda _: let_go())
         return handle
 
     def __len__(self) -> int:

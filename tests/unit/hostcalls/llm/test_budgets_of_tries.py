@@ -7,7 +7,8 @@ from chat_stand_ins import agent
 from scripted_backends import Act, Stage, answer, fail
 from virtual_time import VirtualClock, run
 
-from spear.errors import ModelError, ModelGarbled, ModelUnavailable
+from spear.config_llm import LlmSettings, OllamaSettings, Price
+from spear.errors import ModelError, ModelGarbled, ModelUnavailable, NoBackend
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.asking import Asking
 from spear.hostcalls.llm.params import Setting
@@ -104,3 +105,39 @@ def test_and_then_the_next_one_needs_as_much_again(failure: Act) -> None:
     who = agent({"budget.tokens": str(2 * TRY - 1)})
     assert ask(who, failure, answer()) == ["a1"]
     assert who.meter.left("tokens") == TRY - 1
+
+
+OLLAMA = OllamaSettings(enabled=True, base_url="http://elsewhere", allow_remote=True)
+
+
+async def one_model(*_: object) -> bytes:
+    return b'{"models":[{"name":"m"}]}'
+
+
+@pytest.mark.parametrize("model", ["", "m"])
+def test_money_goes_to_no_backend_that_is_discovered_and_has_no_price(model: str) -> None:
+    """Before it is discovered, nothing can be said of its price."""
+
+    async def main() -> None:
+        who, session = agent({"budget.usd": "1"}), talk()
+        session.set(Setting("model", model))
+        stage = Stage(
+            VirtualClock(), {}, llm=LlmSettings(backends=(), ollama=OLLAMA), fetch=one_model
+        )
+        with pytest.raises(NoBackend, match="no price of it is known, and the task has a budget"):
+            await Asking(stage.models, VirtualClock()).chat(who, session)
+        assert stage.asked == []
+        await Asking(stage.models, VirtualClock()).chat(agent(), session)
+
+    run(main())
+
+
+def test_money_goes_to_one_that_is_discovered_with_a_price() -> None:
+    async def main() -> None:
+        who = agent({"budget.usd": "1"})
+        llm = LlmSettings(backends=(), ollama=OLLAMA, prices=(Price(model="m", prompt=10**12),))
+        stage = Stage(VirtualClock(), {}, llm=llm, fetch=one_model)
+        await Asking(stage.models, VirtualClock()).chat(who, talk())
+        assert who.meter.total.cost_nano_usd == 10 * 10**6
+
+    run(main())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from errno import EINVAL, EIO
+from errno import EINVAL, EIO, ENOMEM
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from chat_stand_ins import FakeCall, FakeHandle, FakeModels, agent, reply, tool_
 from manual_clock import ManualClock
 
 from spear.errors import ModelGarbled
+from spear.hostcalls.llm import session as sessions
 from spear.hostcalls.llm import streaming
 from spear.hostcalls.llm.chat import AUTO_TOOL_CALL, METRICS, Chat
 from spear.hostcalls.llm.request import Delta
@@ -50,6 +51,30 @@ class Reading:
 
 def deltas(count: int) -> list[Delta]:
     return [Delta(content=f"{number} ") for number in range(count)]
+
+
+@pytest.mark.parametrize("of_answers", [0, 10**6])
+async def test_what_all_streams_of_an_agent_may_take_is_bounded(
+    of_answers: int, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = FakeModels(lambda _: models.hang())
+    chat, asked, who = Chat(models, clock), session(), agent()
+    monkeypatch.setattr(sessions, "STREAM_BYTES", of_answers)
+    monkeypatch.setattr(sessions, "STREAMED_BYTES_MAX", 3 * (asked.value.bytes + of_answers))
+    opened = [chat.stream(FakeCall(who, asked, 0)) for _ in range(3)]
+    call = FakeCall(who, asked, 0)
+    assert chat.stream(call) == -ENOMEM
+    assert "close one" in call.lines[0][1]
+    for handle in opened:
+        handle.close()
+    while len(chat.streams):
+        await asyncio.sleep(0)
+    again: Any = chat.stream(FakeCall(who, asked, 0))
+    asked.value.write("user", "it counts as it was when it began")
+    again.close()
+    while len(chat.streams):
+        await asyncio.sleep(0)
+    assert asked.value._room.streamed == 0
 
 
 async def test_pieces_come_as_events_and_then_the_whole_answer(clock: ManualClock) -> None:
