@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from node_runs import Bench, Died, Life, bench
+from node_runs import INSTANT, Bench, Died, Life, bench
 
 from spear.errors import SpearError
 from spear.records.execution import Execution, Invocation
-from spear.records.task import TaskSpec
+from spear.records.task import Retry, TaskSpec
 from spear.spearlet.node import family
 from spear.spearlet.node.executions import Executions
-from spear.spearlet.node.work import Work
+from spear.spearlet.node.work import ENDING, Work
 
 SEEDS = 60
 STEPS = 40
+ATTEMPTS = 3
+TASKS = ["work", "agent", "tried"]
 AGENT = b"stub posts: a guest that calls others"
 
 
@@ -33,6 +35,7 @@ class Called(NamedTuple):
     parent: str
     root: str
     life: int
+    attempt: int  # of the parent, from 1
     detached: bool
 
 
@@ -59,7 +62,11 @@ class Seen:
         called = self.called.get(id)
         if called is not None and not called.detached:
             assert called.life == self.life, "a call went on after its caller's death"
-            assert called.parent not in self.ended, "a call began after its caller's end"
+            assert not self.over(called), "a call began after its caller's end"
+
+    def over(self, called: Called) -> bool:
+        """Whether the attempt that called it is."""
+        return called.parent in self.ended or self.ran[called.parent] > called.attempt
 
     def key(self, key: str, id: str) -> None:
         assert self.keys.setdefault(key, id) == id, "two executions of one key"
@@ -93,12 +100,14 @@ def call(node: Bench, seen: Seen, draw: random.Random, tasks: set[asyncio.Task[N
         return
     agent, detached = draw.choice(agents).invocation.context, draw.random() < 0.4
     kin = node.node._executions._starter.family  # type: ignore[union-attr]
-    task, input = draw.choice(["work", "agent"]), b"%d" % draw.randrange(1000)
+    task, input = draw.choice(TASKS), b"%d" % draw.randrange(1000)
     try:
         made = kin.invoke(agent, task, Invocation(), input, detached=detached)
     except SpearError:
         return
-    seen.called[made.id] = Called(agent.execution_id, agent.root_id, seen.life, detached)
+    count_runs(node, seen)
+    attempt = seen.ran[agent.execution_id]
+    seen.called[made.id] = Called(agent.execution_id, agent.root_id, seen.life, attempt, detached)
     tasks.add(asyncio.ensure_future(follow(seen, made)))
 
 
@@ -117,13 +126,13 @@ def check_calls(node: Bench, seen: Seen) -> None:
     """Nothing outlives its caller."""
     for run in node.runtime.runs:
         called = seen.called.get(run.invocation.execution_id)
-        if called is not None and not called.detached and called.parent in seen.ended:
+        if called is not None and not called.detached and seen.over(called):
             assert run.done, "a call went on after its caller's end"
 
 
 async def act(node: Bench, seen: Seen, draw: random.Random, tasks: set[asyncio.Task[None]]) -> None:
     """One step of a caller or a guest."""
-    choice, task = draw.randrange(9), draw.choice(["work", "agent"])
+    choice, task = draw.randrange(9), draw.choice(TASKS)
     if choice < 2:
         key = f"{task} {draw.randrange(6)}" if draw.random() < 0.5 else ""
         tasks.add(asyncio.ensure_future(submit(node, seen, task, draw.randrange(1000), key)))
@@ -181,8 +190,12 @@ async def judge(node: Bench, seen: Seen, *, power: bool) -> None:
         if told.durability == "power" or (told.durability == "crash" and not power):
             found = await node.services.execution(id, include_output=True)
             assert (found.status, found.output) == (told.status, told.output), "an end was changed"
-    assert all(count == 1 for count in seen.ran.values()), "an execution ran twice"
-    listed = {e.id for e in (await node.services.executions(limit=10_000)).executions}
+    found = (await node.services.executions(limit=10_000)).executions
+    # What is of class crash may have been tried again, and a power cut took that.
+    attempts = {one.id: one.attempt for one in found if one.mode == "async" or not power}
+    for id, count in seen.ran.items():
+        assert count <= attempts.get(id, ATTEMPTS), "an execution ran twice"
+    listed = {e.id for e in found}
     assert seen.accepted <= listed
     assert node.services._history.count == len(listed)
     assert not node.store.scan(b"live/")
@@ -215,7 +228,11 @@ async def life(folder: Path, seed: int) -> None:
         services = await node.ready(concurrency=draw.choice([1, 2, 0]))
         artifact = await services.put_artifact(AGENT)
         allowed = {"tasks.allowed": "*"}
-        await services.register(TaskSpec(name="agent", artifact=artifact.digest, config=allowed))
+        for name, attempts in (("agent", 1), ("tried", ATTEMPTS)):
+            retry = Retry(attempts=attempts, on=("TRAP", "OUTCOME_UNKNOWN"), backoff_ns=INSTANT)
+            await services.register(
+                TaskSpec(name=name, artifact=artifact.digest, config=allowed, retry=retry)
+            )
         power = draw.random() < 0.5
         for _ in range(draw.randrange(1, 4)):
             node.store.dies_after = node.store.writes + draw.randrange(1, 30)
@@ -287,6 +304,15 @@ def _leave_the_children_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(family.Kin, "over", family.Kin.count)
 
 
+def _leave_the_children_to_the_next_attempt(patch: pytest.MonkeyPatch) -> None:
+    real = family.Kin.over
+
+    def over(self: family.Kin) -> None:
+        (real if self.work.stage == ENDING else family.Kin.count)(self)
+
+    patch.setattr(family.Kin, "over", over)
+
+
 def _take_up_what_was_bound(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Work, "bound", False)
 
@@ -311,6 +337,7 @@ def _leave_the_tree_out(patch: pytest.MonkeyPatch) -> None:
     "plant",
     [
         _leave_the_children_alone,
+        _leave_the_children_to_the_next_attempt,
         _take_up_what_was_bound,
         _answer_a_detached_call_at_once,
         _leave_the_tree_out,
