@@ -138,8 +138,14 @@ STEPS = (
     ),
     Step(
         "",
-        ["spear", "run", "examples/tool_calling/tool_calling.wasm", *MODELS,
-         "--", "What do 3 pieces of article 2 cost?"],
+        [
+            "spear",
+            "run",
+            "examples/tool_calling/tool_calling.wasm",
+            *MODELS,
+            "--",
+            "What do 3 pieces of article 2 cost?",
+        ],
         output=["stub chat completion after tool"],
         errors=['tool price({"pieces":3,"article":2}) gives {"article":"notebook","usd":"10.50"}'],
     ),

@@ -32,7 +32,7 @@ from spear.records.usage import Usage
 LONGEST_NS = 600 * 10**9  # of one request where the guest gave no time
 GRACE_NS = 200_000_000  # for a backend to say itself that it was too slow
 COMPLETION_TOKENS = 4096  # reserved where the guest gave no limit
-Deliver = Callable[[Delta], Awaitable[None]]
+Deliver = Callable[[Delta], Awaitable[None] | None]  # a wait only where there is no room
 Request = ChatRequest | EmbedRequest
 AnyRequest = TypeVar("AnyRequest", ChatRequest, EmbedRequest)
 
@@ -90,7 +90,9 @@ class Asking:
                     if isinstance(piece, Reply):
                         reply = piece
                         break
-                    await deliver(piece)
+                    wait = deliver(piece)
+                    if wait is not None:
+                        await wait
             if reply is None:
                 raise _unseen(
                     ModelGarbled("the model's stream ended before its answer was whole"),

@@ -21,7 +21,7 @@ from spear.errors import (
     ModelUnavailable,
 )
 from spear.hostcalls.llm.choice.tries import Tries
-from spear.hostcalls.llm.request import Delta, Reply
+from spear.hostcalls.llm.request import Reply
 from spear.records.usage import Usage
 
 TYPE_CHECKING = False
@@ -60,10 +60,9 @@ class Attempt:
     def left_s(self) -> float:
         return self._attempts.left_s(int(self.request.deadline_ns))
 
-    def come(self, piece: Delta | Reply) -> None:
-        """A piece of a stream came: from the first one on, nobody else can answer."""
-        if not self.first_ns:
-            self.first_ns = self._clock.monotonic_ns()
+    def come(self) -> None:
+        """The first piece of a stream came: nobody else can answer any more."""
+        self.first_ns = self._clock.monotonic_ns()
         self.begun = True
 
     def replied(self, reply: Reply) -> Reply:

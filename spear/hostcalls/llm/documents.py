@@ -7,7 +7,7 @@ Source: the guest ABI, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -73,10 +73,16 @@ class Metrics:
 # ---- events of a stream
 
 
-def delta_events(content: str) -> Iterator[bytes]:
+def delta_events(content: str) -> Iterable[bytes]:
     """A long text goes in pieces, each of whole characters."""
-    for at in range(0, len(content), _PIECE_CHARACTERS):
-        yield compact({"type": "delta", "content": content[at : at + _PIECE_CHARACTERS]})
+    if len(content) <= _PIECE_CHARACTERS:  # nearly every one
+        return (_delta_event(content),) if content else ()
+    pieces = range(0, len(content), _PIECE_CHARACTERS)
+    return [_delta_event(content[at : at + _PIECE_CHARACTERS]) for at in pieces]
+
+
+def _delta_event(content: str) -> bytes:
+    return b'{"type":"delta","content":%b}' % compact(content)
 
 
 def end_events(reply: Reply) -> Iterator[bytes]:

@@ -41,6 +41,7 @@ from spear.hostcalls.llm.request import (
     EmbedRequest,
     Reply,
 )
+from spear.hostcalls.llm.waits import WaitLimit
 from spear.records.models import HTTP, ModelInfo, ModelTest
 
 TYPE_CHECKING = False
@@ -313,14 +314,19 @@ async def _in_time(
 ) -> AsyncGenerator[Delta | Reply, None]:
     """The pieces, each waited for until the deadline and no longer. A time limit around all of them
     would end the reader between two pieces."""
-    while True:
-        async with asyncio.timeout(one.left_s()):
-            try:
-                piece = await anext(pieces)
-            except StopAsyncIteration:
-                return
-        one.come(piece)
-        yield piece
+    limit = WaitLimit(one.left_s())
+    try:
+        while True:
+            with limit:
+                try:
+                    piece = await anext(pieces)
+                except StopAsyncIteration:
+                    return
+            if not one.begun:
+                one.come()
+            yield piece
+    finally:
+        limit.close()
 
 
 def _running(member: Member) -> Running:

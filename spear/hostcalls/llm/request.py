@@ -7,7 +7,7 @@ of guests, routing or HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -77,8 +77,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
-class Delta(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of a streamed answer: some text, or pieces of tool calls in OpenAI's form."""
+class Delta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A piece of a streamed answer: some text, or pieces of tool calls in OpenAI's form. There is
+    one for every chunk: without a list of its own, and nothing that the collector looks through."""
 
     content: str = ""
-    tool_calls: list[dict[str, Any]] = []
+    tool_calls: Sequence[dict[str, Any]] = ()

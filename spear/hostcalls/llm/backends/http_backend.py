@@ -203,4 +203,4 @@ def _delta_of(body: Any) -> Delta:
     """All of an answer that came whole."""
     message = at(next(iter(objects_at(body, "choices")), None), "message")
     calls = [{"index": n, **call} for n, call in enumerate(objects_at(message, "tool_calls"))]
-    return Delta(content=text_at(message, "content"), tool_calls=calls)
+    return Delta(content=text_at(message, "content"), tool_calls=calls or ())
