@@ -34,7 +34,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        return self._transport.is_closing()
+        """Also where its loop is closed, which is no more its user's then."""
+        return self._transport.is_closing() or self._loop.is_closed()
 
     def begin(self, request: bytes, bytes_max: int) -> Response:
         self.response = Response(bytes_max)
@@ -68,7 +69,8 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def abort(self) -> None:
-        self._transport.abort()
+        if not self._loop.is_closed():  # else it goes with its last reference
+            self._transport.abort()
 
     def drop(self) -> None:
         """Nobody reads on, and it is of no use: lets go of the error too, whose traceback has all

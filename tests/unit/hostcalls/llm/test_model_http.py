@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import threading
+import warnings
 
 import pytest
 import trustme
@@ -322,3 +325,32 @@ def test_headers_that_no_request_can_carry_are_refused_and_not_repeated(value: s
     with pytest.raises(InvalidArgument) as caught:
         HttpClient("http://h", Clock(), {"authorization": value})
     assert "secret" not in str(caught.value)
+
+
+def test_a_client_goes_on_with_another_loop() -> None:
+    """A library's agents are answered by another loop once the one that served is closed."""
+    ready, over = threading.Event(), threading.Event()
+    urls: list[str] = []
+
+    async def serve() -> None:
+        async with RawServer(OK, OK) as server:
+            urls.append(server.url)
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        client = HttpClient(urls[0], Clock(), {})
+        assert asyncio.run(ask(client)) == b"ok"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of what closed loops left
+            assert asyncio.run(ask(client)) == b"ok"
+            assert client.connections == 1
+            asyncio.run(client.close())
+            del client
+            gc.collect()
+    finally:
+        over.set()
+        thread.join()
