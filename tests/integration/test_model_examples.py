@@ -1,7 +1,7 @@
 """The examples that use models do what their READMEs say: by the stub, and over HTTP by fakes of
 each API, with their faults.
 
-The rule: each runs as it is committed; what the backend was asked is looked at, not only the answer.
+The rule: each runs as it is committed; what the backend was asked is looked at as well.
 """
 
 from __future__ import annotations

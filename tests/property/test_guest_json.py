@@ -84,7 +84,7 @@ def test_a_value_is_found_by_its_key(
         (r'{"a":"\u12', "12"),
         (r'{"a":"cut off', "cut off"),
         ('{"a":"cut off\\', "cut off"),
-        (r'{"a" : "\b\f\n\r\t\/\"\\"}', "\b\f\n\r\t/\"\\"),
+        (r'{"a" : "\b\f\n\r\t\/\"\\"}', '\b\f\n\r\t/"\\'),
         (r'{"b":"\"a\":\"no\"","a":"yes"}', "yes"),
         (r'{"b":"a","a":"yes"}', "yes"),
         (r'["a","b"]', None),
