@@ -39,6 +39,7 @@ class Step:
 
 
 MODELS = ("--config", "SCRATCH/models.toml")
+SHOP = ("spear", "run", "examples/tool_calling/tool_calling.wasm")
 DICE = ("spear", "run", "examples/dice/dice.wasm")
 NODE = ("--node", "unix:SCRATCH/node/spearlet.sock")
 STEPS = (
@@ -131,21 +132,14 @@ STEPS = (
         output=["the answer is there: completed, its output the same: True", "OUTCOME_UNKNOWN"],
     ),
     Step(
-        "An agent asks a model, which calls the agent's own C function before it answers. The model\n"
-        "   is a stub that needs no network; with another backend the same agent asks that one.",
+        "An agent asks a model, which calls the agent's own C function before it answers. The\n"
+        "   model is a stub, without a network; with another backend the same agent asks that.",
         ["spear", "model", "add", "offline", "--kind", "stub", *MODELS],
         output=["offline is in "],
     ),
     Step(
         "",
-        [
-            "spear",
-            "run",
-            "examples/tool_calling/tool_calling.wasm",
-            *MODELS,
-            "--",
-            "What do 3 pieces of article 2 cost?",
-        ],
+        [*SHOP, *MODELS, "--", "What do 3 pieces of article 2 cost?"],
         output=["stub chat completion after tool"],
         errors=['tool price({"pieces":3,"article":2}) gives {"article":"notebook","usd":"10.50"}'],
     ),

@@ -438,10 +438,12 @@ class DoorNode:
     async def models(self) -> list[ModelInfo]:
         return [ModelInfo(name="m", kind="stub", available=True)]
 
-    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
+    async def test_model(
+        self, name: str, prompt: str = "", *, model: str = "", timeout_ns: int = 0
+    ) -> ModelTest:
         if name != "m":
             raise NotFound(f"no model backend {name!r}")
-        return ModelTest(backend="m", answer=f"{prompt} {timeout_ns}")
+        return ModelTest(backend="m", model=model, answer=f"{prompt} {timeout_ns}")
 
     # The node
 

@@ -274,14 +274,16 @@ class FakeNode(FakeObjects):
         )
         return [stub, keyless]
 
-    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
+    async def test_model(
+        self, name: str, prompt: str = "", *, model: str = "", timeout_ns: int = 0
+    ) -> ModelTest:
         if name == "gpt":
             raise NoBackend("'gpt' is not available: the environment variable GPT_KEY is not set")
         if name != "stub":
             raise NotFound(f"no model backend {name!r}: known are stub, gpt")
         return ModelTest(
             backend="stub",
-            model="stub",
+            model=model or "stub",
             answer=f"to {prompt or 'ready'}",
             latency_ns=1_500_000,
             prompt_tokens=6,

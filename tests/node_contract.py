@@ -547,7 +547,8 @@ async def test_garbage_is_what_nothing_needs(node: Node) -> None:
 async def test_a_node_has_model_backends_and_tries_one(node: Node) -> None:
     stub = next(found for found in await node.models() if found.name == "stub")
     assert (stub.kind, stub.available) == ("stub", True)
-    tried = await node.test_model("stub", "hello")
+    tried = await node.test_model("stub", "hello", model="small")
+    assert tried.model == "small"
     assert tried.backend == "stub"
     assert tried.answer
     assert tried.completion_tokens

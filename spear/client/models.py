@@ -20,7 +20,9 @@ class ModelCalls:
         page = await self._line.ask(f"{_SERVICE}/List", request, answer)
         return list(MODEL_INFO.records(page.models))
 
-    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
-        request = pb.TestModelRequest(name=name, prompt=prompt, timeout_ns=timeout_ns)
+    async def test_model(
+        self, name: str, prompt: str = "", *, model: str = "", timeout_ns: int = 0
+    ) -> ModelTest:
+        request = pb.TestModelRequest(name=name, prompt=prompt, model=model, timeout_ns=timeout_ns)
         found = await self._line.ask(f"{_SERVICE}/Test", request, pb.ModelTest, again=False)
         return MODEL_TEST.record(found)

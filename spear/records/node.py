@@ -145,9 +145,11 @@ class Node(Protocol):
     async def models(self) -> list[ModelInfo]:
         """Every model backend as it stands, those that cannot be asked with the reason."""
 
-    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
-        """Asks that backend for a few words, once and without another to fall back on. Raises
-        NotFound, ModelError."""
+    async def test_model(
+        self, name: str, prompt: str = "", *, model: str = "", timeout_ns: int = 0
+    ) -> ModelTest:
+        """Asks that backend for a few words, once and without another to fall back on;
+        `model` for one that has none of its own. Raises NotFound, ModelError."""
 
     # The node
     async def info(self) -> dict[str, str]:

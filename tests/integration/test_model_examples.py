@@ -1,7 +1,7 @@
 """The examples that use models do what their READMEs say: by the stub, and over HTTP by fakes of
 each API, with their faults.
 
-The rule: each runs as it is committed; what the backend was asked is looked at, not only the answer.
+The rule: each runs as it is committed; what the backend was asked is looked at as well.
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ from fakes.ollama import OllamaFake
 from fakes.openai import OpenAiFake
 from fakes.server import Fake
 from fakes.step import Call, Step
+from scripted_backends import Lines
 
-from spear.config_llm import BackendSettings
+from spear.clock import Clock
+from spear.config_llm import BackendSettings, LlmSettings
+from spear.errors import NoBackend
+from spear.hostcalls.llm.building import models_of
 from spear.records.models import ANTHROPIC, OLLAMA, BackendSpec
+from spear.telemetry.jsonlog import open_log
+from spear.telemetry.redact import Redactor
 
 FEATURES = ("supports_tools", "supports_json_schema")
 QUESTION = "What do 3 pieces of article 2 cost?"
@@ -157,6 +163,20 @@ async def test_an_answer_over_64_kib_is_read_whole_by_the_alloc_calls() -> None:
         assert start.startswith('{"id":"chatcmpl-fake"')
         assert texts(fake, 1)[-1] == "9"  # the tool's sum of the digits
         assert json.loads(metrics)["total_tokens"] == 18
+
+
+async def test_a_backend_without_a_model_of_its_own_is_tried_with_one() -> None:
+    clock, redactor = Clock(), Redactor()
+    async with OpenAiFake() as fake:
+        models = models_of(
+            LlmSettings(backends=(openai(fake.url, model=""),)), environ={}, clock=clock,
+            log=open_log(Lines(), clock, redactor), redactor=redactor,
+        )  # fmt: skip
+        with pytest.raises(NoBackend, match="has no model of its own"):
+            await models.test("fake")
+        assert (await models.test("fake", "hi", model="small")).answer == "You said: hi"
+        assert fake.requests[-1].document["model"] == "small"
+        await models.close()
 
 
 def test_the_readmes_name_only_files_that_are_there() -> None:

@@ -45,10 +45,12 @@ async def ls(visit: Visit) -> int:
 @command.command("test")
 @click.argument("name")
 @click.option("--prompt", metavar="TEXT", default="", help="What to ask (default: a few words).")
+@click.option("--model", metavar="NAME", default="",
+              help="Which model (default: the backend's own).")  # fmt: skip
 @click.option("--timeout", metavar="DURATION", default="60s", show_default=True,
               help="How long the answer may take.")  # fmt: skip
 @on_node
-async def test(visit: Visit, name: str, prompt: str, timeout: str) -> int:
+async def test(visit: Visit, name: str, prompt: str, model: str, timeout: str) -> int:
     """Ask the backend NAME for a few words, and show the answer and what it took.
 
     \b
@@ -58,8 +60,8 @@ async def test(visit: Visit, name: str, prompt: str, timeout: str) -> int:
     try:
         found = await _asked(
             visit,
-            lambda node: node.test_model(name, prompt, timeout_ns=timeout_ns),
-            lambda models: models.test(name, prompt, timeout_ns=timeout_ns),
+            lambda node: node.test_model(name, prompt, model=model, timeout_ns=timeout_ns),
+            lambda models: models.test(name, prompt, model=model, timeout_ns=timeout_ns),
         )
     except ModelError as error:
         return _failed(visit, error)
@@ -73,7 +75,8 @@ async def test(visit: Visit, name: str, prompt: str, timeout: str) -> int:
 @click.option("--base-url", metavar="URL", default="", help="Where it is, without a key in it.")
 @click.option("--hosting", type=click.Choice(["local", "remote"]), default=None,
               help="Whose machine it is on (default: by the URL).")  # fmt: skip
-@click.option("--model", metavar="NAME", default="", help="Its only model (default: any).")
+@click.option("--model", metavar="NAME", default="",
+              help="Its only model (default: any; an agent then names one).")  # fmt: skip
 @click.option("--key-env", metavar="VARIABLE", default="",
               help="The environment variable that holds its key, on the node.")  # fmt: skip
 @click.option("--weight", type=int, default=None, help="Its part among equals (default: 100).")

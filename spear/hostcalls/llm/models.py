@@ -148,9 +148,12 @@ class Models:
             msgspec.structs.replace(info, reason=self._redactor.text(info.reason)) for info in infos
         ]
 
-    async def test(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
+    async def test(
+        self, name: str, prompt: str = "", *, model: str = "", timeout_ns: int = 0
+    ) -> ModelTest:
         """Asks that backend, once, and says how it went; one for embeddings alone gets an
-        embedding. `timeout_ns` of 0: a minute. Raises NotFound, ModelError."""
+        embedding. `model` is for one that has none of its own; `timeout_ns` of 0: a
+        minute. Raises NotFound, ModelError."""
         await self.refresh()
         member = self._roster.get(name)
         if member is None:
@@ -162,11 +165,11 @@ class Models:
         if "chat_completions" in member.spec.ops or EMBEDDINGS not in member.spec.ops:
             request = ChatRequest(
                 messages=[{"role": "user", "content": text}], extra={"max_tokens": _TEST_TOKENS},
-                backend=name, deadline_ns=deadline_ns,
+                backend=name, model=model, deadline_ns=deadline_ns,
             )  # fmt: skip
             reply = await self._whole(request, _ask_chat, retries=0)
         else:
-            embed = EmbedRequest(texts=[text], backend=name, deadline_ns=deadline_ns)
+            embed = EmbedRequest(texts=[text], backend=name, model=model, deadline_ns=deadline_ns)
             reply = await self._whole(embed, _ask_embed, retries=0)
         return ModelTest(
             backend=name,

@@ -20,5 +20,7 @@ class ModelServices:
         await models.refresh()
         return models.list()
 
-    async def test_model(self, name: str, prompt: str = "", *, timeout_ns: int = 0) -> ModelTest:
-        return await self._models().test(name, prompt, timeout_ns=timeout_ns)
+    async def test_model(
+        self, name: str, prompt: str = "", *, model: str = "", timeout_ns: int = 0
+    ) -> ModelTest:
+        return await self._models().test(name, prompt, model=model, timeout_ns=timeout_ns)

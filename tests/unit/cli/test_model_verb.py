@@ -35,6 +35,8 @@ def test_a_try_shows_answer_time_and_tokens(cli: Cli) -> None:
     said = cli("model", "test", "stub", "--prompt", "hi\nthere")
     assert said == (0, "to hi\\nthere\nstub: 1.5 ms, 6 + 3 tokens\n", "")
     assert cli("model", "test", "stub", "--output", "json").json["answer"] == "to ready"
+    named = cli("model", "test", "stub", "--model", "small", "--output", "json")
+    assert named.json["model"] == "small"
     failed = cli("model", "test", "gpt")
     assert (failed.code, failed.out) == (1, "")
     assert "GPT_KEY is not set" in failed.err

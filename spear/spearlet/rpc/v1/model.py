@@ -16,7 +16,9 @@ async def list_(node: Node, _request: pb.ListModelsRequest) -> pb.ListModelsResp
 async def test(node: Node, request: pb.TestModelRequest) -> pb.ModelTest:
     if request.timeout_ns < 0:
         raise InvalidArgument(f"timeout_ns is {request.timeout_ns}: expected 0 or more")
-    found = await node.test_model(request.name, request.prompt, timeout_ns=request.timeout_ns)
+    found = await node.test_model(
+        request.name, request.prompt, model=request.model, timeout_ns=request.timeout_ns
+    )
     return MODEL_TEST.message(found)
 
 

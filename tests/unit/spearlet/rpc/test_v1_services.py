@@ -324,9 +324,9 @@ async def test_models_are_listed_and_tried(served: GrpcNode) -> None:
     listing = model_pb2.ListModelsRequest()
     listed = await served.call(MODELS + "List", listing, model_pb2.ListModelsResponse)
     assert [found.name for found in listed.models] == ["m"]
-    request = model_pb2.TestModelRequest(name="m", prompt="p", timeout_ns=7)
+    request = model_pb2.TestModelRequest(name="m", prompt="p", timeout_ns=7, model="s")
     tried = await served.call(MODELS + "Test", request, model_pb2.ModelTest)
-    assert tried.answer == "p 7"
+    assert (tried.answer, tried.model) == ("p 7", "s")
     for wrong, code in (("other", "NOT_FOUND"), ("m", "INVALID_ARGUMENT")):
         request = model_pb2.TestModelRequest(name=wrong, timeout_ns=-(wrong == "m"))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
