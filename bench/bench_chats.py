@@ -1,10 +1,10 @@
 """What an agent's talk with a model costs beside the HTTP under it: a chat, a chunk of a stream.
 
-Rule: real guests on a whole node; the model is model_server.py in a process of its own, the same for
-all. A chat is what a guest does from create to close, by the guest's clock, and the peer is the same
-request by the same HTTP client, bare; both on one vCPU, the median. A chunk is the CPU time of the
-whole process, kernel included, from the moment when all agents wait for their streams' first byte
-until the last one has ended, over the chunks that guests have read.
+Rule: real guests on a whole node; the model is model_server.py in a process of its own, the same
+for all. A chat is what a guest does from create to close, by the guest's clock, and the peer is the
+same request by the same HTTP client, bare; both on one vCPU, the median. A chunk is the CPU time of
+the whole process, kernel included, from the moment when all agents wait for their streams' first
+byte until the last one has ended, over the chunks that guests have read.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def test_a_chat_of_an_agent(benchmark: object) -> None:
     ours, bare = figures["spear"], figures["bare"]
     over = [a - b for a, b in zip(ours, bare, strict=True)]
     record("a guest's chat, from create to close", ours, "us", {"the HTTP request, bare": bare}, {},
-           "p50, by the guest's clock; seven hostcalls, five of them answered by Python; all on one "
-           "vCPU, the server too")  # fmt: skip
+           "p50, by the guest's clock; seven hostcalls, four of them answered by Python; all on "
+           "one vCPU, the server too")  # fmt: skip
     assert record(
         "overhead of a guest's chat over its HTTP request", over, "us",
         {"limit": [float(OVERHEAD_US)] * len(over)}, {"limit": ("<=", 1.0)},

@@ -26,6 +26,7 @@ from spear.hostcalls.llm.meter import CODE
 from spear.hostcalls.llm.policy import backends_of
 from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest, Reply
 from spear.hostcalls.llm.session import Session
+from spear.hostcalls.llm.waits import within
 from spear.records.usage import Usage
 
 LONGEST_NS = 600 * 10**9  # of one request where the guest gave no time
@@ -63,8 +64,7 @@ class Asking:
         """Raises ModelError."""
         request = self._chat_request(agent, session)
         with self._metered(agent, request, session.bytes, completion_tokens(request)) as account:
-            async with self._in_time(request):
-                reply = await self._models.chat(request)
+            reply = await self._whole(request, self._models.chat(request))
             account.used = reply.usage
         return reply
 
@@ -94,8 +94,7 @@ class Asking:
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
         with self._metered(agent, request, tokens, 0) as account:
-            async with self._in_time(request):
-                reply = await self._models.embed(request)
+            reply = await self._whole(request, self._models.embed(request))
             account.used = reply.usage
         return reply
 
@@ -128,18 +127,31 @@ class Asking:
             ends.append(now_ns + left_ns)
         return min(ends)
 
+    async def _whole(self, request: Request, answer: Awaitable[Reply]) -> Reply:
+        """In time, also where a backend does not keep its deadline."""
+        began_ns = self.now_ns()
+        try:
+            return await within(self._patience_s(request, began_ns), answer)
+        except TimeoutError:
+            raise self._late(began_ns) from None
+
     @asynccontextmanager
     async def _in_time(self, request: Request) -> AsyncIterator[None]:
-        """Also where a backend does not keep its deadline."""
+        """The same for all that a stream does."""
         began_ns = self.now_ns()
-        left_ns = request.deadline_ns + GRACE_NS - began_ns
         try:
-            async with asyncio.timeout(max(0, left_ns) / 1e9):
+            async with asyncio.timeout(self._patience_s(request, began_ns)):
                 yield
         except TimeoutError:
-            error = ModelTimeout("the model did not answer in time")
-            error.calls, error.model_ns = 1, max(0, self.now_ns() - began_ns)
-            raise error from None
+            raise self._late(began_ns) from None
+
+    def _patience_s(self, request: Request, now_ns: int) -> float:
+        return max(0, request.deadline_ns + GRACE_NS - now_ns) / 1e9
+
+    def _late(self, began_ns: int) -> ModelTimeout:
+        error = ModelTimeout("the model did not answer in time")
+        error.calls, error.model_ns = 1, max(0, self.now_ns() - began_ns)
+        return error
 
     @contextmanager
     def _metered(
