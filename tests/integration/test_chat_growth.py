@@ -1,5 +1,5 @@
-"""What agents that ask models hold while they wait, and what they leave: measured, with a model in a
-process of its own.
+"""What agents that ask models hold while they wait, and what they leave: measured, with a model in
+a process of its own.
 
 Rule: bounds tell a leak or a copy from what there must be; bench_resident.py has the figures.
 """

@@ -1,5 +1,5 @@
-"""One time limit for many waits, set up once, at a fraction of the cost of `asyncio.timeout`: nothing
-for a piece of a stream, and little for a request.
+"""One time limit for many waits, set up once, at a fraction of the cost of `asyncio.timeout`:
+nothing for a piece of a stream, and little for a request.
 
 The rule: the limit ends a wait, as `asyncio.timeout` does, and never what lies between two waits;
 a cancelling from elsewhere stays one.
