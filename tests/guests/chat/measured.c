@@ -9,7 +9,7 @@
 
 enum { CHATS_MAX = 4096 };
 
-static char body[65536];
+static char body[16384];
 static int64_t took_ns[CHATS_MAX]; /* told at the end: a line that is printed is work for the host */
 
 static uint64_t now_ns(void)
