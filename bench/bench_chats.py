@@ -1,16 +1,19 @@
 """What an agent's talk with a model costs beside the HTTP under it: a chat, a chunk of a stream.
 
-Rule: real guests on a whole node; the model is model_server.py in a process of its own, the same for
-all. A chat is what a guest does from create to close, by the guest's clock, and the peer is the same
-request by the same HTTP client, bare; both on one vCPU, the median. A chunk is the CPU time of the
-whole process, kernel included, from the moment when all agents wait for their streams' first byte
-until the last one has ended, over the chunks that guests have read.
+Rule: real guests on a whole node; the model is model_server.py in a process of its own, the same
+for all. A chat is what a guest does from create to close, by the guest's clock, and the peer is the
+same request by the same HTTP client, bare; both on one vCPU, the median. A chunk is the CPU time of
+the whole process, kernel included, from the moment when all agents wait for their streams' first
+byte until the last one has ended, over the chunks that guests have read. Memory is what a process
+of its own (waiting.py) grows by when so many agents wait in a send for an answer that never comes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -96,8 +99,8 @@ def test_a_chat_of_an_agent(benchmark: object) -> None:
     ours, bare = figures["spear"], figures["bare"]
     over = [a - b for a, b in zip(ours, bare, strict=True)]
     record("a guest's chat, from create to close", ours, "us", {"the HTTP request, bare": bare}, {},
-           "p50, by the guest's clock; seven hostcalls, five of them answered by Python; all on one "
-           "vCPU, the server too")  # fmt: skip
+           "p50, by the guest's clock; seven hostcalls, four of them answered by Python; all on "
+           "one vCPU, the server too")  # fmt: skip
     assert record(
         "overhead of a guest's chat over its HTTP request", over, "us",
         {"limit": [float(OVERHEAD_US)] * len(over)}, {"limit": ("<=", 1.0)},
@@ -122,3 +125,34 @@ def test_a_chunk_for_a_thousand_agents(benchmark: object, a_second: int, chunks:
                         "nearly every chunk is a read, a turn and a wake-up of its own"),
     )  # fmt: skip
     assert reached
+
+
+def waiting_kib(what: str, *more: str) -> float:
+    """Each of AGENTS."""
+    command = [sys.executable, Path(__file__).parent / "waiting.py", what, str(AGENTS), *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    held = [line["resident_kib"] for line in lines if line["what"] in ("one waits", "all wait")]
+    return (held[1] - held[0]) / AGENTS
+
+
+@pytest.mark.benchmark(group="models")
+@pytest.mark.parametrize("shape", ["small", "large"])
+def test_the_memory_of_an_agent_that_waits_for_a_model(benchmark: object, shape: str) -> None:
+    guest = f"waiter_{shape}"
+    figures = interleaved(
+        benchmark,
+        {
+            "spear": lambda: waiting_kib(guest),
+            "parked": lambda: waiting_kib(guest, "x"),
+            "http": lambda: waiting_kib("http"),
+        },
+    )
+    record(
+        f"memory of an agent that waits for a model, {shape} guest",
+        figures.pop("spear"), "KiB",
+        {"the same guest, parked by a sleep": figures["parked"],
+         "HTTP's share: the request alone, without a guest": figures["http"]},
+        {}, f"{AGENTS:,} agents on one node; the rest is the execution's task, session and handles",
+    )  # fmt: skip

@@ -83,11 +83,14 @@ class Streams:
             self._released.clear()
             streams, self._waiting = self._waiting, []
             groups = [streams[at::GROUPS] for at in range(GROUPS)]
+            loop = asyncio.get_running_loop()
+            due_s = loop.time()
             for part in (FIRST, *[PIECE] * self._chunks, LAST):
                 for group in groups:
                     for transport in group:
                         transport.write(part)
-                    await asyncio.sleep(self._interval_s / GROUPS)
+                    due_s += self._interval_s / GROUPS
+                    await asyncio.sleep(max(0.0, due_s - loop.time()))
 
 
 class Server(asyncio.Protocol):

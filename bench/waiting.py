@@ -5,7 +5,7 @@
     python bench/waiting.py http COUNT      the HTTP requests alone, without guests
 
 Rule: one of them is there before, so that what is loaded once does not count; then COUNT are, and
-what the process grew by is printed, in KiB each.
+guests come in three waves. A line of JSON tells what the process holds at each of these moments.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -28,16 +29,26 @@ from spear.hostcalls.llm.http.client import HttpClient
 
 GUESTS = Path(__file__).resolve().parents[1] / "tests/guests/chat"
 BODY = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "hello"}]})
+WAVES = 3
 SETTLE_S = 0.5  # what is let go late, and guests on their way to rest
 
 
-async def resident_kib() -> int:
+async def seen() -> dict[str, int]:
+    """Of this process, once it is quiet."""
     await asyncio.sleep(SETTLE_S)
     gc.collect()
     (line,) = [
         line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line
     ]
-    return int(line.split()[1])
+    return {
+        "resident_kib": int(line.split()[1]),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "tasks": len(asyncio.all_tasks()),
+    }
+
+
+def tell(what: str, now: dict[str, int]) -> None:
+    print(json.dumps({"what": what, **now}), flush=True)
 
 
 async def until_asked(server: ModelServer, count: int) -> None:
@@ -45,24 +56,23 @@ async def until_asked(server: ModelServer, count: int) -> None:
         pass
 
 
-async def of_guests(server: ModelServer, name: str, count: int, args: tuple[str, ...]) -> float:
+async def of_guests(server: ModelServer, name: str, count: int, args: tuple[str, ...]) -> None:
     settings = {**server.settings, "executor.max_parked": count + 1}
+    asked = 0
     async with spear.Spearlet(settings) as node:
         program = await node.load(GUESTS / f"{name}.wasm")
-        runs = [await node.start(program, args=args)]
-        if not args:
-            await until_asked(server, 1)
-        before = await resident_kib()
-        runs += [await node.start(program, args=args) for _ in range(count)]
-        if not args:
-            await until_asked(server, count + 1)
-        grown = await resident_kib() - before
-        for run in runs:
-            await run.cancel()
-        return grown / count
+        for what, many in (("one waits", 1), *[("all wait", count)] * WAVES):
+            runs = [await node.start(program, args=args) for _ in range(many)]
+            if not args:
+                asked += many
+                await until_asked(server, asked)
+            tell(what, await seen())
+            for run in runs:
+                await run.cancel()
+            tell("ended", await seen())
 
 
-async def of_http(server: ModelServer, count: int) -> float:
+async def of_http(server: ModelServer, count: int) -> None:
     http = HttpClient(server.url, Clock(), {})
 
     async def ask() -> None:
@@ -71,25 +81,23 @@ async def of_http(server: ModelServer, count: int) -> float:
 
     tasks = [asyncio.create_task(ask())]
     await until_asked(server, 1)
-    before = await resident_kib()
+    tell("one waits", await seen())
     tasks += [asyncio.create_task(ask()) for _ in range(count)]
     await until_asked(server, count + 1)
-    grown = await resident_kib() - before
+    tell("all wait", await seen())
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await http.close()
-    return grown / count
 
 
 def main() -> None:
     what, count, *args = sys.argv[1:]
     with model_server(0, 0, 0) as server:
         if what == "http":
-            each = uvloop.run(of_http(server, int(count)))
+            uvloop.run(of_http(server, int(count)))
         else:
-            each = uvloop.run(of_guests(server, what, int(count), tuple(args)))
-    print(json.dumps({"kib_each": each}))
+            uvloop.run(of_guests(server, what, int(count), tuple(args)))
 
 
 if __name__ == "__main__":

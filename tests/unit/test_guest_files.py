@@ -41,6 +41,7 @@ SHAPES = {
     "touch_large": [258],
     "rest_small": [3],
     "rest_large": [258],
+    "waiter_large": [257],
     "classic_sleeper": [257],
     "classic": [257],
 }
@@ -245,7 +246,7 @@ def test_a_guest_that_traps_keeps_the_names_of_its_functions(name, functions):
 
 
 def test_the_large_guests_are_as_large_as_those_of_a_default_linker():
-    for name in ("touch_large", "rest_large", "classic", "classic_sleeper"):
+    for name in ("touch_large", "rest_large", "waiter_large", "classic", "classic_sleeper"):
         assert memories(wasm_of(name))[0] >= LARGE_PAGES_MIN
 
 

@@ -27,6 +27,7 @@ from spear.hostcalls.llm.meter import CODE, Meter
 from spear.hostcalls.llm.policy import backends_of
 from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest, Reply
 from spear.hostcalls.llm.session import Session
+from spear.hostcalls.llm.waits import within
 from spear.records.usage import Usage
 
 LONGEST_NS = 600 * 10**9  # of one request where the guest gave no time
@@ -75,8 +76,8 @@ class Asking:
         """Raises ModelError."""
         request = self._chat_request(agent, session)
         with self._reserved(agent, request, session.bytes, completion_tokens(request)) as account:
-            async with self._in_time(request):
-                reply = await self._models.chat(_metered(request, account))
+            metered = _metered(request, account)
+            reply = await self._whole(metered, self._models.chat(metered))
             account.used = reply.usage
         return reply
 
@@ -111,8 +112,8 @@ class Asking:
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
         with self._reserved(agent, request, tokens, 0) as account:
-            async with self._in_time(request):
-                reply = await self._models.embed(_metered(request, account))
+            metered = _metered(request, account)
+            reply = await self._whole(metered, self._models.embed(metered))
             account.used = reply.usage
         return reply
 
@@ -146,18 +147,29 @@ class Asking:
             ends.append(now_ns + left_ns)
         return min(ends)
 
+    async def _whole(self, request: Request, answer: Awaitable[Reply]) -> Reply:
+        """In time, also where a backend does not keep its deadline."""
+        began_ns = self.now_ns()
+        try:
+            return await within(self._patience_s(request, began_ns), answer)
+        except TimeoutError:
+            raise self._late(began_ns) from None
+
     @asynccontextmanager
     async def _in_time(self, request: Request) -> AsyncIterator[None]:
-        """Also where a backend does not keep its deadline."""
+        """The same for all that a stream does."""
         began_ns = self.now_ns()
-        left_ns = request.deadline_ns + GRACE_NS - began_ns
         try:
-            async with asyncio.timeout(max(0, left_ns) / 1e9):
+            async with asyncio.timeout(self._patience_s(request, began_ns)):
                 yield
         except TimeoutError:
-            raise _unseen(
-                ModelTimeout("the model did not answer in time"), self.now_ns() - began_ns
-            ) from None
+            raise self._late(began_ns) from None
+
+    def _patience_s(self, request: Request, now_ns: int) -> float:
+        return max(0, request.deadline_ns + GRACE_NS - now_ns) / 1e9
+
+    def _late(self, began_ns: int) -> ModelError:
+        return _unseen(ModelTimeout("the model did not answer in time"), self.now_ns() - began_ns)
 
     @contextmanager
     def _reserved(

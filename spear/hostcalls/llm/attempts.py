@@ -22,6 +22,7 @@ from spear.errors import (
 )
 from spear.hostcalls.llm.choice.tries import Tries
 from spear.hostcalls.llm.request import Reply
+from spear.hostcalls.llm.waits import within
 from spear.records.usage import Usage
 
 TYPE_CHECKING = False
@@ -150,9 +151,12 @@ class Attempts:
         """The next one to ask, with a slot at it. Raises ModelError."""
         while True:
             member = await self._next_member()
+            enter = member.gate.enter(self._request.deadline_ns)
             try:
-                async with asyncio.timeout(self.left_s(self._request.deadline_ns)):
-                    await member.gate.enter(self._request.deadline_ns)
+                if member.gate.open():  # nothing is waited for, and no time taken for a limit
+                    await enter
+                else:
+                    await within(self.left_s(self._request.deadline_ns), enter)
             except ModelUnavailable as error:
                 self._last = error
                 continue

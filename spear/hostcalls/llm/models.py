@@ -7,7 +7,6 @@ stream fails over only before its first piece. What goes to the caller names no 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
@@ -41,7 +40,7 @@ from spear.hostcalls.llm.request import (
     EmbedRequest,
     Reply,
 )
-from spear.hostcalls.llm.waits import WaitLimit
+from spear.hostcalls.llm.waits import WaitLimit, within
 from spear.records.models import HTTP, ModelInfo, ModelTest
 
 TYPE_CHECKING = False
@@ -197,8 +196,7 @@ class Models:
             attempts = await self._routed(request, retries)
             while True:
                 async with attempts.next() as one:
-                    async with asyncio.timeout(one.left_s()):
-                        return one.replied(await ask(one))
+                    return one.replied(await within(one.left_s(), ask(one)))
         except ModelError as error:
             self._tell(error, attempts)
             raise
@@ -211,8 +209,8 @@ class Models:
         deadline_ns = request.deadline_ns or self._clock.monotonic_ns() + DEADLINE_NS
         request = msgspec.structs.replace(request, deadline_ns=deadline_ns)
         try:
-            async with asyncio.timeout((deadline_ns - self._clock.monotonic_ns()) / 1e9):
-                order = await self._order(request)
+            left_ns = deadline_ns - self._clock.monotonic_ns()
+            order = await within(left_ns / 1e9, self._order(request))
         except TimeoutError:
             raise ModelTimeout("the time for the model was over before one was chosen") from None
         return Attempts(

@@ -3,8 +3,8 @@
 The rule: a guest that does not read holds its model up, and no more than HELD_MAX events gather
 here; a guest that closes the stream, or ends, ends the request. The last event is in the channel
 before the stream is over. A stream never changes its session. What comes for many guests in one
-turn of the loop goes to them together at its end: each wake-up of a thread between two of them would
-cost more than all else about a piece.
+turn of the loop goes to them together at its end: a wake-up of a thread between any two of them
+would cost more than all else about a piece.
 """
 
 from __future__ import annotations

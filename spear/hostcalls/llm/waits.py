@@ -1,4 +1,5 @@
-"""One time limit for many waits, set up once: what it costs is not paid for every piece of a stream.
+"""One time limit for many waits, set up once, at a fraction of the cost of `asyncio.timeout`:
+nothing for a piece of a stream, and little for a request.
 
 The rule: the limit ends a wait, as `asyncio.timeout` does, and never what lies between two waits;
 a cancelling from elsewhere stays one.
@@ -7,10 +8,24 @@ a cancelling from elsewhere stays one.
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from types import TracebackType
+
+T = TypeVar("T")
+
+
+async def within(left_s: float, wait: Awaitable[T]) -> T:
+    """What the one wait gives. Raises TimeoutError."""
+    limit = WaitLimit(left_s)
+    try:
+        with limit:
+            return await wait
+    finally:
+        limit.close()
 
 
 class WaitLimit:

@@ -144,6 +144,8 @@ def _ordered(
     candidates: Sequence[Candidate], decisions: Mapping[str, Decision], draw: Draw
 ) -> list[Candidate]:
     """By health, priority, score; by weight and chance among equals."""
+    if len(candidates) == 1:
+        return list(candidates)
     none = Decision()
     groups: dict[tuple[bool, int, float], list[tuple[int, Candidate]]] = {}
     for one in candidates:

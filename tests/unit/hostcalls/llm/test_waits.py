@@ -19,9 +19,8 @@ async def over(limit: WaitLimit) -> None:
 
 async def test_a_wait_is_ended_by_the_limit() -> None:
     limit = WaitLimit(0.0)
-    with pytest.raises(TimeoutError):
-        with limit:
-            await for_ever()
+    with pytest.raises(TimeoutError), limit:
+        await for_ever()
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -33,18 +32,16 @@ async def test_what_lies_between_two_waits_is_not_ended_but_the_next_wait_is() -
     with limit:
         pass
     await over(limit)
-    with pytest.raises(TimeoutError):
-        with limit:
-            raise AssertionError("it was waited")
+    with pytest.raises(TimeoutError), limit:
+        raise AssertionError("it was waited")
 
 
 async def test_a_wait_that_is_done_just_then_ends_all_the_same() -> None:
     limit, done = WaitLimit(0.0), asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(0.0, done.set_result, None)
-    with pytest.raises(TimeoutError):
-        with limit:
-            await done
-            await for_ever()
+    with pytest.raises(TimeoutError), limit:
+        await done
+        await for_ever()
 
 
 async def test_a_cancelling_from_elsewhere_stays_one() -> None:
@@ -80,12 +77,11 @@ async def test_both_at_once_are_a_cancelling() -> None:
 
 async def test_an_error_of_the_wait_stays_the_error() -> None:
     limit = WaitLimit(0.0)
-    with pytest.raises(ZeroDivisionError):
-        with limit:
-            try:
-                await for_ever()
-            except asyncio.CancelledError:
-                raise ZeroDivisionError from None
+    with pytest.raises(ZeroDivisionError), limit:
+        try:
+            await for_ever()
+        except asyncio.CancelledError:
+            raise ZeroDivisionError from None
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
