@@ -80,4 +80,5 @@ $(VENV)/.native: $(VENV)/.ready $(NATIVE_SOURCES) scripts/native.sh
 
 $(VENV)/.peers $(VENV)/.guests: $(VENV)/.%: $(VENV)/.ready
 	@scripts/environment.sh $(PYTHON) $(VENV) $*
+	@[ $* != peers ] || scripts/peers.sh
 	@touch $@

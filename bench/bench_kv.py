@@ -1,9 +1,8 @@
-"""The metadata store on disk, beside the engine below it, a bare fdatasync, SQLite, LMDB and etcd.
+"""The metadata store on disk, beside the engine below it, a bare fdatasync, SQLite and LMDB.
 
 What a row costs: 300 bytes under a key of 13. The disk of the temporary folder is what is measured
-where a write waits for it; the peers write to the same one. etcd runs beside, one member, on its
-own data folder, and is asked by gRPC with as many calls at once as ours has waiters; it and LMDB
-are left out where they are not installed.
+where a write waits for it; the peers write to the same one. LMDB is left out where it is not
+installed; etcd is in bench_peers.py.
 """
 
 from __future__ import annotations
@@ -12,9 +11,7 @@ import asyncio
 import contextlib
 import importlib
 import os
-import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
@@ -129,25 +126,20 @@ def test_durable_put_alone(
     )
 
 
-def test_durable_puts_at_once(
-    benchmark: Any, tmp_path: Path, runner: asyncio.Runner, kv: RocksKv
-) -> None:
-    goals = {"one by one": (">=", 5.0)}
-    contenders: dict[str, Callable[[], float]] = {
-        "spear": lambda: runner.run(at_once(kv, WAITERS, EACH)) / 1e3,
-        "one by one": lambda: runner.run(one_by_one(kv, ALONE)) / 1e3,
-    }
-    note = ""
-    with contextlib.ExitStack() as stack:
-        put = stack.enter_context(etcd(tmp_path, runner))
-        if put is None:
-            note = "etcd is not installed: not compared"
-        else:
-            goals["etcd"] = (">=", 2.0)
-            contenders["etcd"] = lambda: runner.run(etcd_at_once(put)) / 1e3
-        values = interleaved(benchmark, contenders)
+def test_durable_puts_at_once(benchmark: Any, runner: asyncio.Runner, kv: RocksKv) -> None:
+    values = interleaved(
+        benchmark,
+        {
+            "spear": lambda: runner.run(at_once(kv, WAITERS, EACH)) / 1e3,
+            "one by one": lambda: runner.run(one_by_one(kv, ALONE)) / 1e3,
+        },
+    )
     record(
-        f"durable puts, {WAITERS} at once, 300 B", values.pop("spear"), "k/s", values, goals, note
+        f"durable puts, {WAITERS} at once, 300 B",
+        values.pop("spear"),
+        "k/s",
+        values,
+        {"one by one": (">=", 5.0)},
     )
 
 
@@ -219,54 +211,3 @@ def lmdb_get(path: Path) -> Iterator[Callable[[bytes], object]]:
 
     yield get
     environment.close()
-
-
-Put = Callable[[bytes], Any]
-
-
-@contextlib.contextmanager
-def etcd(folder: Path, runner: asyncio.Runner) -> Iterator[Put | None]:
-    """A call of its Put with an encoded request; None where it is not installed."""
-    program = shutil.which("etcd")
-    if program is None:
-        yield None
-        return
-    import grpc
-
-    address = f"unix://{folder}/etcd.sock"
-    words = [program, "--data-dir", str(folder / "etcd"), "--log-level", "error"]
-    words += ["--listen-client-urls", address, "--advertise-client-urls", address]
-    words += ["--listen-peer-urls", f"unix://{folder}/peer.sock"]
-
-    async def connect() -> tuple[Any, Put]:
-        channel = grpc.aio.insecure_channel(f"unix:{folder}/etcd.sock")
-        put = channel.unary_unary("/etcdserverpb.KV/Put")
-        await put(etcd_request(0), wait_for_ready=True, timeout=30)
-        return channel, put
-
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as server:
-        try:
-            channel, put = runner.run(connect())
-            yield put
-            runner.run(channel.close())
-        finally:
-            server.kill()
-
-
-def etcd_request(at: int) -> bytes:
-    """PutRequest of its public API: key is field 1, value field 2, both bytes."""
-    key = KEYS[at % len(KEYS)]
-    length = bytes((len(VALUE) & 0x7F | 0x80, len(VALUE) >> 7))
-    return b"\x0a" + bytes((len(key),)) + key + b"\x12" + length + VALUE
-
-
-async def etcd_at_once(put: Put) -> float:
-    """Puts a second."""
-
-    async def waiter(number: int) -> None:
-        for at in range(EACH):
-            await put(etcd_request(number * EACH + at))
-
-    began = perf_counter()
-    await asyncio.gather(*(waiter(number) for number in range(WAITERS)))
-    return WAITERS * EACH / (perf_counter() - began)

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.report import interleaved, record
 from spear.client.client import Client
-from spear.records.execution import Execution, Invocation
+from spear.records.execution import Execution
 from spear.records.task import TaskSpec
 
 # (memory 1) (func (export "_start"))
@@ -35,6 +35,7 @@ NOOP = bytes.fromhex(
 CALLS, IN_FLIGHT = 500, 64
 RATE_CALLS = 10_000
 GROWTH_CALLS = 100_000
+SPEED = "the limit is for a machine where such a bare call takes about 13 us"
 
 
 class Daemon:
@@ -48,6 +49,7 @@ class Daemon:
             "--grpc-addr", "127.0.0.1:0", "--ports-file", str(folder / "ports.json"),
         ]  # fmt: skip
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        self.environment = environment
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -103,26 +105,37 @@ def pin(daemon: Daemon, cpus: set[int]) -> None:
     os.sched_setaffinity(0, cpus)
 
 
-async def typical_us(call: Callable[[], Any], count: int) -> float:
-    """The median of single calls."""
-    times = []
-    for _ in range(count):
-        began = time.perf_counter_ns()
-        check(await call())
-        times.append(time.perf_counter_ns() - began)
-    return median(times) / 1e3
+def figure(how: str, daemon: Daemon, count: int) -> float:
+    """Of `node_caller.py`; on the processors of this process."""
+    command = [sys.executable, str(Path(__file__).with_name("node_caller.py")), how]
+    done = subprocess.run(
+        [*command, daemon.address, str(count)], env=daemon.environment, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return float(done.stdout)
 
 
-async def rate_k(call: Callable[[], Any], count: int) -> float:
-    """Thousand calls a second, IN_FLIGHT at once."""
-
-    async def caller() -> None:
-        for _ in range(count // IN_FLIGHT):
-            check(await call())
-
-    began = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
-    return count / (time.perf_counter() - began) / 1e3
+def bare(kind: str, window: int, count: int, folder: Path) -> float:
+    """Calls a second of a protocol by hand, both ends Python, on the processors of this process:
+    how quick this machine is today."""
+    ends = [sys.executable, str(Path(__file__).with_name("frames_ends.py"))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    path = folder / f"{kind}{window}"
+    server = subprocess.Popen([*ends, "server", kind, str(path)], env=environment)
+    try:
+        until = time.monotonic() + 20
+        while not path.exists():
+            assert time.monotonic() < until, "the bare server does not listen"
+            time.sleep(0.01)
+        done = subprocess.run(
+            [*ends, "client", kind, str(path), "100", str(count), str(window)], env=environment,
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return float(done.stdout)
+    finally:
+        server.kill()
+        server.wait()
+        path.unlink(missing_ok=True)
 
 
 def fdatasync_us(path: Path) -> float:
@@ -139,7 +152,7 @@ def fdatasync_us(path: Path) -> float:
 
 
 def test_invoke_one_at_a_time(
-    benchmark: Any, daemon: Daemon, client: Client, runner: asyncio.Runner
+    benchmark: Any, tmp_path: Path, daemon: Daemon, client: Client
 ) -> None:
     cpus = os.sched_getaffinity(0)
     pin(daemon, {max(cpus)})
@@ -147,8 +160,9 @@ def test_invoke_one_at_a_time(
         values = interleaved(
             benchmark,
             {
-                "spear": lambda: runner.run(typical_us(lambda: client.invoke("noop"), CALLS)),
+                "spear": lambda: figure("one", daemon, CALLS),
                 "limit": lambda: 150.0,
+                "a bare call by hand": lambda: 1e6 / bare("protocol", 1, 10_000, tmp_path),
             },
         )
     finally:
@@ -159,17 +173,19 @@ def test_invoke_one_at_a_time(
         "us",
         values,
         {"limit": ("<=", 1.0)},
+        SPEED,
     )
 
 
 def test_invoke_64_in_flight(
-    benchmark: Any, daemon: Daemon, client: Client, runner: asyncio.Runner
+    benchmark: Any, tmp_path: Path, daemon: Daemon, client: Client
 ) -> None:
     values = interleaved(
         benchmark,
         {
-            "spear": lambda: runner.run(rate_k(lambda: client.invoke("noop"), RATE_CALLS)),
+            "spear": lambda: figure("many", daemon, RATE_CALLS),
             "limit": lambda: 20.0,
+            "bare calls by hand": lambda: bare("protocol", IN_FLIGHT, 64_000, tmp_path) / 1e3,
         },
     )
     record(
@@ -178,6 +194,7 @@ def test_invoke_64_in_flight(
         "k/s",
         values,
         {"limit": (">=", 1.0)},
+        SPEED,
     )
 
 
@@ -210,17 +227,15 @@ def test_submit_and_wait_of_class_power(
     )
 
 
-def test_memory_over_many_invocations(
-    benchmark: Any, daemon: Daemon, client: Client, runner: asyncio.Runner
-) -> None:
+def test_memory_over_many_invocations(benchmark: Any, daemon: Daemon, client: Client) -> None:
     """After the history is full and the caches are warm."""
 
     def growth() -> float:
         before = daemon.rss_kib()
-        runner.run(rate_k(lambda: client.invoke("noop"), GROWTH_CALLS // 5))
+        figure("many", daemon, GROWTH_CALLS // 5)
         return max(1.0, (daemon.rss_kib() - before) / (GROWTH_CALLS / 5 / 1000))
 
-    runner.run(rate_k(lambda: client.invoke("noop", b"", Invocation()), 2 * RATE_CALLS))
+    figure("many", daemon, 2 * RATE_CALLS)
     values = interleaved(benchmark, {"spear": growth, "limit": lambda: 20.0})
     record(
         "memory of the daemon, growth a thousand invocations",

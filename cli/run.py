@@ -45,6 +45,8 @@ OPTIONS = (
     Option("--set", "KEY=VALUE", "An entry of the task's config, such as llm.backends=local or "
            "budget.tokens=5000.", repeated=True),
     Option("--node", "ADDRESS", "By the node at unix:PATH or HOST:PORT, not in this process."),
+    Option("--ca", "FILE", "Who signs the certificate of that node (PEM); SPEAR_CA."),
+    Option("--token-file", "FILE", "The token of that node; SPEAR_TOKEN_FILE."),
     Option("--config", "FILE", "Configuration file instead of ~/.spear/config.toml."),
     Option("--output", "text|json", "json: one document with the record, the output and the log.",
            choices=("text", "json")),

@@ -9,12 +9,14 @@ set -eu
 cd "$(dirname "$0")/.."
 venv=$1
 shift
-# What needs none of our native modules is left out: the metadata store, doors, logs, schedules.
+# What needs none of our native modules is left out: the metadata store, doors, logs, schedules, the
+# backends of models.
 [ $# -gt 0 ] || set -- tests/unit/_core tests/unit/runtime tests/unit/spearlet/test_*.py \
     tests/property tests/integration --ignore-glob='*/test_kv_*' --ignore-glob='*/test_daemon*' \
     --ignore-glob='*/test_logs_*' --ignore-glob='*/test_schedule*' --ignore-glob='*/test_cron_*' \
     --ignore-glob='*/test_taskfile_*' --ignore-glob='*/test_admission_*' \
-    --ignore-glob='*/test_node_contract_*' --ignore-glob='*/test_node_crashes*'
+    --ignore-glob='*/test_node_contract_*' --ignore-glob='*/test_node_crashes*' \
+    --ignore-glob='*/test_model*' --ignore-glob='*/test_credentials_*'
 
 preload=
 for name in libasan.so libubsan.so; do

@@ -336,6 +336,12 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def quiet_grpc() -> None:
+    """What gRPC's own code would write on stderr is left out, unless the environment asks for it.
+    To be said before grpc is imported, by a program, whose stderr is its own."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 def _take(
     config: Config, key: str, value: object, source: str, refusals: list[Refusal] | None
 ) -> None:

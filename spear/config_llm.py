@@ -235,14 +235,18 @@ def _variable(value: object) -> str:
 
 
 def _base_url(value: object) -> str:
-    wanted = "expected http://HOST[:PORT][/PATH] or https://..., without a user, a key or a query"
+    wanted = (
+        "expected http://HOST[:PORT][/PATH] or https://... in plain ASCII, without a user, a key "
+        "or a query"
+    )
     try:
         parts = urlsplit(value) if isinstance(value, str) and len(value) <= 2048 else None
         fits = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
         fits = fits and parts is not None and (parts.port or 1) > 0
     except ValueError:
         parts, fits = None, False
-    if parts is None or not fits or "@" in parts.netloc or parts.query or parts.fragment:
+    plain = str(value).isascii() and str(value).isprintable() and not set(" ?#") & set(str(value))
+    if parts is None or not fits or "@" in parts.netloc or not plain:
         raise InvalidArgument(wanted)
     return str(value).rstrip("/")
 

@@ -32,6 +32,11 @@ class ObjectError(SpearError):
     """Base of the object store's errors."""
 
 
+def shown(key: bytes) -> str:
+    """A key as sentences have it: text in quotes, what is none as escapes."""
+    return repr(key.decode("utf-8", "backslashreplace"))
+
+
 class ObjectNotFound(ObjectError, KeyError):
     """No object lies under this key."""
 
@@ -64,7 +69,7 @@ class VersionConflict(ObjectError):
     def __str__(self) -> str:
         wanted = "must not exist" if self.expected == 0 else f"was asked at version {self.expected}"
         found = "does not exist" if self.actual == 0 else f"is at version {self.actual}"
-        return f"object {self.key!r} {wanted} but {found}"
+        return f"object {shown(self.key)} {wanted} but {found}"
 
 
 class StoreFull(ObjectError):
@@ -274,8 +279,9 @@ class ModelError(SpearError):
 
     `code` is for programs, as guests see it in an error document; empty where the guest ABI gives
     only a message. `backend` is the one that was asked last, or empty; `http_status` is what it
-    answered, 0 where it did not. `calls` and `model_ns` are what was used in vain: requests that
-    reached a backend, and the time they took.
+    answered, 0 where it did not; `reached` that it was sent the request. `calls` and `model_ns` are
+    what was used in vain: requests that reached a backend, and the time they took; of `unseen` of
+    them nobody knows what else they used.
     """
 
     status = "UNAVAILABLE"
@@ -285,7 +291,8 @@ class ModelError(SpearError):
     ) -> None:
         super().__init__(message)
         self.code, self.backend, self.http_status = code, backend, http_status
-        self.calls = self.model_ns = 0
+        self.reached = False
+        self.calls = self.model_ns = self.unseen = 0
 
 
 class NoBackend(ModelError):

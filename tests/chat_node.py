@@ -6,7 +6,6 @@ Rule: all on the test's loop; at the end no guest, no connection and no reservat
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -88,6 +87,11 @@ class ChatNode:
         assert (outcome.cause, outcome.exit_code) == ("exit", 0), outcome
         return [_read(line) for line in run.output.decode().splitlines()]
 
+    async def settled(self) -> None:
+        """Nothing is reserved any more: what ended guests had asked for has ended too."""
+        while any(agent.meter.reserved != Usage() for agent in self.agents):
+            await asyncio.sleep(0.001)
+
     @property
     def usage(self) -> Usage:
         """Of all runs; and nothing is reserved any more."""
@@ -122,11 +126,10 @@ async def chat_node(
         )
         node = ChatNode(executor, clock)
         yield node
-        assert node.usage is not None
+        await node.settled()
     finally:
         await models.close()
         executor.close()
     assert failed == []
     await asyncio.sleep(0)
-    gc.collect()  # an error that is raised from a local variable holds its frames
     assert handles.live_count() == before

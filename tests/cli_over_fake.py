@@ -14,6 +14,7 @@ from fake_node import FakeNode
 
 from spear import config as configuration
 from spear.cli import tree
+from spear.cli.visits.dial import Where
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Task, TaskSpec
 
@@ -47,11 +48,11 @@ class Cli:
     def __init__(self, elsewhere: Elsewhere, capture: pytest.CaptureFixture[bytes]) -> None:
         self._elsewhere, self._capture = elsewhere, capture
         self.node: FakeNode = elsewhere.node
-        self.dialled: list[tuple[str | None, str | None]] = []
+        self.dialled: list[Where] = []
 
     def __call__(self, *words: str | Path) -> Said:
-        def dial(address: str | None, path: str | None) -> Remote:
-            self.dialled.append((address, path))
+        def dial(where: Where) -> Remote:
+            self.dialled.append(where)
             return Remote(self._elsewhere)
 
         self._capture.readouterr()

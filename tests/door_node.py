@@ -35,7 +35,7 @@ from spear.records.execution import (
 )
 from spear.records.models import ModelInfo, ModelTest
 from spear.records.node import Bytes
-from spear.records.objects import ObjectInfo, ObjectPage
+from spear.records.objects import ObjectChange, ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 
@@ -362,22 +362,42 @@ class DoorNode:
         self._objects[key] = (msgspec.structs.replace(info, **fields), value)
         return self._objects[key][0]
 
-    async def add_object_ref(self, key: str, count: int = 1) -> int:
+    async def _at(self, key: str, if_version: int | None) -> ObjectInfo:
         info = await self.stat_object(key)
+        if if_version not in (None, info.version):
+            raise VersionConflict(key.encode(), if_version or 0, info.version)
+        return info
+
+    async def add_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> int:
+        info = await self._at(key, if_version)
         return (await self._change(key, ref_count=info.ref_count + count)).ref_count
 
-    async def remove_object_ref(self, key: str, count: int = 1) -> tuple[int, bool]:
-        left = (await self.stat_object(key)).ref_count - count
+    async def remove_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> tuple[int, bool]:
+        left = (await self._at(key, if_version)).ref_count - count
         if left <= 0:
             del self._objects[key]
             return 0, True
         return (await self._change(key, ref_count=left)).ref_count, False
 
-    async def pin_object(self, key: str) -> None:
+    async def pin_object(self, key: str, *, if_version: int | None = None) -> None:
+        await self._at(key, if_version)
         await self._change(key, pinned=True)
 
-    async def unpin_object(self, key: str) -> None:
+    async def unpin_object(self, key: str, *, if_version: int | None = None) -> None:
+        await self._at(key, if_version)
         await self._change(key, pinned=False)
+
+    async def watch_objects(
+        self, prefix: str = "", *, existing: bool = False
+    ) -> AsyncIterator[ObjectChange]:
+        """Those that are there now, and their end."""
+        for key, (info, _) in sorted(self._objects.items()):
+            if existing and key.startswith(prefix):
+                yield ObjectChange(info=info)
 
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from spear.clock import Clock
 from spear.errors import AlreadyExists, ObjectInUse, ObjectNotFound, VersionConflict
-from spear.records.objects import ObjectInfo, ObjectPage
+from spear.records.objects import ObjectChange, ObjectInfo, ObjectPage
 
 
 class _Kept(NamedTuple):
@@ -83,10 +84,18 @@ class FakeObjects:
         self._objects[key] = _Kept(info, kept.value)
         return info
 
-    async def add_object_ref(self, key: str, count: int = 1) -> int:
+    async def add_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> int:
+        self._found(key)
+        self._check(key, if_version)
         return self._change(key, ref_count=self._found(key).info.ref_count + count).ref_count
 
-    async def remove_object_ref(self, key: str, count: int = 1) -> tuple[int, bool]:
+    async def remove_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> tuple[int, bool]:
+        self._found(key)
+        self._check(key, if_version)
         left = max(0, self._found(key).info.ref_count - count)
         info = self._change(key, ref_count=left)
         gone = left == 0 and not info.pinned
@@ -94,11 +103,32 @@ class FakeObjects:
             del self._objects[key]
         return left, gone
 
-    async def pin_object(self, key: str) -> None:
+    async def pin_object(self, key: str, *, if_version: int | None = None) -> None:
+        self._found(key)
+        self._check(key, if_version)
         self._change(key, pinned=True)
 
-    async def unpin_object(self, key: str) -> None:
+    async def unpin_object(self, key: str, *, if_version: int | None = None) -> None:
+        self._found(key)
+        self._check(key, if_version)
         self._change(key, pinned=False)
+
+    async def watch_objects(
+        self, prefix: str = "", *, existing: bool = False
+    ) -> AsyncIterator[ObjectChange]:
+        seen = {} if existing else self._under(prefix)
+        while True:
+            now = self._under(prefix)
+            for key, info in now.items():
+                if key not in seen or seen[key].version != info.version:
+                    yield ObjectChange(info=info)
+            for key in seen.keys() - now.keys():
+                yield ObjectChange(info=seen[key], deleted=True)
+            seen = now
+            await asyncio.sleep(0)
+
+    def _under(self, prefix: str) -> dict[str, ObjectInfo]:
+        return {key: kept.info for key, kept in self._objects.items() if key.startswith(prefix)}
 
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]

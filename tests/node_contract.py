@@ -389,10 +389,13 @@ async def test_an_object_comes_back_with_what_is_known_of_it(node: Node) -> None
     assert await node.stat_object("shared/a") == info
 
 
-async def test_a_large_object_comes_back_whole(node: Node) -> None:
-    data = bytes(range(251)) * 4000
-    await node.put_object("shared/large", data)
-    assert (await node.get_object("shared/large"))[1] == data
+@pytest.mark.parametrize("size", [0, 1 << 20, (1 << 20) + 1, 3 << 20])
+async def test_an_object_of_any_size_comes_back_whole(node: Node, size: int) -> None:
+    data = (bytes(range(251)) * (size // 251 + 1))[:size]
+    await node.put_object("shared/large", data, metadata={"kind": "any"})
+    info, value = await node.get_object("shared/large")
+    assert value == data
+    assert (info.size, info.metadata) == (size, {"kind": "any"})
 
 
 async def test_versions_guard_an_object(node: Node) -> None:
@@ -439,6 +442,41 @@ async def test_objects_are_listed_by_prefix_in_pages(node: Node) -> None:
     keys = [info.key for info in (*first.objects, *rest.objects)]
     assert keys == ["shared/b/1", "shared/b/2", "shared/b/3"]
     assert rest.next_start_after == ""
+
+
+async def test_versions_guard_references_and_pins(node: Node) -> None:
+    first = (await node.put_object("shared/a", b"1")).version
+    assert await node.add_object_ref("shared/a", if_version=first) == 1
+    await node.pin_object("shared/a", if_version=first)
+    second = (await node.put_object("shared/a", b"2")).version
+    for change in (
+        node.add_object_ref, node.remove_object_ref, node.pin_object, node.unpin_object,
+    ):  # fmt: skip
+        with pytest.raises(errors.VersionConflict, match=f"is at version {second}"):
+            await change("shared/a", if_version=first)  # type: ignore[operator]
+    info = await node.stat_object("shared/a")
+    assert (info.ref_count, info.pinned) == (1, True)
+    assert await node.remove_object_ref("shared/a", if_version=second) == (0, False)
+    await node.unpin_object("shared/a", if_version=second)
+    assert not (await node.stat_object("shared/a")).pinned
+
+
+async def test_changes_under_a_prefix_are_watched(node: Node) -> None:
+    await node.put_object("shared/w/old", b"1")
+    await node.put_object("shared/other", b"1")
+    watching = node.watch_objects("shared/w/", existing=True)
+    old = await anext(watching)
+    assert (old.info.key, old.info.size, old.deleted) == ("shared/w/old", 1, False)
+    put = await node.put_object("shared/w/new", b"22")
+    await node.put_object("shared/other", b"2")
+    new = await anext(watching)
+    assert (new.info.key, new.info.version, new.deleted) == ("shared/w/new", put.version, False)
+    again = await node.put_object("shared/w/old", b"3")
+    assert (await anext(watching)).info.version == again.version
+    await node.delete_object("shared/w/new")
+    gone = await anext(watching)
+    assert (gone.info.key, gone.deleted) == ("shared/w/new", True)
+    await watching.aclose()  # type: ignore[attr-defined]
 
 
 async def test_all_writes_of_a_transaction_or_none(node: Node) -> None:

@@ -17,7 +17,7 @@ from spear.cli.arguments import UsageError, number
 from spear.cli.running import inputs, outcome
 from spear.cli.running.screen import JsonScreen, TextScreen
 from spear.cli.visits import specs
-from spear.cli.visits.dial import dial_client
+from spear.cli.visits.dial import Where, dial_client
 from spear.clock import Clock, Ids
 from spear.errors import NotFound
 from spear.records.execution import Execution, Invocation
@@ -51,7 +51,8 @@ def main(parsed: Parsed, path: str, config: Config, dial: Dial = dial_client) ->
         execution_id=Ids(Clock()).next(),
     )  # fmt: skip
     run = _Run(path, spec, call, payload, screen)
-    return asyncio.run(run.by(dial(parsed.last("node"), parsed.last("config"))))
+    where = Where(*map(parsed.last, ("node", "config", "ca", "token_file")))
+    return asyncio.run(run.by(dial(where)))
 
 
 def _spec(parsed: Parsed, path: str, config: Config) -> TaskSpec:

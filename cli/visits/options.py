@@ -15,6 +15,14 @@ NODE = click.option(
     "--node", "address", metavar="ADDRESS",
     help="unix:PATH or HOST:PORT instead of the node of this machine.",
 )  # fmt: skip
+CA = click.option(
+    "--ca", metavar="FILE",
+    help="Who signs the certificate of the node at ADDRESS (PEM); SPEAR_CA.",
+)  # fmt: skip
+TOKEN_FILE = click.option(
+    "--token-file", metavar="FILE",
+    help="The token of the node at ADDRESS; SPEAR_TOKEN_FILE.",
+)  # fmt: skip
 INPUT = click.option(
     "--input", "source", metavar="FILE|-",
     help="The payload; - is stdin, which is also the default unless it is a terminal.",

@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from spear.cli import document, exits, terminal
-from spear.cli.visits.dial import dial_client
-from spear.cli.visits.options import CONFIG, NODE, OUTPUT
+from spear.cli.visits.dial import Where, dial_client
+from spear.cli.visits.options import CA, CONFIG, NODE, OUTPUT, TOKEN_FILE
 from spear.clock import Clock
 from spear.errors import SpearError
 
@@ -84,7 +84,10 @@ def on_node(body: Callable[..., Awaitable[int]]) -> Callable[..., None]:
     """The command's function for click: the body, with the options all such verbs have."""
 
     @wraps(body)
-    def command(address: str | None, path: str | None, output: str, **given: Any) -> None:
+    def command(
+        address: str | None, path: str | None, ca: str | None, token_file: str | None, output: str,
+        **given: Any,
+    ) -> None:  # fmt: skip
         import asyncio
 
         context = click.get_current_context()
@@ -92,7 +95,7 @@ def on_node(body: Callable[..., Awaitable[int]]) -> Callable[..., None]:
         as_json = output == "json"
 
         async def visit() -> int:
-            async with dial(address, path) as node:
+            async with dial(Where(address, path, ca, token_file)) as node:
                 found = Visit(
                     node, as_json=as_json, clock=Clock(), address=address, config_path=path
                 )
@@ -106,7 +109,7 @@ def on_node(body: Callable[..., Awaitable[int]]) -> Callable[..., None]:
             code = _refused(error)
         context.exit(code)
 
-    return NODE(CONFIG(OUTPUT(command)))
+    return NODE(CA(TOKEN_FILE(CONFIG(OUTPUT(command)))))
 
 
 def _refused(error: SpearError) -> int:

@@ -303,7 +303,8 @@ SPEAR_IMPORT("cchat_recv") int32_t sp_cchat_recv(int32_t response_fd, void *out,
 SPEAR_IMPORT("cchat_close") int32_t sp_cchat_close(int32_t fd);
 
 /* As a send, but answers at once with a stream, which is readable (EPOLLIN) while there are events
- * and once it is over. -EINVAL: SPEAR_CHAT_AUTO_TOOL_CALL. Close it to end the request. */
+ * and once it is over. -EINVAL: SPEAR_CHAT_AUTO_TOOL_CALL; -ENOMEM: those that go on have asked with
+ * 64 MiB, where each counts 1 MiB more. Close it to end the request. */
 SPEAR_IMPORT("cchat_stream") int32_t sp_cchat_stream(int32_t fd, int32_t flags);
 /* Takes one event (len in/out) and gives its size; 0 once it is over, -EAGAIN if there is none yet,
  * -ENOSPC (it stays). An event is {"type":"delta","content":...}, {"type":"tool_calls",...},

@@ -1,4 +1,4 @@
-"""Descriptors that Python answers for, as the hostcalls of their guest see them; see hosthandles.pyx."""
+"""Descriptors that Python answers for, as the hostcalls of guests see them; see hosthandles.pyx."""
 
 from libc.stdint cimport int32_t, uint32_t
 

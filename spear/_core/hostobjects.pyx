@@ -243,13 +243,15 @@ cdef int32_t _count(
 ) noexcept nogil:
     cdef objkey_t key
     cdef Outcome outcome
+    cdef uint64_t actual
     cdef int32_t refs = 0, count = values[2].i32, answer = _key(guest, caller, values, &key)
     if answer != 0:
         return answer
     if count < 1:
         return -EINVAL
     outcome = table_refs(
-        _table(guest), key.bytes, key.size, sign * <int64_t>count, True, &refs)
+        _table(guest), key.bytes, key.size, sign * <int64_t>count, ANY_VERSION, True, &refs,
+        &actual)
     return refs if outcome == OK else _error(outcome)
 
 
@@ -269,10 +271,12 @@ cdef int32_t _hold(
     guest_t *guest, wasmtime_caller_t *caller, const wasmtime_val_raw_t *values, bint pinned
 ) noexcept nogil:
     cdef objkey_t key
+    cdef uint64_t actual
     cdef int32_t answer = _key(guest, caller, values, &key)
     if answer != 0:
         return answer
-    return _error(table_pin(_table(guest), key.bytes, key.size, pinned, True))
+    return _error(table_pin(
+        _table(guest), key.bytes, key.size, pinned, ANY_VERSION, True, &actual))
 
 
 cdef int32_t _pin(

@@ -34,7 +34,7 @@ from spear._core.objviews cimport (
 
 from spear._core.objviews import LIST_LIMIT_MAX, ObjectStat, ObjectView, Snapshot
 from spear.errors import (
-    InvalidArgument, ObjectInUse, ObjectNotFound, StoreFull, VersionConflict,
+    InvalidArgument, ObjectInUse, ObjectNotFound, StoreFull, VersionConflict, shown,
 )
 
 cdef enum:
@@ -121,16 +121,16 @@ cdef bytes packed(object metadata):
 cdef int refuse(ObjectStore store, Outcome outcome, bytes key, const Change *change) except -1:
     """Raises the error of an outcome other than OK."""
     if outcome == NOT_FOUND:
-        raise ObjectNotFound(f"there is no object {key!r}")
+        raise ObjectNotFound(f"there is no object {shown(key)}")
     if outcome == CONFLICT:
         raise VersionConflict(key, change.expected, change.actual)
     if outcome == IN_USE:
-        raise ObjectInUse(f"object {key!r} is referenced or pinned; delete it with force=True")
+        raise ObjectInUse(f"object {shown(key)} is referenced or pinned; delete it with force=True")
     if outcome == FULL:
         used, most = store.stats().bytes_used, store.table.bytes_max
         raise StoreFull(
-            f"object {key!r} does not fit: {used} of {most} bytes are in use, and too few of them "
-            "belong to objects that are neither referenced, pinned nor held"
+            f"object {shown(key)} does not fit: {used} of {most} bytes are in use, and too few of "
+            "them belong to objects that are neither referenced, pinned nor held"
         )
     if outcome == EXHAUSTED:
         raise OverflowError("this epoch's 2**40 versions are used up; open a store with the next")
@@ -292,25 +292,27 @@ cdef class ObjectStore(TableOwner):
         if outcome != OK:
             refuse(self, outcome, key, &change)
 
-    def add_ref(self, bytes key not None, count=1):
-        """Adds references, gives the new count (at most 2**31 - 1). Raises ObjectNotFound."""
-        return counted(self, key, ref_count(count))
+    def add_ref(self, bytes key not None, count=1, *, if_version=None):
+        """Adds references, gives the new count (at most 2**31 - 1). Raises ObjectNotFound,
+        VersionConflict."""
+        return counted(self, key, ref_count(count), version_of(if_version))
 
-    def remove_ref(self, bytes key not None, count=1):
+    def remove_ref(self, bytes key not None, count=1, *, if_version=None):
         """Removes references, gives the new count; at 0 the object is reclaimable unless pinned.
 
-        Raises ObjectNotFound, InvalidArgument when there are fewer (nothing changes).
+        Raises ObjectNotFound, VersionConflict, InvalidArgument when there are fewer (nothing
+        changes).
         """
-        return counted(self, key, -ref_count(count))
+        return counted(self, key, -ref_count(count), version_of(if_version))
 
-    def pin(self, bytes key not None):
-        """Keeps the object from being reclaimed; pinning twice is pinning. Raises ObjectNotFound.
-        """
-        pin_set(self, key, True)
+    def pin(self, bytes key not None, *, if_version=None):
+        """Keeps the object from being reclaimed; pinning twice is pinning. Raises ObjectNotFound,
+        VersionConflict."""
+        pin_set(self, key, True, version_of(if_version))
 
-    def unpin(self, bytes key not None):
-        """Takes the pin away, if there is one. Raises ObjectNotFound."""
-        pin_set(self, key, False)
+    def unpin(self, bytes key not None, *, if_version=None):
+        """Takes the pin away, if there is one. Raises ObjectNotFound, VersionConflict."""
+        pin_set(self, key, False, version_of(if_version))
 
     def snapshot(self, *, age_ms_max=60_000):
         """A consistent view of the whole store at this moment, in constant time.
@@ -366,38 +368,44 @@ cdef int64_t ref_count(object count) except -1:
     return count
 
 
-cdef object counted(ObjectStore store, bytes key, int64_t add):
+cdef object counted(ObjectStore store, bytes key, int64_t add, int64_t expected):
+    cdef Change asked
     cdef Outcome outcome
     cdef int32_t refs = 0
     cdef const unsigned char *at = bytes_at(key)
     cdef uint32_t size
     check_key(key)
     size = <uint32_t>PyBytes_GET_SIZE(key)
-    outcome = table_refs(store.table, at, size, add, False, &refs)
+    asked.expected = expected
+    outcome = table_refs(store.table, at, size, add, expected, False, &refs, &asked.actual)
     if outcome == BUSY:
         with nogil:
-            outcome = table_refs(store.table, at, size, add, True, &refs)
+            outcome = table_refs(store.table, at, size, add, expected, True, &refs, &asked.actual)
     if outcome == BELOW_ZERO:
-        raise InvalidArgument(f"object {key!r} has {refs} references, {-add} cannot be removed")
+        raise InvalidArgument(
+            f"object {shown(key)} has {refs} references, {-add} cannot be removed"
+        )
     if outcome == ABOVE_MAX:
-        raise InvalidArgument(f"object {key!r} has {refs} references, the limit is {REFS_MAX}")
+        raise InvalidArgument(f"object {shown(key)} has {refs} references, the limit is {REFS_MAX}")
     if outcome != OK:
-        refuse(store, outcome, key, NULL)
+        refuse(store, outcome, key, &asked)
     return refs
 
 
-cdef int pin_set(ObjectStore store, bytes key, bint pinned) except -1:
+cdef int pin_set(ObjectStore store, bytes key, bint pinned, int64_t expected) except -1:
+    cdef Change asked
     cdef Outcome outcome
     cdef const unsigned char *at = bytes_at(key)
     cdef uint32_t size
     check_key(key)
     size = <uint32_t>PyBytes_GET_SIZE(key)
-    outcome = table_pin(store.table, at, size, pinned, False)
+    asked.expected = expected
+    outcome = table_pin(store.table, at, size, pinned, expected, False, &asked.actual)
     if outcome == BUSY:
         with nogil:
-            outcome = table_pin(store.table, at, size, pinned, True)
+            outcome = table_pin(store.table, at, size, pinned, expected, True, &asked.actual)
     if outcome != OK:
-        refuse(store, outcome, key, NULL)
+        refuse(store, outcome, key, &asked)
     return 0
 
 

@@ -41,10 +41,11 @@ cdef Outcome table_stat(
     Table *table, const unsigned char *key, uint32_t key_bytes, bint wait, Row *found
 ) noexcept nogil
 cdef Outcome table_refs(
-    Table *table, const unsigned char *key, uint32_t key_bytes, int64_t add, bint wait,
-    int32_t *refs
+    Table *table, const unsigned char *key, uint32_t key_bytes, int64_t add, int64_t expected,
+    bint wait, int32_t *refs, uint64_t *actual
 ) noexcept nogil
 cdef Outcome table_pin(
-    Table *table, const unsigned char *key, uint32_t key_bytes, bint pinned, bint wait
+    Table *table, const unsigned char *key, uint32_t key_bytes, bint pinned, int64_t expected,
+    bint wait, uint64_t *actual
 ) noexcept nogil
 cdef void table_figures(Table *table, int64_t age_ms, Figures *into) noexcept nogil

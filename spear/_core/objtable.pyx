@@ -362,13 +362,28 @@ cdef Outcome table_stat(
     return outcome
 
 
+cdef Entry *entry_at(
+    Table *table, const unsigned char *key, uint32_t key_bytes, int64_t expected, bint wait,
+    uint64_t *actual, Outcome *outcome
+) noexcept nogil:
+    """As locked_entry, where it is at the version `expected`; CONFLICT says in `actual` which."""
+    cdef Entry *entry = locked_entry(table, key, key_bytes, wait, outcome)
+    if entry == NULL or expected == ANY_VERSION or entry.head.version == <uint64_t>expected:
+        return entry
+    actual[0] = entry.head.version
+    table.counters.conflicts += 1
+    outcome[0] = CONFLICT
+    unlock(table)
+    return NULL
+
+
 cdef Outcome table_refs(
-    Table *table, const unsigned char *key, uint32_t key_bytes, int64_t add, bint wait,
-    int32_t *refs
+    Table *table, const unsigned char *key, uint32_t key_bytes, int64_t add, int64_t expected,
+    bint wait, int32_t *refs, uint64_t *actual
 ) noexcept nogil:
     """Adds to the count of references; at 0 the object is reclaimable, as recently used."""
     cdef Outcome outcome
-    cdef Entry *entry = locked_entry(table, key, key_bytes, wait, &outcome)
+    cdef Entry *entry = entry_at(table, key, key_bytes, expected, wait, actual, &outcome)
     if entry == NULL:
         return outcome
     refs[0] = entry.refs
@@ -385,10 +400,11 @@ cdef Outcome table_refs(
 
 
 cdef Outcome table_pin(
-    Table *table, const unsigned char *key, uint32_t key_bytes, bint pinned, bint wait
+    Table *table, const unsigned char *key, uint32_t key_bytes, bint pinned, int64_t expected,
+    bint wait, uint64_t *actual
 ) noexcept nogil:
     cdef Outcome outcome
-    cdef Entry *entry = locked_entry(table, key, key_bytes, wait, &outcome)
+    cdef Entry *entry = entry_at(table, key, key_bytes, expected, wait, actual, &outcome)
     if entry != NULL:
         entry.pinned = pinned
         relist(table, entry)

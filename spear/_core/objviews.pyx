@@ -24,7 +24,7 @@ from spear._core.objsnaps cimport (
 )
 from spear._core.objtable cimport clock_ms, table_free
 
-from spear.errors import InvalidArgument, ObjectNotFound, SnapshotExpired, StoreFull
+from spear.errors import InvalidArgument, ObjectNotFound, SnapshotExpired, StoreFull, shown
 
 LIST_LIMIT_MAX = 1_000_000
 
@@ -172,7 +172,7 @@ cdef class Snapshot:
         if outcome == EXPIRED:
             raise_expired()
         if outcome != OK:
-            raise ObjectNotFound(f"the snapshot has no object {key!r}")
+            raise ObjectNotFound(f"the snapshot has no object {shown(key)}")
         return view
 
     def list(self, bytes prefix not None=b"", limit=1000, bytes start_after=None):

@@ -17,6 +17,7 @@ from google.rpc.status_pb2 import Status
 from spear.client.address import Target
 from spear.client.caller import Lost
 from spear.errors import InvalidArgument, SpearError, Unreachable
+from spear.protocol.sockets import reason_of
 from spear.protocol.status import error_of, plain_status
 
 MESSAGE_BYTES_MAX: Final = 64 << 20
@@ -35,9 +36,11 @@ async def connect(target: Target) -> GrpcCaller:
     try:  # gRPC would try again and again, and not say why
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), CONNECT_S)
         writer.close()
-    except (OSError, TimeoutError) as error:
-        reason = getattr(error, "strerror", None) or f"nothing within {CONNECT_S:g} s"
-        raise Unreachable(f"no node answers at {target.address}: {reason}") from error
+    except TimeoutError as error:
+        sentence = f"no node answers at {target.address}: nothing within {CONNECT_S:g} s"
+        raise Unreachable(sentence) from error
+    except OSError as error:
+        raise Unreachable(f"no node answers at {target.address}: {reason_of(error)}") from error
     return GrpcCaller(_channel(target), target)
 
 

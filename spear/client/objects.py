@@ -6,16 +6,18 @@ The rule: what counts (versions, references) is not done twice by itself.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Final
 
 from spear.client.artifacts import chunks
 from spear.client.line import Line
 from spear.errors import SpearError
-from spear.protocol.convert.object import OBJECT_INFO
+from spear.protocol.convert.object import OBJECT_CHANGE, OBJECT_INFO
 from spear.protocol.pb.spear.v1 import object_pb2 as pb
-from spear.records.objects import ObjectInfo, ObjectPage
+from spear.records.objects import ObjectChange, ObjectInfo, ObjectPage
 
 _SERVICE: Final = "/spear.v1.ObjectService"
+_SMALL_BYTES_MAX: Final = 1 << 20  # of a value that goes in one message
 
 
 class ObjectCalls:
@@ -25,13 +27,17 @@ class ObjectCalls:
         self, key: str, value: bytes, *, metadata: Mapping[str, str] | None = None,
         overwrite: bool = True, if_version: int | None = None, durable: bool = False,
     ) -> ObjectInfo:  # fmt: skip
+        head = pb.ObjectHead(
+            key=key, metadata=metadata, overwrite=overwrite, if_version=if_version, durable=durable
+        )
+        if len(value) <= _SMALL_BYTES_MAX:
+            request = pb.WriteObjectRequest(head=head, value=value)
+            path = f"{_SERVICE}/Write"
+            answer = await self._line.ask(path, request, pb.ObjectInfo, again=False)
+            return OBJECT_INFO.record(answer)
+
         async def requests() -> AsyncGenerator[pb.PutObjectRequest, None]:
-            yield pb.PutObjectRequest(
-                head=pb.ObjectHead(
-                    key=key, metadata=metadata, overwrite=overwrite, if_version=if_version,
-                    durable=durable,
-                )
-            )  # fmt: skip
+            yield pb.PutObjectRequest(head=head)
             async for chunk in chunks(value):
                 yield pb.PutObjectRequest(chunk=chunk)
 
@@ -40,6 +46,12 @@ class ObjectCalls:
 
     async def get_object(self, key: str) -> tuple[ObjectInfo, bytes]:
         request = pb.GetObjectRequest(key=key)
+        found = await self._line.ask(f"{_SERVICE}/Read", request, pb.ReadObjectResponse)
+        if len(found.value) == found.info.size:
+            return OBJECT_INFO.record(found.info), found.value
+        return await self._get_large(key, request)
+
+    async def _get_large(self, key: str, request: pb.GetObjectRequest) -> tuple[ObjectInfo, bytes]:
         info: ObjectInfo | None = None
         value = bytearray()
         async for part in self._line.receive(f"{_SERVICE}/Get", request, pb.GetObjectResponse):
@@ -68,24 +80,40 @@ class ObjectCalls:
         request = pb.DeleteObjectRequest(key=key, force=force, if_version=if_version)
         await self._line.ask(f"{_SERVICE}/Delete", request, pb.DeleteObjectResponse, again=False)
 
-    async def add_object_ref(self, key: str, count: int = 1) -> int:
-        return (await self._refs("AddRef", key, count)).ref_count
+    async def add_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> int:
+        return (await self._refs("AddRef", key, count, if_version)).ref_count
 
-    async def remove_object_ref(self, key: str, count: int = 1) -> tuple[int, bool]:
-        found = await self._refs("RemoveRef", key, count)
+    async def remove_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> tuple[int, bool]:
+        found = await self._refs("RemoveRef", key, count, if_version)
         return found.ref_count, found.deleted
 
-    async def _refs(self, method: str, key: str, count: int) -> pb.ObjectRefResponse:
-        request = pb.ObjectRefRequest(key=key, count=count)
+    async def _refs(
+        self, method: str, key: str, count: int, if_version: int | None
+    ) -> pb.ObjectRefResponse:
+        request = pb.ObjectRefRequest(key=key, count=count, if_version=if_version)
         path = f"{_SERVICE}/{method}"
         return await self._line.ask(path, request, pb.ObjectRefResponse, again=False)
 
-    async def pin_object(self, key: str) -> None:
-        await self._line.ask(f"{_SERVICE}/Pin", pb.ObjectPinRequest(key=key), pb.ObjectPinResponse)
+    async def pin_object(self, key: str, *, if_version: int | None = None) -> None:
+        request = pb.ObjectPinRequest(key=key, if_version=if_version)
+        await self._line.ask(f"{_SERVICE}/Pin", request, pb.ObjectPinResponse)
 
-    async def unpin_object(self, key: str) -> None:
-        request = pb.ObjectPinRequest(key=key)
+    async def unpin_object(self, key: str, *, if_version: int | None = None) -> None:
+        request = pb.ObjectPinRequest(key=key, if_version=if_version)
         await self._line.ask(f"{_SERVICE}/Unpin", request, pb.ObjectPinResponse)
+
+    async def watch_objects(
+        self, prefix: str = "", *, existing: bool = False
+    ) -> AsyncGenerator[ObjectChange, None]:
+        request = pb.WatchObjectsRequest(prefix=prefix, existing=existing)
+        changes = self._line.receive(f"{_SERVICE}/Watch", request, pb.ObjectChange)
+        async with aclosing(changes) as found:
+            async for change in found:
+                yield OBJECT_CHANGE.record(change)
 
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]

@@ -158,6 +158,7 @@ class SyncClient:
     remove_object_ref = _call(Client.remove_object_ref)
     pin_object = _call(Client.pin_object)
     unpin_object = _call(Client.unpin_object)
+    watch_objects = _stream(Client.watch_objects)
     transact = _call(Client.transact)
     add_schedule = _call(Client.add_schedule)
     schedule = _call(Client.schedule)

@@ -145,14 +145,14 @@ def task_handlers(children: Children) -> dict[int, Handler]:
 
 class TaskCall:
     """What a guest's descriptor of a call stands for. `called` is None once it has ended; `held` is
-    what its result counts among its agent's."""
+    what its result counts among its agent's, until it is `closed`."""
 
-    __slots__ = ("agent", "called", "held")
+    __slots__ = ("agent", "called", "closed", "held")
 
     def __init__(self, agent: Agent, called: Called) -> None:
         self.agent = agent
         self.called: Called | None = called
-        self.held = 0
+        self.held, self.closed = 0, False
 
 
 class _Calls:
@@ -211,6 +211,8 @@ class _Calls:
             handle.finish(-EIO, b"")
         elif (error := ended.exception()) is not None:
             handle.finish(-EIO, b"", _encode(_lost(called, type(error).__name__, str(error))))
+        elif call.closed:  # nobody reads it, nor closes it again
+            handle.finish(-EIO, b"")
         elif not (execution := ended.result()).completed:
             handle.finish(-EIO, b"", about(execution))
         elif self._hold(call, execution):
@@ -231,6 +233,7 @@ class _Calls:
 
     def _closed(self, handle: Handle) -> None:
         call: TaskCall = handle.value
+        call.closed = True
         if call.held:
             self._held[call.agent] -= call.held
             call.held = 0

@@ -76,8 +76,9 @@ class GroupCommit(Generic[Waiter]):
 
 class Committer:
     """`flush` makes all safe that is written; `note` is told up to where, once the waiters are on
-    their way; `failed` is called on the loop with what either raised, and gives the error that the
-    waiters get.
+    their way: one note at a time, each above the one before, never of what could not be flushed.
+    `failed` is called on the loop with what either raised, and gives the error that the waiters
+    get.
 
     A flush begins when the callbacks that are due have run, so that it covers all writes of that
     turn of the loop: begun at once it would serve the first, and the others by turns with it.
@@ -98,8 +99,14 @@ class Committer:
         self._wanted = _TRUSTED_AFTER  # quick flushes until the disk is trusted to be so
         self._work: SimpleQueue[tuple[asyncio.AbstractEventLoop, int] | None] = SimpleQueue()
         self._thread: Thread | None = None
+        self._given = self._done = 0  # to the thread, by the loop; by the thread
         self._due = False  # a beginning is scheduled
         self._stopped = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether the thread has flushed and noted all that it was given."""
+        return self._given == self._done
 
     async def synced(self, sequence: int) -> None:
         if sequence <= self.state.synced:
@@ -140,15 +147,21 @@ class Committer:
         self._due = False
         if self._stopped or (target := self.state.begin()) is None:
             return
-        if self.state.covered == 1 and not self._wanted:
-            self.in_place += 1
-            self._end(loop, self._flushed())
-            loop.call_soon(self._noted, target)
+        if self.state.covered == 1 and not self._wanted and self.idle:
+            self._flush_here(loop, target)
             return
+        self._given += 1
         if self._thread is None:
             self._thread = Thread(target=self._run, name="spear-kv-flush", daemon=True)
             self._thread.start()
         self._work.put((loop, target))
+
+    def _flush_here(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
+        self.in_place += 1
+        error = self._flushed()
+        if error is None:  # before who is told now can ask for another
+            loop.call_soon(self._noted, target)
+        self._end(loop, error)
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
@@ -157,10 +170,15 @@ class Committer:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(self._end, loop, error)
                 if error is None and (failure := self._noted_error(target)) is not None:
-                    loop.call_soon_threadsafe(self._failed, failure)
+                    loop.call_soon_threadsafe(self._note_failed, failure)
+            self._done += 1
 
     def _noted(self, target: int) -> None:
         if not self._stopped and (failure := self._noted_error(target)) is not None:
+            self._failed(failure)
+
+    def _note_failed(self, failure: Exception) -> None:
+        if not self._stopped:
             self._failed(failure)
 
     def _noted_error(self, target: int) -> Exception | None:

@@ -20,6 +20,7 @@ from rocksdict import (
     Options,
     Rdict,
     RdictIter,
+    ReadOptions,
 )
 
 from spear.errors import KvDamaged, KvError, KvFull, KvLocked
@@ -58,6 +59,14 @@ def options(write_buffer_bytes: int, cache_bytes: int) -> Options:
     table.set_block_cache(Cache(cache_bytes))
     table.set_bloom_filter(BLOOM_BITS, False)
     made.set_block_based_table_factory(table)
+    return made
+
+
+def passing() -> ReadOptions:
+    """Of who reads many rows once, as history does where it forgets: the cache is for rows that are
+    asked for again."""
+    made = ReadOptions()
+    made.fill_cache(False)  # type: ignore[call-arg]  # its stub lacks the argument
     return made
 
 
@@ -180,7 +189,7 @@ class SnapshotRows:
 
     def __init__(self, db: Rdict) -> None:
         self._snapshot = db.snapshot()
-        self._cursor: RdictIter | None = self._snapshot.iter()
+        self._cursor: RdictIter | None = self._snapshot.iter(passing())
         self._cursor.seek(FIRST_KEY)
 
     def __iter__(self) -> Iterator[list[Row]]:

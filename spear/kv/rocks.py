@@ -72,7 +72,9 @@ class RocksKv:
         if limit < 0:
             raise InvalidArgument(f"a scan's limit is 0 or more, not {limit}")
         try:
-            stored = engine.stored_rows(self._db.iter(), prefix, after, limit, reverse)
+            stored = engine.stored_rows(
+                self._db.iter(engine.passing()), prefix, after, limit, reverse
+            )
         except Exception as error:
             # Without its frames: they keep the cursor, and an open cursor keeps the lock.
             asked = f"scanning {prefix!r}"

@@ -1,7 +1,7 @@
 """How far the store has told that writes are safe, kept outside of the store.
 
-The rule: the mark is moved after a flush and before its waiters are told, never ahead. It is
-written and not synced: after a power cut it may be old, which hides damage but never invents it.
+The rule: the mark is moved after a flush, never ahead. It is written and not synced, and just after
+who waited was told: it may be old, which hides damage but never invents it.
 
 RocksDB takes two kinds of damage for the end of a file: a record of the log that does not match its
 checksum, and one of the manifest (which tells the files of the store) that would end behind the

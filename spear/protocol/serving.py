@@ -43,6 +43,7 @@ from spear.protocol.transport import Transport
 INFLIGHT_BYTES_MAX: Final = 64 << 20
 HELLO_TIMEOUT_S: Final = 10.0
 FRAMES_AT_ONCE: Final = 16
+FRAMES_A_TURN: Final = 256  # of one read, before others have their turn of the loop
 
 
 class Caller(NamedTuple):
@@ -177,13 +178,21 @@ class ServedCall:
         result, error = None, None
         try:
             if self._doomed:
-                if isinstance(answer, Coroutine):
-                    answer.close()
-                raise asyncio.CancelledError
+                self._give_up(answer)
             result = await answer
         except (Exception, asyncio.CancelledError) as raised:
             error = raised
         self._end(result, error)
+
+    def _give_up(self, answer: Awaitable[Any]) -> None:
+        """It was cancelled before its task's first step. What has begun hears of it where it
+        waits; what has not never begins."""
+        if self._coroutine is not None and self.task is not None:
+            self.task.cancel()
+            return
+        if isinstance(answer, Coroutine):
+            answer.close()
+        raise asyncio.CancelledError
 
     def _done(self, answer: asyncio.Future[Any]) -> None:
         if answer.cancelled():
@@ -273,8 +282,12 @@ class ServedConnection(Connection):
 
     def frames_received(self, frames: list[bytes]) -> None:
         """In parts, so that the client has answers to work on while the next part is done."""
-        for begin in range(0, len(frames), FRAMES_AT_ONCE):
+        for begin in range(0, min(len(frames), FRAMES_A_TURN), FRAMES_AT_ONCE):
             self._take_part(frames[begin : begin + FRAMES_AT_ONCE])
+        if len(frames) > FRAMES_A_TURN and not self.gone:
+            self._held.extend(frames[FRAMES_A_TURN:])
+            self.transport.pause_reading()
+            self.loop.call_soon(self._take_held)
 
     def _take_part(self, frames: list[bytes]) -> None:
         self._flush_due = True  # what is said meanwhile leaves below

@@ -72,12 +72,18 @@ async def connect(address: Address) -> socket.socket:
     except OSError as error:
         if sock is not None:
             sock.close()
-        reason = error.strerror or str(error)
-        raise Unreachable(f"no node answers at {address}: {reason}") from error
+        raise Unreachable(f"no node answers at {address}: {reason_of(error)}") from error
     except BaseException:
         if sock is not None:
             sock.close()
         raise
+
+
+def reason_of(error: OSError) -> str:
+    """As the system says it, without what asyncio says around it."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 async def _socket_for(
@@ -112,7 +118,7 @@ def listen(address: Address) -> tuple[socket.socket, Address]:
         sock.setblocking(False)
         return sock, address
     except OSError as error:
-        raise Unreachable(f"cannot listen at {address}: {error.strerror}") from error
+        raise Unreachable(f"cannot listen at {address}: {reason_of(error)}") from error
 
 
 def _bind_path(sock: socket.socket, path: str) -> None:

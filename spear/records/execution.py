@@ -84,7 +84,7 @@ class Execution(msgspec.Struct, omit_defaults=True, kw_only=True):
     value: tuple[int | float, ...] = ()  # what a reactor's function returned
     input_bytes: int = 0
     output_bytes: int = 0
-    content_type: str = ""
+    content_type: str = ""  # of the input, as its caller said
     output: bytes = b""
     output_digest: str = ""
     log_lines: int = 0

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from spear.records.execution import Execution, ExecutionPage, Instance, Invocation, LogLine
 from spear.records.models import ModelInfo, ModelTest
-from spear.records.objects import ObjectInfo, ObjectPage
+from spear.records.objects import ObjectChange, ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 
@@ -112,12 +112,23 @@ class Node(Protocol):
     async def delete_object(
         self, key: str, *, force: bool = False, if_version: int | None = None
     ) -> None: ...
-    async def add_object_ref(self, key: str, count: int = 1) -> int: ...
-    async def remove_object_ref(self, key: str, count: int = 1) -> tuple[int, bool]:
+    async def add_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> int: ...
+    async def remove_object_ref(
+        self, key: str, count: int = 1, *, if_version: int | None = None
+    ) -> tuple[int, bool]:
         """How many are left, and whether the object went with the last one."""
 
-    async def pin_object(self, key: str) -> None: ...
-    async def unpin_object(self, key: str) -> None: ...
+    async def pin_object(self, key: str, *, if_version: int | None = None) -> None: ...
+    async def unpin_object(self, key: str, *, if_version: int | None = None) -> None: ...
+    def watch_objects(
+        self, prefix: str = "", *, existing: bool = False
+    ) -> AsyncIterator[ObjectChange]:
+        """How the values under a prefix change, whoever changes them, from now on; with `existing`
+        first each object as it is. A slow watcher hears the latest of each. Raises QueueFull where
+        more objects lie there than are watched at once."""
+
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]
     ) -> dict[str, int]:

@@ -20,6 +20,13 @@ class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     durability: str = "volatile"
 
 
+class ObjectChange(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a watcher hears: an object as it is, or as it was last before it went."""
+
+    info: ObjectInfo
+    deleted: bool = False  # also where it had to make room
+
+
 class ObjectPage(msgspec.Struct, frozen=True):
     """Objects by key, and where to go on ("" at the end)."""
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import uvloop
 
 from spear.clock import Clock
-from spear.config import Config, split_address
+from spear.config import Config, quiet_grpc, split_address
 from spear.errors import AlreadyExists, InvalidArgument, Unreachable
 from spear.protocol import sockets
 from spear.records.node import Node
@@ -116,11 +116,13 @@ class Daemon:
         notify_socket = start.environ.get("NOTIFY_SOCKET", "")
         self._readiness = Readiness(os.getpid(), start.ports_file, notify_socket)
         self._stopping, self._abandoned = asyncio.Event(), asyncio.Event()
+        self._signals = 0
         self._draining: asyncio.Task[None] | None = None
         self._grpc: GrpcDoor | None = None
 
     async def serve(self, opener: Opener) -> int:
         loop = asyncio.get_running_loop()
+        self._log.leave_by(loop.call_soon_threadsafe)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         served = await opener(self._config, self._start)
@@ -136,7 +138,11 @@ class Daemon:
         async def drain(grace_ns: int) -> None:
             await self._drain(node, grace_ns)
 
-        table = method_table(object_bytes_max=self._config.one_object_bytes_max, drain=drain)
+        table = method_table(
+            object_bytes_max=self._config.one_object_bytes_max,
+            drain=drain,
+            addresses=self._readiness.addresses,
+        )
         frames = FrameDoor(node, table, self._access, self._log.failure, turn=turn)
         try:
             self._open_frames(frames)
@@ -171,7 +177,8 @@ class Daemon:
         self._readiness.opened("grpc", f"{address.rpartition(':')[0]}:{port}")
 
     def _signalled(self, number: int) -> None:
-        if self._stopping.is_set() or self._draining is not None:
+        self._signals += 1
+        if self._signals > 1:  # a drain that a client asked for is not the first
             self._log.warn("asked to end again: what runs is ended", signal=number)
             self._abandoned.set()
         self._stopping.set()
@@ -227,6 +234,7 @@ def _check_address(address: str) -> str:
 
 def _import_grpc_door() -> type[GrpcDoor]:
     """In a thread, so that the socket's callers do not wait for it."""
+    quiet_grpc()
     from spear.spearlet.rpc.grpc_door import GrpcDoor
 
     return GrpcDoor

@@ -34,6 +34,10 @@ class Readiness:
             self._write()
         say(f"spearlet ready: {door} {address}")
 
+    def addresses(self) -> dict[str, str]:
+        """Of the doors that are open now, as they were bound."""
+        return {door: at for door, at in self._doors.items() if isinstance(at, str)}
+
     def note(self, sentence: str) -> None:
         say(f"spearlet: {sentence}")
 

@@ -85,6 +85,11 @@ class Log:
         """Lines that could not be written, ever."""
         return self._writer.lost
 
+    def leave_by(self, schedule: Callable[[Callable[[], None]], object]) -> None:
+        """From now on lines leave together, as with `schedule` of `open_log`: for a log that is
+        older than its loop."""
+        self._writer.schedule_by(schedule)
+
     def flush(self) -> None:
         self._writer.flush()
 
@@ -155,6 +160,10 @@ class Writer:
                 self._lose(len(lines) - bool(self._untold), str(error))
             else:
                 self._untold = 0
+
+    def schedule_by(self, schedule: Callable[[Callable[[], None]], object]) -> None:
+        with self._lock:
+            self._schedule = schedule
 
     def close(self) -> None:
         with self._lock:

@@ -100,6 +100,7 @@ async def test_a_guest_that_ends_ends_its_request(how: str, word: str, fake: Ope
         outcome = await run
         assert outcome.cause == ("cancelled" if how == "cancelled" else "deadline")
         await fake.wait_gone(1)
+        await node.settled()
         assert node.usage.calls == 1
 
 
@@ -147,6 +148,7 @@ async def test_a_tool_that_never_comes_back_ends_with_its_guest(
         run = node.start("talker", "m=x", f"t={tool}", "s=2", timeout_s=1.0)
         outcome = await run
         assert outcome.cause == cause, outcome
+        await node.settled()
         assert node.usage.calls == 1
 
 

@@ -17,18 +17,20 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from guest_runs import guest_bytes
 from scripted_backends import Lines, chat
 
 import spear
 from spear import config as configuration
 from spear import config_llm
-from spear.cli import tree
+from spear.cli import run, tree
 from spear.clock import Clock
 from spear.errors import ModelError, Unreachable
 from spear.hostcalls.llm.building import models_of
 from spear.hostcalls.llm.models import Models
 from spear.hostcalls.llm.request import EmbedRequest
 from spear.protocol.status import status_of
+from spear.records.task import TaskSpec
 from spear.telemetry.jsonlog import open_log
 from spear.telemetry.redact import Redactor
 from tests.fakes.anthropic import AnthropicFake
@@ -223,6 +225,35 @@ async def test_a_node_keeps_and_shows_no_key(
         assert_hidden(path.read_bytes(), str(path))
 
 
+async def test_an_agent_sees_and_leaves_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its documents, its log, its record, and all files of the node."""
+    monkeypatch.setenv("CANARY_KEY", CANARY)
+    data, talk = tmp_path / "data", ("m=hello", "s=0", "s=3", "r=0", 'e={"input":"x"}')
+    async with OpenAiFake() as fake:
+        settings = {
+            "llm": settings_of("openai_chat_completion", fake.url), "cache_dir": "off",
+            "logging.level": "trace", "logging.file": str(tmp_path / "node.log"),
+        }  # fmt: skip
+        async with spear.Spearlet.open(str(data), settings) as node:
+            artifact = await node.put_artifact(guest_bytes("talker"))
+            task = TaskSpec(name="talker", artifact=artifact.digest, args=talk)
+            for name, form in FORMS.items():
+                fake.script(*(Step(status=400, error=form) for _ in talk[1:]))
+                run = await node.invoke(task)
+                lines = [line async for batch in node.logs(run.id) for line in batch]
+                assert run.completed, run.error
+                assert run.output.count(b"[redacted:") >= len(talk) - 1
+                assert sum("[redacted:" in line.message for line in lines) >= len(talk) - 1
+                assert_hidden(run.output, f"documents, {name}")
+                assert_hidden(repr(lines), f"log, {name}")
+                assert_hidden(repr(run), f"record, {name}")
+                assert_hidden(repr(await node.execution(run.id)), f"kept record, {name}")
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        assert_hidden(path.read_bytes(), str(path))
+
+
 @asynccontextmanager
 async def nobody(*_: object) -> AsyncIterator[Any]:
     class Absent:
@@ -253,9 +284,15 @@ def test_the_command_prints_no_key(
         for words in (["config", "show"], ["doctor"], ["model", "ls"], ["model", "test", "b"]):
             dial: Any = nobody
             codes.append(tree.invoke([*words, "--output", output], dial=dial))
+        agent = tmp_path / "talker.wasm"
+        agent.write_bytes(guest_bytes("talker"))
+        shown = ["--output", "json"] if output == "json" else []
+        codes.append(run.main([str(agent), *shown, "--", "m=hello", "s=0", "r=0"]))
     out, err = capfdbinary.readouterr()
     assert codes[0] == codes[2] == 0
     assert codes[3] == 1
+    assert codes[4] == 0
+    assert (out + err).count(b"upstream status: 500: server_error: [redacted:") >= 4
     assert b"upstream status: 500" in out + err
     assert_hidden(out, "stdout")
     assert_hidden(err, "stderr")

@@ -53,7 +53,8 @@ async def test_the_socket_answers_before_grpc_is_imported(
     assert child.held["grpc"] == {"pid": pid, "socket": socket_path, "grpc": child.doors["grpc"]}
     channel = await child.channel()
     answer = await channel.call("/spear.v1.NodeService/Info", b"")
-    assert node_pb2.NodeInfo.FromString(answer).values
+    values = node_pb2.NodeInfo.FromString(answer).values
+    assert (values["socket"], values["grpc"]) == (socket_path, child.doors["grpc"])
     await channel.close()
     assert await health(child.doors["grpc"]) == "SERVING"
     child.signal()
@@ -162,6 +163,28 @@ async def test_a_drain_that_is_asked_for_is_answered_and_ends_the_daemon(child: 
     assert await channel.call("/spear.v1.NodeService/Drain", request) == b""
     assert await child.end() == 0
     await channel.close()
+
+
+async def test_a_signal_after_a_drain_is_the_first_one(child: Child) -> None:
+    """It says again what was asked for already, and ends nothing that runs."""
+    await child.ready()
+    channel, other, third = [await child.channel() for _ in range(3)]
+    running = await started(channel, other)
+    request = node_pb2.DrainRequest(grace_ns=60 * 10**9).SerializeToString()
+    draining = asyncio.ensure_future(third.call("/spear.v1.NodeService/Drain", request))
+    await refuses_work(other)
+    child.signal()
+    for _ in range(20):  # turns of a daemon that has heard of it
+        await other.call("/spear.v1.NodeService/Info", b"")
+    assert not running.done()
+    await cancel_mine(other)
+    answer = pb.InvokeResponse.FromString(await running)
+    assert answer.status == pb.EXECUTION_STATUS_TERMINATED
+    await draining
+    code, said = await child.end(), await child.error()
+    assert (code, "asked to end again" in said) == (0, False), said
+    for one in (channel, other, third):
+        await one.close()
 
 
 async def test_a_drain_goes_on_when_its_caller_is_gone(child: Child) -> None:

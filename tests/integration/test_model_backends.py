@@ -354,6 +354,20 @@ async def test_an_answer_that_is_huge_is_an_error(
 
 
 @pytest.mark.parametrize("kind", OVER_HTTP)
+@pytest.mark.parametrize("status", [200, 503])
+async def test_what_comes_whole_instead_of_a_stream_is_no_larger_than_an_answer(
+    kind: str, status: int
+) -> None:
+    async with pair_of(kind) as (fake, backend):
+        body = b'{"error":{"message":"far down"},"x":"' + b"x" * (17 * 1024**2) + b'"}'
+        fake.script(Step(body=body, status=status, content_type="application/json"))
+        with pytest.raises(ModelError) as caught:
+            await streamed(backend, HELLO)
+        told = "larger than 16777216 bytes" if status == 200 else "upstream status: 503"
+        assert str(caught.value).endswith(told)
+
+
+@pytest.mark.parametrize("kind", OVER_HTTP)
 async def test_an_error_within_a_stream_comes_after_its_pieces(kind: str) -> None:
     async with pair_of(kind) as (fake, backend):
         fake.script(Step(text="one two", error="out of memory"))
@@ -365,6 +379,24 @@ async def test_an_error_within_a_stream_comes_after_its_pieces(kind: str) -> Non
             await anext(pieces)
         assert caught.value.code
         assert caught.value.backend == "under-test"
+
+
+@pytest.mark.parametrize("kind", OVER_HTTP)
+async def test_an_error_says_whether_the_upstream_was_sent_the_request(kind: str) -> None:
+    async with pair_of(kind) as (fake, backend):
+        fake.script(
+            Step(text="one", error="out of memory"), Step(status=503), Step(hang=HANG_BEFORE)
+        )
+        for asked in (HELLO, HELLO, within(50_000_000)):
+            with pytest.raises(ModelError) as caught:
+                await streamed(backend, asked)
+            assert caught.value.reached
+        with pytest.raises(ModelRefused) as caught:
+            await backend.chat(ChatRequest(messages=[]), "m")
+        assert not caught.value.reached
+    with pytest.raises(ModelUnavailable, match="no connection") as caught:
+        await backend_for(fake, kind).chat(HELLO, "m")
+    assert not caught.value.reached
 
 
 @pytest.mark.parametrize("kind", [OPENAI, ANTHROPIC])

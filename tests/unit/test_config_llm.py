@@ -141,6 +141,14 @@ def test_what_is_wrong_is_named_with_what_is_accepted(text: str, sentence: str) 
 
 
 @pytest.mark.parametrize(
+    "url", ["http://hä", "http://h/a b", "http://h/?", "http://h/#", "http://"]
+)
+def test_an_address_that_no_client_can_use_is_refused_when_it_is_read(url: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"base_url: expected http://HOST"):
+        parsed(BACKEND.replace("stub", "openai_chat_completion") + f"base_url = '{url}'")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         BACKEND + f"api_key = '{KEY}'",

@@ -107,20 +107,39 @@ async def rm(visit: Visit, key: str, force: bool, if_version: int | None) -> int
 
 @command.command()
 @_KEY
+@_IF_VERSION
 @on_node
-async def pin(visit: Visit, key: str) -> int:
+async def pin(visit: Visit, key: str, if_version: int | None) -> int:
     """Keep an object from being evicted."""
-    await visit.node.pin_object(key)
+    await visit.node.pin_object(key, if_version=if_version)
     return _said(visit, key, "pinned")
 
 
 @command.command()
 @_KEY
+@_IF_VERSION
 @on_node
-async def unpin(visit: Visit, key: str) -> int:
+async def unpin(visit: Visit, key: str, if_version: int | None) -> int:
     """Let an object be evicted again."""
-    await visit.node.unpin_object(key)
+    await visit.node.unpin_object(key, if_version=if_version)
     return _said(visit, key, "unpinned")
+
+
+@command.command()
+@click.argument("prefix", default="")
+@click.option("--existing", is_flag=True, help="First each object as it is now.")
+@on_node
+async def watch(visit: Visit, prefix: str, existing: bool) -> int:
+    """Follow the objects whose key begins with PREFIX as they change, until interrupted.
+
+    \b
+    spear object watch shared/ --output json
+    """
+    async for change in visit.node.watch_objects(prefix, existing=existing):
+        info = change.info
+        what = "is gone" if change.deleted else f"is at version {info.version}, {info.size} bytes"
+        visit.answer(change, f"{words.one_line(info.key)} {what}\n")
+    return exits.OK
 
 
 def _said(visit: Visit, key: str, what: str) -> int:

@@ -2,7 +2,7 @@
 used is counted.
 
 The rule: nothing is asked that is not reserved, and whatever way a request ends, cancelled too,
-its reservation ends with it. No retries here: `Models` decides about those.
+its reservation ends with it. No retries here: `Models` decides about those, within the budget.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from spear.clock import Clock, Ids
 from spear.errors import (
@@ -19,10 +21,9 @@ from spear.errors import (
     ModelGarbled,
     ModelRefused,
     ModelTimeout,
-    ModelUnavailable,
 )
 from spear.hostcalls.agent import Agent
-from spear.hostcalls.llm.meter import CODE
+from spear.hostcalls.llm.meter import CODE, Meter
 from spear.hostcalls.llm.policy import backends_of
 from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest, Reply
 from spear.hostcalls.llm.session import Session
@@ -31,8 +32,9 @@ from spear.records.usage import Usage
 LONGEST_NS = 600 * 10**9  # of one request where the guest gave no time
 GRACE_NS = 200_000_000  # for a backend to say itself that it was too slow
 COMPLETION_TOKENS = 4096  # reserved where the guest gave no limit
-Deliver = Callable[[Delta], Awaitable[None]]
+Deliver = Callable[[Delta], Awaitable[None] | None]  # a wait only where there is no room
 Request = ChatRequest | EmbedRequest
+AnyRequest = TypeVar("AnyRequest", ChatRequest, EmbedRequest)
 
 
 class Models(Protocol):
@@ -45,12 +47,22 @@ class Models(Protocol):
 
 
 class _Account:
-    """Of one request: what it used, once that is known."""
+    """Of one request: what is reserved for it, and what it used, once that is known."""
 
-    __slots__ = ("used",)
+    __slots__ = ("_one_try", "lost", "reservation", "used")
 
-    def __init__(self) -> None:
-        self.used = Usage()
+    def __init__(self, meter: Meter, one_try: Usage) -> None:
+        self.reservation, self._one_try = meter.reserve(one_try), one_try
+        self.used = self.lost = Usage()
+
+    def again(self, seen: bool) -> bool:
+        """Whether one more try is within the budget. The one before was refused (`seen`), or may
+        have used all that was reserved for it."""
+        lost = Usage() if seen else msgspec.structs.replace(self._one_try, calls=0, model_ns=0)
+        if not self.reservation.extend(lost + Usage(calls=1)):
+            return False
+        self.lost += lost
+        return True
 
 
 class Asking:
@@ -62,24 +74,30 @@ class Asking:
     async def chat(self, agent: Agent, session: Session) -> Reply:
         """Raises ModelError."""
         request = self._chat_request(agent, session)
-        with self._metered(agent, request, session.bytes, completion_tokens(request)) as account:
+        with self._reserved(agent, request, session.bytes, completion_tokens(request)) as account:
             async with self._in_time(request):
-                reply = await self._models.chat(request)
+                reply = await self._models.chat(_metered(request, account))
             account.used = reply.usage
         return reply
 
     async def stream(self, agent: Agent, session: Session, deliver: Deliver) -> Reply:
         """Hands each piece to `deliver`, whose time is the request's too. Raises ModelError."""
-        request, reply = self._chat_request(agent, session), None
-        with self._metered(agent, request, session.bytes, completion_tokens(request)) as account:
-            async with self._in_time(request), aclosing(self._models.stream(request)) as pieces:
+        request, reply, began_ns = self._chat_request(agent, session), None, self.now_ns()
+        with self._reserved(agent, request, session.bytes, completion_tokens(request)) as account:
+            answer = self._models.stream(_metered(request, account))
+            async with self._in_time(request), aclosing(answer) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Reply):
                         reply = piece
                         break
-                    await deliver(piece)
+                    wait = deliver(piece)
+                    if wait is not None:
+                        await wait
             if reply is None:
-                raise ModelGarbled("the model's stream ended before its answer was whole")
+                raise _unseen(
+                    ModelGarbled("the model's stream ended before its answer was whole"),
+                    self.now_ns() - began_ns,
+                )
             account.used = reply.usage
         return reply
 
@@ -89,11 +107,12 @@ class Asking:
             texts=request.texts, extra=request.extra, model=request.model,
             backend=request.backend, allowed=backends_of(agent.config),
             deadline_ns=self._deadline_ns(agent, timeout_ms), request_id=self._ids.next(),
+            priced=_has_money(agent),
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
-        with self._metered(agent, request, tokens, 0) as account:
+        with self._reserved(agent, request, tokens, 0) as account:
             async with self._in_time(request):
-                reply = await self._models.embed(request)
+                reply = await self._models.embed(_metered(request, account))
             account.used = reply.usage
         return reply
 
@@ -113,6 +132,7 @@ class Asking:
             messages=list(session.messages), tools=list(session.tools), extra=params.extra(),
             model=params.model, backend=params.backend, allowed=backends_of(agent.config),
             deadline_ns=self._deadline_ns(agent, params.timeout_ms), request_id=self._ids.next(),
+            priced=_has_money(agent),
         )  # fmt: skip
 
     def _deadline_ns(self, agent: Agent, timeout_ms: int) -> int:
@@ -135,38 +155,39 @@ class Asking:
             async with asyncio.timeout(max(0, left_ns) / 1e9):
                 yield
         except TimeoutError:
-            error = ModelTimeout("the model did not answer in time")
-            error.calls, error.model_ns = 1, max(0, self.now_ns() - began_ns)
-            raise error from None
+            raise _unseen(
+                ModelTimeout("the model did not answer in time"), self.now_ns() - began_ns
+            ) from None
 
     @contextmanager
-    def _metered(
+    def _reserved(
         self, agent: Agent, request: Request, prompt_tokens: int, completion: int
     ) -> Iterator[_Account]:
         """Raises BudgetSpent, and then nothing was asked."""
-        began_ns, account = self.now_ns(), _Account()
-        reserved = Usage(
+        began_ns = self.now_ns()
+        one_try = Usage(
             calls=1, prompt_tokens=prompt_tokens, completion_tokens=completion,
             model_ns=max(1, request.deadline_ns - began_ns),
             cost_nano_usd=self._cost(agent, request, prompt_tokens, completion),
         )  # fmt: skip
-        reservation = agent.meter.reserve(reserved)
+        account = _Account(agent.meter, one_try)
         try:
             yield account
         except ModelError as error:
             known = Usage(calls=error.calls, model_ns=error.model_ns)
-            if error.calls == 0 or isinstance(error, (ModelRefused, ModelUnavailable)):
-                reservation.settle(known)
+            if error.unseen:
+                account.reservation.abandon(known)
             else:
-                reservation.abandon(known)
+                account.reservation.settle(known)
             raise
         except BaseException:  # cancelled, or a mistake
-            reservation.abandon(Usage(calls=1, model_ns=self.now_ns() - began_ns))
+            known = Usage(calls=1, model_ns=self.now_ns() - began_ns)
+            account.reservation.abandon(known)
             raise
-        reservation.settle(account.used)
+        account.reservation.settle(account.used, account.lost)
 
     def _cost(self, agent: Agent, request: Request, prompt: int, completion: int) -> int:
-        if agent.meter.left("cost_nano_usd") is None:
+        if not _has_money(agent):
             return 0
         price = self._models.price(request, prompt, completion)
         if price is None:
@@ -175,6 +196,22 @@ class Asking:
                 code=CODE,
             )
         return price
+
+
+def _has_money(agent: Agent) -> bool:
+    """Whether it has a budget of money."""
+    return agent.meter.left("cost_nano_usd") is not None
+
+
+def _metered(request: AnyRequest, account: _Account) -> AnyRequest:
+    """The request, whose further tries are reserved too."""
+    return msgspec.structs.replace(request, again=account.again)
+
+
+def _unseen(error: ModelError, model_ns: int) -> ModelError:
+    """Where nobody said what was used."""
+    error.calls, error.model_ns, error.unseen = 1, max(0, model_ns), 1
+    return error
 
 
 def completion_tokens(request: ChatRequest) -> int:

@@ -8,8 +8,8 @@ help and none of the answer went out yet, else it goes on; whatever ends it, its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 
@@ -21,7 +21,7 @@ from spear.errors import (
     ModelUnavailable,
 )
 from spear.hostcalls.llm.choice.tries import Tries
-from spear.hostcalls.llm.request import Delta, Reply
+from spear.hostcalls.llm.request import Reply
 from spear.records.usage import Usage
 
 TYPE_CHECKING = False
@@ -60,10 +60,9 @@ class Attempt:
     def left_s(self) -> float:
         return self._attempts.left_s(int(self.request.deadline_ns))
 
-    def come(self, piece: Delta | Reply) -> None:
-        """A piece of a stream came: from the first one on, nobody else can answer."""
-        if not self.first_ns:
-            self.first_ns = self._clock.monotonic_ns()
+    def come(self) -> None:
+        """The first piece of a stream came: nobody else can answer any more."""
+        self.first_ns = self._clock.monotonic_ns()
         self.begun = True
 
     def replied(self, reply: Reply) -> Reply:
@@ -73,7 +72,8 @@ class Attempt:
 
 class Attempts:
     """Of one request over `order`, which is not empty. `calls` and `model_ns` count every try that
-    reached a backend, also those that failed."""
+    reached a backend, also those that failed; `unseen` those that failed in a way that leaves open
+    what they used."""
 
     def __init__(
         self, request: Any, order: list[Member], *, model_of: Callable[[BackendSpec], str],
@@ -81,14 +81,15 @@ class Attempts:
     ) -> None:  # fmt: skip
         self._request, self._model_of, self._prices = request, model_of, prices
         self.clock, self._log = clock, log
-        self._members = {member.spec.name: member for member in order}
-        self._tries = Tries(
-            list(self._members), retries, draw,
-            ready_ns=lambda name: self._members[name].health.ready_ns(),
-            idle=lambda name: self._members[name].gate.open(),
+        self._members = members = {member.spec.name: member for member in order}
+        self._tries = Tries(  # which knows nothing of its owner: no cycle keeps a large request
+            list(members), retries, draw,
+            ready_ns=lambda name: members[name].health.ready_ns(),
+            idle=lambda name: members[name].gate.open(),
         )  # fmt: skip
         self._last: ModelError | None = None
-        self.calls = self.model_ns = 0
+        self._unasked: bool | None = None  # of a call that `again` was not asked about: was it seen
+        self.calls = self.model_ns = self.unseen = 0
 
     @asynccontextmanager
     async def next(self) -> AsyncIterator[Attempt]:
@@ -98,11 +99,8 @@ class Attempts:
             attempt = self._begin(member)
             trial = member.health.begun(attempt.began_ns)
             try:
-                yield attempt
-            except (ModelError, TimeoutError) as error:
-                failure = self._failed(attempt, error)
-                if not self._another_helps(attempt, failure):
-                    raise failure from failure.__cause__
+                with self._judged(attempt):
+                    yield attempt
             finally:
                 if trial:
                     member.health.trial_over()
@@ -131,6 +129,23 @@ class Attempts:
         )  # fmt: skip
         return msgspec.structs.replace(reply, usage=usage)
 
+    def over(self) -> None:
+        """No more tries: lets go of the last error, whose traceback has all that was asked."""
+        self._last = None
+
+    @contextmanager
+    def _judged(self, attempt: Attempt) -> Iterator[None]:
+        """A failure is counted, and taken where another try can help."""
+        try:
+            try:
+                yield
+            except TimeoutError:
+                raise self._late(attempt) from None
+        except ModelError as error:
+            self._failed(attempt, error)
+            if not self._another_helps(attempt, error):
+                raise
+
     async def _entered(self) -> Member:
         """The next one to ask, with a slot at it. Raises ModelError."""
         while True:
@@ -150,11 +165,17 @@ class Attempts:
     async def _next_member(self) -> Member:
         now_ns = self.clock.monotonic_ns()
         step = self._tries.next(now_ns, self._request.deadline_ns)
-        if step is None:
+        if step is None or not self._may_go_on():
             raise self._last or self._nobody(now_ns)
         if step.wait_ns:
             await asyncio.sleep(step.wait_ns / 1e9)
         return self._members[step.name]
+
+    def _may_go_on(self) -> bool:
+        """Whether who asks allows one more try."""
+        seen, self._unasked = self._unasked, None
+        again = self._request.again
+        return seen is None or again is None or bool(again(seen))
 
     def _nobody(self, now_ns: int) -> ModelError:
         """Nobody was asked, and nobody will be in time."""
@@ -175,20 +196,24 @@ class Attempts:
         request = msgspec.structs.replace(self._request, deadline_ns=deadline_ns)
         return Attempt(self, member, request, self._model_of(member.spec))
 
-    def _failed(self, attempt: Attempt, error: ModelError | TimeoutError) -> ModelError:
-        """What it failed with, after it was counted."""
+    def _late(self, attempt: Attempt) -> ModelTimeout:
+        name, took_ns = attempt.member.spec.name, self.clock.monotonic_ns() - attempt.began_ns
+        sentence = f"backend {name!r} did not answer within {took_ns // 10**6} ms"
+        return ModelTimeout(sentence, backend=name)
+
+    def _failed(self, attempt: Attempt, error: ModelError) -> None:
+        """Counts it."""
         took_ns = self.clock.monotonic_ns() - attempt.began_ns
-        name = attempt.member.spec.name
-        if isinstance(error, TimeoutError):
-            sentence = f"backend {name!r} did not answer within {took_ns // 10**6} ms"
-            error = ModelTimeout(sentence, backend=name)
-        if error.http_status or not isinstance(error, ModelUnavailable):
+        lost = isinstance(error, (ModelGarbled, ModelTimeout))
+        if lost or error.http_status or error.reached:
             self._used(took_ns)
+            self._unasked = seen = not lost and error.http_status != 0
+            self.unseen += not seen
         if self._harm(attempt.member, error, took_ns):
+            name = attempt.member.spec.name
             self._log.warn("a model backend is failing", backend=name, reason=error)
         self._log.debug("model failed", **self._about(attempt), reason=error)
         self._last = error
-        return error
 
     def _harm(self, member: Member, error: ModelError, took_ns: int) -> bool:
         """Tells the backend's health; whether it is failing from now on."""

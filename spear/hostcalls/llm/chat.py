@@ -134,9 +134,12 @@ class Chat:
         handle, flags = call.args
         if flags & AUTO_TOOL_CALL:
             return _refuse(call, EINVAL, "a stream calls no tools by itself: leave flag 2 out")
-        return self.streams.open(
-            call, _agent(call), _session(handle), metrics=bool(flags & METRICS)
-        )
+        try:
+            return self.streams.open(
+                call, _agent(call), _session(handle), metrics=bool(flags & METRICS)
+            )
+        except SessionFull as full:
+            return _refuse(call, ENOMEM, str(full))
 
     async def embed(self, call: Call) -> Handle | int:
         text, flags = call.args

@@ -7,7 +7,7 @@ Source: the guest ABI, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from spear.hostcalls.llm.request import Reply
 
 NO_METRICS = b"{}"
 _PIECE_CHARACTERS = 8192  # of text in one event of a stream
+_COUNT_END = 1 << 53  # what counts more tokens counts nothing
 
 
 def compact(value: Any) -> bytes:
@@ -72,10 +73,16 @@ class Metrics:
 # ---- events of a stream
 
 
-def delta_events(content: str) -> Iterator[bytes]:
+def delta_events(content: str) -> Iterable[bytes]:
     """A long text goes in pieces, each of whole characters."""
-    for at in range(0, len(content), _PIECE_CHARACTERS):
-        yield compact({"type": "delta", "content": content[at : at + _PIECE_CHARACTERS]})
+    if len(content) <= _PIECE_CHARACTERS:  # nearly every one
+        return (_delta_event(content),) if content else ()
+    pieces = range(0, len(content), _PIECE_CHARACTERS)
+    return [_delta_event(content[at : at + _PIECE_CHARACTERS]) for at in pieces]
+
+
+def _delta_event(content: str) -> bytes:
+    return b'{"type":"delta","content":%b}' % compact(content)
 
 
 def end_events(reply: Reply) -> Iterator[bytes]:
@@ -118,4 +125,5 @@ def _error(message: str, code: str) -> dict[str, str]:
 
 def _count(usage: dict[str, Any], key: str, default: int) -> int:
     found = usage.get(key)
-    return found if isinstance(found, int) and found is not True and found >= 0 else default
+    sane = isinstance(found, int) and not isinstance(found, bool) and 0 <= found < _COUNT_END
+    return found if sane and isinstance(found, int) else default

@@ -14,6 +14,7 @@ from spear.errors import InvalidArgument
 from spear.hostcalls.llm.params import TIMEOUT_MS_MAX
 from spear.hostcalls.llm.request import EmbedRequest
 
+TEXTS_MAX = 2048  # of one request, as OpenAI has it: an empty one costs its vector too
 _OURS = frozenset(("input", "model", "backend", "timeout_ms", "stream"))
 
 
@@ -34,9 +35,10 @@ def read_request(text: bytes) -> tuple[EmbedRequest, int]:
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidArgument(f"no request for embeddings: {error}") from None
     texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-    if not texts or wanted.timeout_ms < 0:
+    if not 0 < len(texts) <= TEXTS_MAX or wanted.timeout_ms < 0:
         raise InvalidArgument(
-            "no request for embeddings: expected one text or more in `input`, and no negative time"
+            f"no request for embeddings: expected one and at most {TEXTS_MAX} texts in `input`, "
+            "and no negative time"
         )
     extra = {key: value for key, value in given.items() if key not in _OURS}
     request = EmbedRequest(texts=texts, extra=extra, model=wanted.model, backend=wanted.backend)

@@ -2,8 +2,9 @@
 
 The rule: what a call may use is reserved, in the execution and in each one above it, before the
 call; where one of them has not that much left the call is refused and nothing is reserved. What it
-did use takes the reservation's place. A call whose end nobody saw may have used all that it had
-reserved: that stays taken from the budget, and is not counted as used. On one event loop.
+did use takes the reservation's place. Each further try is reserved as the first one was. A try
+whose end nobody saw may have used all that it had reserved: that stays taken from the budget, and
+is not counted as used. On one event loop.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from spear.records.usage import Budget, Usage
 from spear.units import format_duration
 
 CODE = "budget_spent"
+NOTHING = Usage()
 
 
 def show_usd(nano: int) -> str:
@@ -42,13 +44,24 @@ class Reservation:
         self._meter: Meter | None = meter
         self._reserved = reserved
 
-    def settle(self, used: Usage) -> None:
-        """The call is over and used this."""
-        self._end(used, Usage())
+    def extend(self, more: Usage) -> bool:
+        """The call may use so much more, if that is left."""
+        if self._meter is None:
+            return False
+        try:
+            self._meter._take(more)
+        except BudgetSpent:
+            return False
+        self._reserved += more
+        return True
+
+    def settle(self, used: Usage, lost: Usage = NOTHING) -> None:
+        """The call is over and used this; a part of it, whose end nobody saw, maybe this too."""
+        self._end(used, lost)
 
     def release(self) -> None:
         """The call used nothing."""
-        self._end(Usage(), Usage())
+        self._end(NOTHING, NOTHING)
 
     def abandon(self, known: Usage) -> None:
         """Nobody saw the end of the call; it used this at least."""
@@ -71,11 +84,7 @@ class Meter:
 
     def reserve(self, usage: Usage) -> Reservation:
         """Raises BudgetSpent."""
-        line = self._line()
-        for meter in line:
-            meter._check(usage)
-        for meter in line:
-            meter._reserved += usage
+        self._take(usage)
         return Reservation(self, usage)
 
     def left(self, what: str) -> int | None:
@@ -87,6 +96,14 @@ class Meter:
     def reserved(self) -> Usage:
         """By calls that go on now, of the execution and all that it called."""
         return self._reserved
+
+    def _take(self, usage: Usage) -> None:
+        """All or nothing, here and above. Raises BudgetSpent."""
+        line = self._line()
+        for meter in line:
+            meter._check(usage)
+        for meter in line:
+            meter._reserved += usage
 
     def _line(self) -> list[Meter]:
         """This one and all above it."""

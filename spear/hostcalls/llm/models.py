@@ -31,7 +31,7 @@ from spear.hostcalls.llm.choice.routing import (
     model_of,
     ranked,
 )
-from spear.hostcalls.llm.choice.scrubbing import scrubbed
+from spear.hostcalls.llm.choice.scrubbing import scrub
 from spear.hostcalls.llm.request import (
     EMBEDDINGS,
     JSON_SCHEMA,
@@ -41,6 +41,7 @@ from spear.hostcalls.llm.request import (
     EmbedRequest,
     Reply,
 )
+from spear.hostcalls.llm.waits import WaitLimit
 from spear.records.models import HTTP, ModelInfo, ModelTest
 
 TYPE_CHECKING = False
@@ -113,10 +114,12 @@ class Models:
                             yield piece
                     _check_whole(one, reply)
             yield reply
-            return
         except ModelError as error:
-            failed = self._told(error, attempts)
-        raise failed
+            self._tell(error, attempts)
+            raise
+        finally:
+            if attempts is not None:
+                attempts.over()
 
     def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None:
         """The most that this many tokens cost at any backend that may answer the request; None: of
@@ -197,8 +200,11 @@ class Models:
                     async with asyncio.timeout(one.left_s()):
                         return one.replied(await ask(one))
         except ModelError as error:
-            failed = self._told(error, attempts)
-        raise failed
+            self._tell(error, attempts)
+            raise
+        finally:
+            if attempts is not None:
+                attempts.over()
 
     async def _routed(self, request: Request, retries: int | None = None) -> Attempts:
         """Who is to be asked, the first one first. Raises ModelError."""
@@ -232,9 +238,20 @@ class Models:
     async def _chosen(self, request: Request) -> Order:
         need, now_ns = need_of(request), self._clock.monotonic_ns()
         members = {member.spec.name: member for member in self._roster}
-        kept = eligible(need, [member.candidate(now_ns) for member in members.values()])
+        kept = eligible(need, [self._candidate(one, request, now_ns) for one in members.values()])
         verdict = await self._verdict(request, need, kept, members)
         return [members[one.spec.name] for one in ranked(need, kept, self._draw, verdict)]
+
+    def _candidate(self, member: Member, request: Request, now_ns: int) -> Candidate:
+        found = member.candidate(now_ns)
+        if not request.priced or found.missing:
+            return found
+        model = model_of(need_of(request), member.spec)
+        if self._prices.of(member.spec, model, 0, 0) is not None:
+            return found
+        return msgspec.structs.replace(
+            found, missing="no price of it is known, and the task has a budget of money"
+        )
 
     async def _verdict(
         self, request: Request, need: Need, kept: Sequence[Candidate], members: dict[str, Member]
@@ -262,10 +279,12 @@ class Models:
     def _draw(self, below: int) -> int:
         return int.from_bytes(self._clock.random_bytes(8), "big") % below
 
-    def _told(self, error: ModelError, attempts: Attempts | None) -> ModelError:
+    def _tell(self, error: ModelError, attempts: Attempts | None) -> None:
+        """Has the error say what was used, and no secret."""
         if attempts is not None:
             error.calls, error.model_ns = attempts.calls, attempts.model_ns
-        return scrubbed(error, self._redactor)
+            error.unseen = attempts.unseen
+        scrub(error, self._redactor)
 
 
 def need_of(request: Request) -> Need:
@@ -298,14 +317,19 @@ async def _in_time(
 ) -> AsyncGenerator[Delta | Reply, None]:
     """The pieces, each waited for until the deadline and no longer. A time limit around all of them
     would end the reader between two pieces."""
-    while True:
-        async with asyncio.timeout(one.left_s()):
-            try:
-                piece = await anext(pieces)
-            except StopAsyncIteration:
-                return
-        one.come(piece)
-        yield piece
+    limit = WaitLimit(one.left_s())
+    try:
+        while True:
+            with limit:
+                try:
+                    piece = await anext(pieces)
+                except StopAsyncIteration:
+                    return
+            if not one.begun:
+                one.come()
+            yield piece
+    finally:
+        limit.close()
 
 
 def _running(member: Member) -> Running:

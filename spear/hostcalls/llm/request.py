@@ -7,6 +7,7 @@ of guests, routing or HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +16,11 @@ from spear.records.usage import Usage
 
 CHAT, EMBEDDINGS = "chat_completions", "embeddings"
 TOOLS, JSON_SCHEMA = "supports_tools", "supports_json_schema"
+
+
+# Asked before a further try, once for each one before it that reached a backend: whether there may
+# be one. It is told whether what that one used is known.
+Again = Callable[[bool], bool]
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +36,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ns: int = 0
     request_id: str = ""  # of this request, in logs and for router filters
     operation: str = CHAT
+    again: Again | None = None
+    priced: bool = False  # only backends whose price is known may be asked
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -50,6 +58,8 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ns: int = 0
     request_id: str = ""
     operation: str = EMBEDDINGS
+    again: Again | None = None
+    priced: bool = False  # only backends whose price is known may be asked
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -67,8 +77,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
-class Delta(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of a streamed answer: some text, or pieces of tool calls in OpenAI's form."""
+class Delta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A piece of a streamed answer: some text, or pieces of tool calls in OpenAI's form. There is
+    one for every chunk: without a list of its own, and nothing that the collector looks through."""
 
     content: str = ""
-    tool_calls: list[dict[str, Any]] = []
+    tool_calls: Sequence[dict[str, Any]] = ()

@@ -8,6 +8,7 @@ Source: the guest ABI, sections 4 and 5.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ import msgspec
 from spear.hostcalls.llm.params import Params, Setting
 
 SESSION_BYTES_MAX = 16 << 20
+STREAMED_BYTES_MAX = 64 << 20  # of the requests and answers of all streams that go on at once
+STREAM_BYTES = 1 << 20  # what a stream's answer counts, of which nobody knows how large it will be
 MESSAGES_MAX, TOOLS_MAX, SETTINGS_MAX = 16_384, 1024, 1024
 ENTRY_BYTES = 64  # what each entry counts beside its text
 STRUCTURE = 8  # how often the text of a tool or parameter counts: as values it is so much larger
@@ -25,12 +28,12 @@ class SessionFull(Exception):
 
 
 class Room:
-    """What all sessions of one execution hold together, in bytes."""
+    """What all sessions of one execution hold together, and what their streams count, in bytes."""
 
-    __slots__ = ("taken",)
+    __slots__ = ("streamed", "taken")
 
     def __init__(self) -> None:
-        self.taken = 0
+        self.taken = self.streamed = 0
 
     @property
     def spent(self) -> bool:
@@ -105,6 +108,24 @@ class Session:
     def hold(self) -> None:
         """Somebody works with it, whoever closes it meanwhile; `let_go` ends that."""
         self._holders += 1
+
+    def hold_for_stream(self) -> Callable[[], None]:
+        """As `hold`, with what the stream may take, so that many of them stay bounded; what it
+        gives ends that. Raises SessionFull."""
+        size, room = self.bytes + STREAM_BYTES, self._room
+        if room.streamed + size > STREAMED_BYTES_MAX:
+            raise SessionFull(
+                f"the streams of this execution that go on count {room.streamed} bytes, and this "
+                f"one {size}, of at most {STREAMED_BYTES_MAX} at once: close one"
+            )
+        room.streamed += size
+        self.hold()
+
+        def end() -> None:
+            room.streamed -= size
+            self.let_go()
+
+        return end
 
     def let_go(self) -> None:
         """By its descriptor, and by each who holds it; with the last one its room is free."""

@@ -1,18 +1,22 @@
 """A chat whose answer comes in pieces: a task a stream, from the model into the guest's channel.
 
-The rule: a guest that does not read holds its model up, and nothing gathers here; a guest that
-closes the stream, or ends, ends the request. The last event is in the channel before the stream is
-over. A stream never changes its session.
+The rule: a guest that does not read holds its model up, and no more than HELD_MAX events gather
+here; a guest that closes the stream, or ends, ends the request. The last event is in the channel
+before the stream is over. A stream never changes its session. What comes for many guests in one
+turn of the loop goes to them together at its end: each wake-up of a thread between two of them would
+cost more than all else about a piece.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Awaitable
 from errno import EIO
 
 from spear._core.endpoints import Channel
 from spear._core.handles import CHAT_STREAM, Handle
-from spear.errors import ChannelClosed, ModelError
+from spear.errors import ChannelClosed, ModelError, QueueFull
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.asking import Asking
 from spear.hostcalls.llm.documents import (
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 EVENTS_MAX = 64  # that wait for a guest
 EVENT_BYTES_MAX = 32 << 20  # all tool calls of an answer are one event
+HELD_MAX = 16  # events of one stream that wait for the end of the loop's turn
 
 
 class Streams:
@@ -41,18 +46,19 @@ class Streams:
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = _Turn()
 
     def open(self, call: Call, agent: Agent, session: Session, *, metrics: bool) -> Handle:
-        """The request begins; the answer is read from the handle."""
+        """The request begins; the answer is read from the handle. Raises SessionFull."""
+        let_go = session.hold_for_stream()
         channel = Channel(items_max=EVENTS_MAX, bytes_max=EVENT_BYTES_MAX)
         task: asyncio.Task[None]
         handle = Handle(CHAT_STREAM, channel=channel, closed=lambda _: task.cancel())
-        session.hold()
-        stream = _Stream(self._asking, call, handle, channel)
+        stream = _Stream(self._asking, call, handle, _Events(channel, self._turn))
         task = asyncio.get_running_loop().create_task(stream.run(agent, session, metrics))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        task.add_done_callback(lambda _: session.let_go())
+        task.add_done_callback(lambda _: let_go())
         return handle
 
     def __len__(self) -> int:
@@ -67,11 +73,90 @@ class Streams:
             )
 
 
+class _Turn:
+    """Those that have events for their guests when this turn of the loop ends."""
+
+    def __init__(self) -> None:
+        self._due: list[_Events] = []
+
+    def add(self, events: _Events) -> None:
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._end)
+        self._due.append(events)
+
+    def _end(self) -> None:
+        due, self._due = self._due, []
+        for events in due:
+            events.go()
+
+
+class _Events:
+    """On their way into one guest's channel, in order."""
+
+    __slots__ = ("_channel", "_held", "_moving", "_turn")
+
+    def __init__(self, channel: Channel, turn: _Turn) -> None:
+        self._channel, self._turn = channel, turn
+        self._held: deque[bytes] = deque()
+        self._moving: asyncio.Task[None] | None = None  # where the channel has no room
+
+    def add(self, piece: Delta) -> Awaitable[None] | None:
+        """To be waited for where there is something to wait for."""
+        held = self._held
+        begins = not held
+        held.extend(delta_events(piece.content))
+        if self._moving is not None or len(held) > HELD_MAX:
+            return self.all_there()
+        if begins and held:
+            self._turn.add(self)
+        return None
+
+    async def put(self, event: bytes) -> None:
+        """At once, behind what is held."""
+        self._held.append(event)
+        await self.all_there()
+
+    async def all_there(self) -> None:
+        """Waits until the channel has all of it."""
+        self.go()
+        if self._moving is not None:
+            await self._moving
+
+    def go(self) -> None:
+        """What is held goes into the channel; what finds no room follows when there is some."""
+        if self._moving is not None:
+            return
+        try:
+            while self._held:
+                self._channel.put_nowait(self._held[0])
+                self._held.popleft()
+        except QueueFull:
+            self._moving = asyncio.get_running_loop().create_task(self._follow())
+        except ChannelClosed:  # by the guest, which ends the request too
+            self._held.clear()
+
+    def close(self) -> None:
+        """Nothing more is taken; what is in the channel can still be read."""
+        self._channel.close()
+        if self._moving is not None:
+            self._moving.cancel()
+
+    async def _follow(self) -> None:
+        try:
+            while self._held:
+                await self._channel.put(self._held[0])
+                self._held.popleft()
+        except ChannelClosed:
+            self._held.clear()
+        finally:
+            self._moving = None
+
+
 class _Stream:
     """One of them."""
 
-    def __init__(self, asking: Asking, call: Call, handle: Handle, channel: Channel) -> None:
-        self._asking, self._call, self._handle, self._channel = asking, call, handle, channel
+    def __init__(self, asking: Asking, call: Call, handle: Handle, events: _Events) -> None:
+        self._asking, self._call, self._handle, self._events = asking, call, handle, events
 
     async def run(self, agent: Agent, session: Session, metrics: bool) -> None:
         try:
@@ -82,24 +167,20 @@ class _Stream:
             self._call.log(4, f"cchat_stream failed: {type(error).__name__}: {error}")
             raise
         finally:
-            self._channel.close()
+            self._events.close()
             self._handle.finish(-EIO, b"")  # counts only where nothing came before
 
     async def _run(self, agent: Agent, session: Session, metrics: bool) -> None:
         began_ns, sums = self._asking.now_ns(), Metrics()
         try:
-            reply = await self._asking.stream(agent, session, self._deliver)
+            reply = await self._asking.stream(agent, session, self._events.add)
         except ModelError as error:
             self._call.log(3, f"cchat_stream: {error}")
-            await self._channel.put(error_event(error))
+            await self._events.put(error_event(error))
             self._handle.finish(0, failure_of(error), NO_METRICS)
             return
         sums.add(reply)
         for event in end_events(reply):
-            await self._channel.put(event)
+            await self._events.put(event)
         about = sums.document(self._asking.now_ns() - began_ns) if metrics else NO_METRICS
         self._handle.finish(0, success(reply), about)
-
-    async def _deliver(self, piece: Delta) -> None:
-        for event in delta_events(piece.content):
-            await self._channel.put(event)

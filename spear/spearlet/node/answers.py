@@ -9,8 +9,10 @@ import asyncio
 
 import msgspec
 
-from spear.errors import DeadlineExceeded
+from spear.errors import DeadlineExceeded, InvalidArgument
 from spear.records.execution import Execution, Instance
+
+_LIMIT_MAX = 10_000
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,3 +55,10 @@ def instance_of(work: Work) -> Instance:
         executions=1,
         execution_id=execution.id,
     )
+
+
+def limit_of(limit: int) -> int:
+    """Raises InvalidArgument."""
+    if not 1 <= limit <= _LIMIT_MAX:
+        raise InvalidArgument(f"a limit of 1 to {_LIMIT_MAX} is accepted, found {limit}")
+    return limit

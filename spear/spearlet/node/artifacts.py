@@ -41,13 +41,15 @@ class Artifacts:
         parts = self._parts
         bytes_max = parts.config.module_bytes_max
         chunks = _chunks(data) if isinstance(data, bytes) else data
-        files = parts.files.artifacts
-        found, size = await files.put_stream(chunks, bytes_max=bytes_max, digest=digest)
+        files, came = parts.files.artifacts, list[bytes]()
+        found, size = await files.put_stream(
+            _noted(chunks, came), bytes_max=bytes_max, digest=digest
+        )
         try:
             known = parts.kv.get(rows.artifact_key(found))
             if known is not None:
                 return rows.decode_artifact(known)
-            await self._check(found, runtime)
+            await self._check(found, runtime, b"".join(came))
             return await self._keep(found, size, name, version, runtime, needed)
         finally:
             files.let_go(found)
@@ -109,11 +111,11 @@ class Artifacts:
         self._parts.files.artifacts.delete(artifact.digest)
         return artifact
 
-    async def _check(self, digest: str, runtime: str) -> None:
-        """Compiles it. What cannot run is not kept."""
+    async def _check(self, digest: str, runtime: str, data: bytes) -> None:
+        """Compiles what came. What cannot run is not kept."""
         if runtime != "wasm":
             raise InvalidArgument(f"runtime {runtime!r} is not served by this build")
-        await self._parts.programs.load(digest, False)
+        await self._parts.programs.load(digest, False, data)
 
     def _depending(self, digest: str) -> Iterator[str]:
         after = b""
@@ -123,6 +125,13 @@ class Artifacts:
                 if digest in artifact.dependencies:
                     yield f"artifact {artifact.digest[:12]}"
             after = page[-1][0]
+
+
+async def _noted(chunks: AsyncIterator[bytes], came: list[bytes]) -> AsyncIterator[bytes]:
+    """The chunks, which are in `came` by then: what is written need not be read to compile it."""
+    async for chunk in chunks:
+        came.append(chunk)
+        yield chunk
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:

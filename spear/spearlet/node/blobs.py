@@ -97,6 +97,13 @@ class Blobs:
             self._writing.discard(path)
         return name, size
 
+    def size(self, digest: str) -> int:
+        """Of the file; 0 where it is not there."""
+        try:
+            return os.stat(self._path(digest)).st_size
+        except OSError:
+            return 0
+
     async def read(self, digest: str) -> bytes:
         """All of it, checked. Raises NotFound, KvDamaged."""
         return await _offload(lambda: self.read_now(digest))

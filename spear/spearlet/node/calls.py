@@ -66,6 +66,7 @@ def _take(execution: Execution, invocation: Invocation) -> None:
     execution.invocation_id, execution.session_id = invocation.invocation_id, invocation.session_id
     execution.idempotency_key = invocation.idempotency_key
     execution.parent_id, execution.metadata = invocation.parent_id, invocation.metadata
+    execution.content_type = invocation.content_type
     if invocation.priority:
         execution.priority = invocation.priority
 

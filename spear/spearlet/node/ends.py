@@ -7,6 +7,7 @@ as `volatile`, held in memory and written again until it is kept.
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from functools import partial
 
 import msgspec
@@ -16,7 +17,7 @@ from spear.spearlet.node import rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from spear.records.execution import Execution
     from spear.spearlet.node.parts import Parts
@@ -32,15 +33,45 @@ class Ends:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._unkept: dict[str, Execution] = {}
+        self._unkept: dict[str, tuple[Execution, Rows]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # of those that are written again
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._unkept)
 
     def find(self, id: str) -> Execution | None:
         """One that has ended and is not kept yet."""
-        return self._unkept.get(id)
+        found = self._unkept.get(id)
+        return None if found is None else found[0]
+
+    @contextmanager
+    def removing(self, id: str) -> Iterator[None]:
+        """One that is not kept is not written again meanwhile; once the body has ended well it is
+        gone, and what was written of its beginning with the body's rows."""
+        if id not in self._unkept:
+            yield
+            return
+        again = self._timers.pop(id, None)
+        if again is not None:
+            again.cancel()
+        self._parts.journal.delete(rows.live_key(id))
+        try:
+            yield
+        except BaseException:
+            self._later(id)
+            raise
+        self._is_kept(id)
+
+    def close(self) -> None:
+        """Writes what is not kept a last time, with the journal's next write."""
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        for id in self._unkept:
+            self._write_again(id)
 
     def keep(self, execution: Execution, more: Rows, then: Callable[[], None]) -> None:
         """Calls `then` once the record and the rows `more` are kept or cannot be; the record's
@@ -91,9 +122,9 @@ class Ends:
     ) -> None:  # fmt: skip
         if error is not None:
             execution.durability = "volatile"
-            self._unkept[kept.id] = kept
+            self._unkept[kept.id] = kept, more
             self._parts.log.error("end not kept", execution=kept.id, reason=str(error))
-            self._later(kept, more)
+            self._later(kept.id)
         else:
             self._let_go(kept)
         then()
@@ -103,16 +134,30 @@ class Ends:
         if kept.output_digest:
             self._parts.files.results.let_go(kept.output_digest)
 
-    def _later(self, kept: Execution, more: Rows) -> None:
-        asyncio.get_running_loop().call_later(_AGAIN_S, self._again, kept, more)
+    def _later(self, id: str) -> None:
+        if not self._closed:
+            loop = asyncio.get_running_loop()
+            self._timers[id] = loop.call_later(_AGAIN_S, self._again, id)
 
-    def _again(self, kept: Execution, more: Rows) -> None:
-        def written(error: Exception | None) -> None:
-            if error is None:
-                del self._unkept[kept.id]
-                self._let_go(kept)
-            else:
-                self._later(kept, more)
+    def _again(self, id: str) -> None:
+        del self._timers[id]
+        self._write_again(id)
 
+    def _write_again(self, id: str) -> None:
+        kept, more = self._unkept[id]
         self._put(kept, more)
+        written = partial(self._written_again, id)
         self._parts.journal.then(written, power=kept.mode == "async")
+
+    def _written_again(self, id: str, error: Exception | None) -> None:
+        if id not in self._unkept or id in self._timers:
+            return  # removed meanwhile, or about to be written once more
+        if error is None:
+            self._is_kept(id)
+        else:
+            self._later(id)
+
+    def _is_kept(self, id: str) -> None:
+        found = self._unkept.pop(id, None)
+        if found is not None:
+            self._let_go(found[0])

@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-import msgspec
-
 from spear.errors import NodeBusy, NodeClosed, QueueFull, SpearError
 from spear.records.execution import (
     COMPLETED,
@@ -28,7 +26,7 @@ from spear.records.execution import (
 )
 from spear.spearlet.node import rows
 from spear.spearlet.node.ends import Ends, Rows
-from spear.spearlet.node.outcomes import cancelled, error_of, fill, unstarted
+from spear.spearlet.node.outcomes import cancelled, error_of, fill, redacted, unstarted
 from spear.spearlet.node.starter import Starter
 from spear.spearlet.node.work import ENDING, LOADING, QUEUED, RESTING, RUNS, WRITING, Work
 from spear.spearlet.retry import RANDOM_BITS, next_delay_ns
@@ -37,6 +35,7 @@ from spear.spearlet.webhooks.delivery import rows_for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from spear.records.task import Task
     from spear.runtime.interface import Run
@@ -73,11 +72,15 @@ class Executions:
         """One that has ended and whose end is not written yet."""
         return self._ends.find(id)
 
+    def removing(self, id: str) -> AbstractContextManager[None]:
+        """While an ended one is removed its end is not written."""
+        return self._ends.removing(id)
+
     def works(self) -> list[Work]:
         return list(self._works.values())
 
     def accept(self, work: Work, *, idempotency: bytes | None = None) -> None:
-        """Takes in a new execution; `work.accepted`, where there is one, is told once that is
+        """Takes in a new execution; who is in `work.accepted` is told once that is
         kept. Raises NodeClosed, NodeBusy, QueueFull, and then nothing of it is left."""
         if self._closed:
             raise NodeClosed("the node is closed or draining and takes no more work")
@@ -102,8 +105,7 @@ class Executions:
             self._line_up_again(work)
             return
         work.stage = RESTING
-        loop = asyncio.get_running_loop()
-        work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
+        self._wake_in(work, wait_ns)
 
     def settle_unknown(self, work: Work) -> None:
         """An execution of an earlier process that had begun: nobody knows how far it came. What was
@@ -163,6 +165,7 @@ class Executions:
         for work in self.works():
             self.cancel(work, _GONE)
         await self._all_ended(None)
+        self._ends.close()
 
     def stats(self) -> dict[str, int]:
         found = {"live": len(self._works), "unkept": len(self._ends)}
@@ -184,6 +187,7 @@ class Executions:
 
     def _take(self, work: Work) -> None:
         self._works[work.execution.id] = work
+        work.taken_ns = self._parts.clock.monotonic_ns()
         work.charged = len(work.input)
         self._input_bytes += work.charged
         if work.input_digest:
@@ -233,6 +237,8 @@ class Executions:
         work.stage = QUEUED
         if work.admitted:
             self._promote(work)
+        elif not work.powered:
+            self._limit_wait(work)
 
     def _release(self, work: Work) -> None:
         """Gives back its place, and begins whom that makes room for."""
@@ -266,9 +272,9 @@ class Executions:
             self._take_back(work)
             work.fail(error)
             return
-        work.told_accepted()
+        answered = work.told_accepted()
         self._parts.events.changed(work.execution)
-        if work.execution.status == RUNNING and work.accepted is not None:
+        if work.execution.status == RUNNING and answered:
             asyncio.get_running_loop().call_soon(self._begin, work)  # after it was answered
         elif work.execution.status == RUNNING:
             self._begin(work)
@@ -298,7 +304,7 @@ class Executions:
 
     def _limit_wait(self, work: Work) -> None:
         """A caller waits: the time in the queue is part of the time it gave."""
-        seconds = work.execution.timeout_ns / 1e9
+        seconds = work.time_left_ns(self._parts.clock.monotonic_ns()) / 1e9
         work.timer = asyncio.get_running_loop().call_later(seconds, self._waited_too_long, work)
 
     def _waited_too_long(self, work: Work) -> None:
@@ -400,7 +406,7 @@ class Executions:
         execution, clock = work.execution, self._parts.clock
         random = int.from_bytes(clock.random_bytes(RANDOM_BITS // 8), "big")
         wait_ns = next_delay_ns(work.plan.spec.retry, execution.attempt, code, random)
-        if wait_ns is None or (self._closed and not work.powered):
+        if wait_ns is None or not (work.powered or self._has_time(work, wait_ns)):
             return False
         if work.kin is not None:
             work.kin.over()
@@ -414,9 +420,17 @@ class Executions:
         if self._closed:
             self._leave(work)
         else:
-            loop = asyncio.get_running_loop()
-            work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
+            self._wake_in(work, wait_ns)
         return True
+
+    def _wake_in(self, work: Work, wait_ns: int) -> None:
+        loop = asyncio.get_running_loop()
+        work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
+
+    def _has_time(self, work: Work, wait_ns: int) -> bool:
+        """Whether the caller still waits when the next attempt begins."""
+        left_ns = work.time_left_ns(self._parts.clock.monotonic_ns())
+        return not self._closed and wait_ns < left_ns
 
     def _line_up_again(self, work: Work) -> None:
         work.execution.next_attempt_ns = 0
@@ -434,18 +448,12 @@ class Executions:
         if work.kin is not None:
             work.kin.over()
         execution.status, execution.cause = status, cause
-        execution.error = self._redacted(error)
+        execution.error = redacted(error, self._parts.redactor)
         execution.output, execution.output_bytes = output, len(output)
         execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
         self._release(work)
         notices = rows_for(execution, *work.webhooks) if any(work.webhooks) else []
         self._ends.keep(execution, notices, partial(self._kept, work, notices))
-
-    def _redacted(self, error: ExecutionError | None) -> ExecutionError | None:
-        redactor = self._parts.redactor
-        if error is None or not redactor:
-            return error
-        return msgspec.structs.replace(error, message=redactor.text(error.message))
 
     def _kept(self, work: Work, notices: Rows) -> None:
         self._forget(work)

@@ -78,6 +78,16 @@ class Kin:
             kin = kin.parent
         return found
 
+    def waiting(self) -> list[Kin]:
+        """It and those above that wait for what it calls: up to a detached one, for which nobody
+        need wait, and whose caller may have ended long ago."""
+        found: list[Kin] = []
+        for kin in self.line():
+            found.append(kin)
+            if kin.work.execution.detached:
+                break
+        return found
+
 
 class Call:
     """An execution that an agent asked for; see hostcalls.tasks.Called. Without a `work` it ended
@@ -179,7 +189,7 @@ class Family:
                 f"{len(kin.children)} calls are under way, the most at once (agents.children)"
             )
         limit = known.task.spec.concurrency
-        above = sum(one.work.execution.task_id == known.task.id for one in kin.line())
+        above = sum(one.work.execution.task_id == known.task.id for one in kin.waiting())
         if limit and above >= limit and not detached:
             raise TooDeep(
                 f"task {task!r} runs {limit} at a time, and those are waiting for this call: "
@@ -205,13 +215,13 @@ class Family:
         if isinstance(found, Execution):
             return Call(found, self._read(found), None, None, cancel)
         if found.kin is None or found.kin.parent is not kin:
-            if any(found is one.work for one in kin.line()):
+            if any(found is one.work for one in kin.waiting()):
                 raise TooDeep(f"execution {found.execution.id} would wait for itself")
-            return Call(found.execution, found.listen(), None, found.accepted, cancel)
+            return Call(found.execution, found.listen(), None, found.hear_accepted(), cancel)
         if found not in kin.children:
             kin.children.add(found)
             found.listen().add_done_callback(lambda end: _left(kin, found, end))
-        return Call(found.execution, found.listen(), found, found.accepted, cancel)
+        return Call(found.execution, found.listen(), found, found.hear_accepted(), cancel)
 
     def _read(self, execution: Execution) -> asyncio.Future[Execution]:
         """One that had ended before, with its output."""

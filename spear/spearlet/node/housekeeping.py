@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from spear.spearlet.node.history import History
+    from spear.spearlet.node.objects import NodeObjects
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.tasks import Tasks
     from spear.spearlet.schedules.scheduler import Scheduler
@@ -24,8 +25,11 @@ _EVERY_S = 5.0
 class Housekeeping:
     """Tasks of the node's loop, from `start` to `close`."""
 
-    def __init__(self, parts: Parts, tasks: Tasks, history: History, scheduler: Scheduler) -> None:
-        self._parts, self._registered = parts, tasks
+    def __init__(
+        self, parts: Parts, tasks: Tasks, history: History, scheduler: Scheduler,
+        objects: NodeObjects,
+    ) -> None:  # fmt: skip
+        self._parts, self._registered, self._objects = parts, tasks, objects
         self._history, self._scheduler = history, scheduler
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -58,6 +62,7 @@ class Housekeeping:
         await self._fill_pools()
         await self._history.trim(config.history_count_max, config.history_ns_max)
         await self._parts.logs.sweep()
+        await self._objects.follow_guests()
 
     async def _fill_pools(self) -> None:
         try:

@@ -70,13 +70,15 @@ class Journal:
 
     def settle(self) -> None:
         """Writes what was put, and what those put who are told of it."""
-        for _ in range(_ROUNDS):
-            if not self._due:
-                break
-            self._flush()
-        self._gathering = False
-        if self._due:
-            self._on_loop().call_soon(self._flush)
+        try:
+            for _ in range(_ROUNDS):
+                if not self._due:
+                    break
+                self._flush()
+        finally:  # or nothing would be written any more
+            self._gathering = False
+            if self._due:
+                self._on_loop().call_soon(self._flush)
 
     async def kept(self, *, power: bool = True) -> None:
         """Returns once all that was put so far is kept. Raises KvFull, KvDamaged."""
@@ -123,16 +125,19 @@ class Journal:
 
     def _synced(self, power: list[Then], error: Exception | None) -> None:
         self._syncing -= 1
-        try:
-            _tell(power, error)
-        finally:
-            if not self._syncing and self._synced_all is not None:
-                _resolve(self._synced_all, None)
+        _tell(power, error)
+        if not self._syncing and self._synced_all is not None:
+            _resolve(self._synced_all, None)
 
 
 def _tell(calls: list[Then], error: Exception | None) -> None:
+    """One that raises is reported, and keeps nothing from the others."""
     for call in calls:
-        call(error)
+        try:
+            call(error)
+        except Exception as raised:
+            what = {"message": "what a write was followed by failed", "exception": raised}
+            asyncio.get_running_loop().call_exception_handler(what)
 
 
 def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:

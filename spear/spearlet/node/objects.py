@@ -2,17 +2,20 @@
 
 The rule: the table in memory is the truth while the node runs. An object put durably is also a
 row, written before the answer; at start those rows are put into the table again, under versions of
-the new epoch, so that a version read before a restart never matches.
+the new epoch, so that a version read before a restart never matches. One that had to make room in
+the table is still there for callers, who bring it back under a new version. What a guest makes of
+a durable object follows into its row (`follow_guests`); until then its durability is `volatile`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import heapq
 from collections.abc import Mapping
 
 import msgspec
 
-from spear.errors import AlreadyExists, InvalidArgument, ObjectNotFound, SpearError
+from spear.errors import AlreadyExists, InvalidArgument, ObjectNotFound, SpearError, StoreFull
 from spear.records.objects import ObjectInfo, ObjectPage
 from spear.spearlet.node import rows
 
@@ -28,6 +31,15 @@ if TYPE_CHECKING:
 _INLINE_BYTES_MAX = 65536
 
 
+class _Kept(msgspec.Struct):
+    """What a row has: the digest of its file ("" if the value is in the row), and the object as it
+    was then. `away`: it is not in the table, as far as is known because there was no room."""
+
+    digest: str
+    info: ObjectInfo
+    away: bool = False
+
+
 class NodeObjects:
     """Of one node, on its loop. `value_bytes_max` bounds one object."""
 
@@ -36,7 +48,9 @@ class NodeObjects:
     ) -> None:
         self._store, self._journal, self._blobs = store, journal, blobs
         self._kv, self._value_bytes_max = kv, value_bytes_max
-        self._durable: dict[bytes, str] = {}  # key -> the digest of its file, "" if in the row
+        self._durable: dict[bytes, _Kept] = {}
+        self._unkept = 0  # how many ceased to be durable, ever
+        self._followed = (0, 0, 0, 0)  # `moved` when guests were last followed
         self._keeping: dict[bytes, rows.ObjectRow] = {}  # whose files are being written
 
     async def load(self) -> None:
@@ -64,10 +78,12 @@ class NodeObjects:
             if found in self._durable or self._has(found):
                 raise AlreadyExists(f"object {key!r} exists, and overwrite was not asked for")
             if_version = 0
+        elif if_version is not None:
+            await self._back(found)
         self._store.put(found, value, if_version=if_version, metadata=metadata)
         info = self._info(self._store.stat(found))  # of this put, whatever others do meanwhile
         if durable:
-            kept = await self._keep(found, value, metadata)
+            kept = await self._keep(found, value, info)
         else:  # what was kept is no longer the object's
             kept = False
             await self._unkeep([found])
@@ -82,32 +98,59 @@ class NodeObjects:
     async def stat(self, key: str) -> ObjectInfo:
         """Raises ObjectNotFound."""
         found = key_of(key)
-        try:
-            return self._info(self._store.stat(found))
-        except ObjectNotFound:
-            row = self._kv.get(rows.object_key(found)) if found in self._durable else None
-            if row is None:
-                raise
-        await self._bring_back(found, rows.decode_object(row))
+        await self._back(found)
         return self._info(self._store.stat(found))
 
     def list(self, prefix: str, limit: int, start_after: str) -> ObjectPage:
-        found = self._store.list(
-            prefix.encode(), limit + 1, start_after.encode() if start_after else None
-        )
-        objects = tuple(self._info(stat) for stat in found[:limit])
-        return ObjectPage(objects, objects[-1].key if len(found) > limit else "")
+        """Those that had to make room are among them, as they were last."""
+        start, after = prefix.encode(), start_after.encode()
+        stats = self._store.list(start, limit + 1, after or None)
+        found = {stat.key: self._info(stat) for stat in stats}
+        for key in self._away(start, after, limit + 1):
+            found.setdefault(key, self._durable[key].info)
+        keys = sorted(found)[: limit + 1]
+        objects = tuple(found[key] for key in keys[:limit])
+        return ObjectPage(objects, objects[-1].key if len(keys) > limit else "")
+
+    def _away(self, start: bytes, after: bytes, limit: int) -> Iterable[bytes]:
+        """The first keys behind `after` of what had to make room."""
+        if self._evictions == self._followed[2] and not any(k.away for k in self._durable.values()):
+            return []
+        keys = (key for key in self._durable if key.startswith(start) and key > after)
+        missing = (key for key in keys if self._is_away(key))
+        return heapq.nsmallest(limit, missing)
+
+    def _is_away(self, key: bytes) -> bool:
+        """What is missing in the table although nothing was evicted was deleted by a guest."""
+        kept = self._durable[key]
+        return (kept.away or self._evictions != self._followed[2]) and not self._has(key)
 
     async def delete(self, key: str, force: bool, if_version: int | None) -> None:
         """Raises ObjectNotFound, ObjectInUse, VersionConflict."""
         found = key_of(key)
+        if if_version is not None:
+            await self._back(found)
         if if_version is not None or found not in self._durable or self._has(found):
             self._store.delete(found, if_version=if_version, force=force)
         await self._unkeep([found])
 
-    async def remove_ref(self, key: str, count: int) -> tuple[int, bool]:
+    async def add_ref(self, key: str, count: int, if_version: int | None) -> int:
         found = key_of(key)
-        left = self._store.remove_ref(found, count)
+        await self._back(found)
+        return self._store.add_ref(found, count, if_version=if_version)
+
+    async def pin(self, key: str, pinned: bool, if_version: int | None) -> None:
+        found = key_of(key)
+        await self._back(found)
+        change = self._store.pin if pinned else self._store.unpin
+        change(found, if_version=if_version)
+
+    async def remove_ref(
+        self, key: str, count: int, if_version: int | None
+    ) -> tuple[int, bool]:  # fmt: skip
+        found = key_of(key)
+        await self._back(found)
+        left = self._store.remove_ref(found, count, if_version=if_version)
         gone = not self._has(found)
         if gone:
             await self._unkeep([found])
@@ -119,6 +162,8 @@ class NodeObjects:
         """Raises VersionConflict; then nothing was written."""
         from spear._core.objstore import DELETE
 
+        for key in (*reads, *writes):
+            await self._back(key_of(key))
         versions = self._store.transact(
             {key_of(key): version for key, version in reads.items()},
             {key_of(key): DELETE if value is None else value for key, value in writes.items()},
@@ -132,7 +177,49 @@ class NodeObjects:
 
     def needs(self, digest: str) -> bool:
         """Whether a file of this digest holds the value of a durable object."""
-        return digest in self._durable.values()
+        return any(kept.digest == digest for kept in self._durable.values())
+
+    @property
+    def moved(self) -> tuple[int, int, int, int]:
+        """Counts one of which is another once anything was put or has gone."""
+        stats = self._store.stats()
+        return stats.puts, stats.deletes, stats.evictions, self._unkept
+
+    async def follow_guests(self) -> None:
+        """Makes the rows what guests have made of the objects. A guest's deletion that falls
+        together with evictions cannot be told from one: that object is there again."""
+        moved = self.moved
+        if moved == self._followed or not self._durable:
+            self._followed = moved
+            return
+        for key in list(self._durable):
+            with contextlib.suppress(ObjectNotFound, StoreFull):
+                await self._follow(key)
+        deleted = [key for key in self._durable if not (self._is_away(key) or self._has(key))]
+        for key, kept in self._durable.items():
+            kept.away = self._is_away(key)
+        self._followed = moved
+        await self._unkeep(deleted)
+
+    async def _follow(self, key: bytes) -> None:
+        """Raises ObjectNotFound."""
+        kept = self._durable.get(key)
+        stat = self._store.stat(key)
+        if kept is not None and stat.version != kept.info.version and key not in self._keeping:
+            await self._keep(key, bytes(self._store.get(key)), self._info(stat))
+
+    async def _back(self, key: bytes) -> None:
+        """In the table again, where it had to make room."""
+        if key not in self._durable or self._has(key):
+            return
+        await self.follow_guests()
+        row = self._kv.get(rows.object_key(key)) if key in self._durable else None
+        if row is not None:
+            await self._bring_back(key, rows.decode_object(row))
+
+    @property
+    def _evictions(self) -> int:
+        return self._store.stats().evictions
 
     def _has(self, key: bytes) -> bool:
         try:
@@ -142,7 +229,8 @@ class NodeObjects:
         return True
 
     def _info(self, stat: ObjectStat) -> ObjectInfo:
-        durable = stat.key in self._durable
+        kept = self._durable.get(stat.key)
+        durable = kept is not None and kept.info.version == stat.version
         return ObjectInfo(
             key=stat.key.decode("utf-8", "replace"),
             size=stat.size,
@@ -155,16 +243,15 @@ class NodeObjects:
             durability=self._journal.class_of(power=True) if durable else "volatile",
         )
 
-    async def _keep(
-        self, key: bytes, value: bytes, metadata: Mapping[str, str] | None
-    ) -> bool:  # fmt: skip
+    async def _keep(self, key: bytes, value: bytes, info: ObjectInfo) -> bool:
         """Whether this is kept; not where the object was put anew or deleted while its file was
         written: then what came later counts."""
-        row = rows.ObjectRow(metadata=dict(metadata or {}))
+        row = rows.ObjectRow(metadata=info.metadata)
+        info = msgspec.structs.replace(info, durability=self._journal.class_of(power=True))
         self._keeping.pop(key, None)
         if len(value) <= _INLINE_BYTES_MAX:
             row.value = value
-            await self._write(key, row)
+            await self._write(key, row, info)
             return True
         self._keeping[key] = row
         row.digest = await self._blobs.put(value, sync=True)
@@ -172,24 +259,24 @@ class NodeObjects:
         try:
             if latest:
                 del self._keeping[key]
-                await self._write(key, row)
+                await self._write(key, row, info)
         finally:
             self._blobs.let_go(row.digest)
         if not latest:
             self._drop_file(row.digest)
         return latest
 
-    async def _write(self, key: bytes, row: rows.ObjectRow) -> None:
+    async def _write(self, key: bytes, row: rows.ObjectRow, info: ObjectInfo) -> None:
         before = self._durable.get(key)
-        self._durable[key] = row.digest
+        self._durable[key] = kept = _Kept(row.digest, info)
         self._journal.put(rows.object_key(key), rows.encode(row))
         try:
             await self._journal.kept()
         except SpearError:
-            if before is not None and self._durable.get(key) == row.digest:
+            if before is not None and self._durable.get(key) is kept:
                 self._durable[key] = before  # and the file of what is kept is needed
             raise
-        self._drop_file(before or "")
+        self._drop_file(before.digest if before else "")
 
     async def _unkeep(self, keys: Iterable[bytes]) -> None:
         """What is kept of these is theirs no more. All at once: who puts one of them durably
@@ -198,7 +285,8 @@ class NodeObjects:
         for key in keys:
             self._keeping.pop(key, None)
             if key in self._durable:
-                digests.append(self._durable.pop(key))
+                digests.append(self._durable.pop(key).digest)
+                self._unkept += 1
                 self._journal.delete(rows.object_key(key))
         if digests:
             await self._journal.kept()
@@ -212,15 +300,25 @@ class NodeObjects:
     async def _load(self, key: bytes, row: rows.ObjectRow) -> None:
         """One that cannot be put back (a damaged file, no room) is no reason not to start: who
         asks for it is told."""
-        self._durable[key] = row.digest
+        size = self._blobs.size(row.digest) if row.digest else len(row.value)
+        name, power = key.decode("utf-8", "replace"), self._journal.class_of(power=True)
+        info = ObjectInfo(
+            key=name, size=size, version=0, metadata=row.metadata, durability=power
+        )  # fmt: skip
+        self._durable[key] = _Kept(row.digest, info, away=True)
         with contextlib.suppress(SpearError):
             await self._bring_back(key, row)
 
     async def _bring_back(self, key: bytes, row: rows.ObjectRow) -> None:
         """It had to make room for others. What was put or deleted meanwhile counts."""
         value = await self._blobs.read(row.digest) if row.digest else row.value
-        if self._durable.get(key) == row.digest and not self._has(key):
+        kept = self._durable.get(key)
+        if kept is not None and kept.digest == row.digest and not self._has(key):
             self._store.put(key, value, metadata=row.metadata)
+            kept.info = msgspec.structs.replace(
+                self._info(self._store.stat(key)), durability=kept.info.durability
+            )
+            kept.away = False
 
 
 def key_of(key: str) -> bytes:

@@ -7,7 +7,9 @@ order; what is handed in stays its owner's to close.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from functools import partial
 
 from spear import __version__
 from spear._core.objstore import EPOCH_MAX, ObjectStore
@@ -68,9 +70,14 @@ async def open_node(
     models = NodeModels(config, environ=environ, clock=clock, log=log, redactor=redactor)
     calls = HostCalls(models.get, clock)
     runtime = runtime or _runtime_of(config, store, calls)
-    parts = _parts_of(config, kv, data_dir, clock, log, logs, redactor, environ, runtime)
-    node = OpenNode(parts, store, models, calls)
-    await node.load()
+    try:
+        parts = _parts_of(config, kv, data_dir, clock, log, logs, redactor, environ, runtime)
+        node = OpenNode(parts, store, models, calls)
+        await node.load()
+    except BaseException:
+        await models.close()
+        await asyncio.get_running_loop().run_in_executor(None, runtime.close)
+        raise
     return node
 
 
@@ -92,7 +99,9 @@ class OpenNode:
         self._history = History(parts, self._forget)
         max_bytes = parts.config.one_object_bytes_max
         self._objects = NodeObjects(store, parts.journal, parts.files.objects, parts.kv, max_bytes)
-        self._housekeeping = Housekeeping(parts, self._tasks, self._history, self._scheduler)
+        self._housekeeping = Housekeeping(
+            parts, self._tasks, self._history, self._scheduler, self._objects
+        )
         self.services = NodeServices(
             parts=parts,
             tasks=self._tasks,
@@ -131,6 +140,8 @@ class OpenNode:
         await self._housekeeping.close()
         await self._executions.close(grace_s)
         await self._models.close()
+        with contextlib.suppress(SpearError):  # what cannot be kept any more
+            await self._objects.follow_guests()
         await self._parts.journal.close()
         self._parts.pools.close()
         loop = asyncio.get_running_loop()
@@ -173,7 +184,11 @@ class OpenNode:
         if not digest:
             return
         self._parts.journal.delete(rows.result_key(digest, execution.id))
-        if len(self._parts.kv.scan(rows.result_prefix(digest), limit=2)) < 2:
+        self._parts.journal.then(partial(self._unnamed, digest))
+
+    def _unnamed(self, digest: str, error: Exception | None) -> None:
+        """One row less names this result."""
+        if error is None and not self._parts.kv.scan(rows.result_prefix(digest), limit=1):
             self._parts.files.results.delete(digest)
 
 
@@ -252,6 +267,4 @@ def _facts(parts: Parts) -> dict[str, str]:
         "durability": parts.kv.durability,
         "started_ns": str(parts.clock.now_ns()),
         "data_dir": parts.config.data_dir,
-        "socket": parts.config.socket_path,
-        "grpc": parts.config.grpc_address,
     }

@@ -5,12 +5,15 @@ The rule: pure, and one place for the codes of errors; see ExecutionError for th
 
 from __future__ import annotations
 
+import msgspec
+
 from spear.errors import InvalidArgument, KvError, KvFull, NodeBusy, NodeClosed, NotFound
 from spear.records.execution import COMPLETED, Execution, ExecutionError, Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear.runtime.interface import Outcome, Run
+    from spear.telemetry.redact import Redactor
 
 
 def fill(execution: Execution, outcome: Outcome, run: Run) -> None:
@@ -47,6 +50,13 @@ def unstarted(error: Exception) -> ExecutionError:
 
 def cancelled(reason: str) -> ExecutionError:
     return ExecutionError(code="CANCELLED", message=reason)
+
+
+def redacted(error: ExecutionError | None, redactor: Redactor) -> ExecutionError | None:
+    """Without the secrets that are known."""
+    if error is None or not redactor:
+        return error
+    return msgspec.structs.replace(error, message=redactor.text(error.message))
 
 
 def _value_of(run: Run) -> tuple[int | float, ...]:

@@ -7,6 +7,7 @@ them may have it; without one it keeps everything in memory, and its files go wi
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 
 from spear import config as configuration
@@ -53,6 +54,7 @@ class OwnNode:
             self._lock = open_data_dir(config.data_dir)
             redactor = Redactor()
             self._log = open_system_log(config, clock, redactor)
+            self._log.leave_by(asyncio.get_running_loop().call_soon_threadsafe)
             self._served = await open_served(
                 config,
                 clock=clock,

@@ -26,12 +26,14 @@ class Programs:
         found = self._loader.find(digest, metered)
         return None if found is None else found.program
 
-    async def load(self, digest: str, metered: bool) -> Program:
-        """Raises NotFound, KvDamaged, ModuleInvalid, ModuleLimit."""
+    async def load(self, digest: str, metered: bool, wasm: bytes | None = None) -> Program:
+        """`wasm` are its bytes where they are at hand. Raises NotFound, KvDamaged, ModuleInvalid,
+        ModuleLimit."""
         found = self.ready(digest, metered)
         if found is not None:
             return found
-        wasm = await self._blobs.read(digest)
+        if wasm is None:
+            wasm = await self._blobs.read(digest)
         return (await self._loader.load(wasm, metered, digest=digest)).program
 
     def stats(self) -> dict[str, int]:

@@ -69,10 +69,11 @@ def time_key(execution: Execution) -> bytes:
 
 
 def time_value(execution: Execution) -> bytes:
-    """Enough to list by task and to forget the record without reading it."""
+    """Enough to list by task and to forget the record without reading it. Its lines in the log are
+    counted of the last attempt alone."""
     more = (
         execution.output_digest or execution.idempotency_key or execution.log_lines
-        or execution.depth
+        or execution.attempt > 1 or execution.depth
     )  # fmt: skip
     return (
         execution.finished_ns.to_bytes(8, "big")

@@ -7,7 +7,7 @@ and a call becomes an execution; what happens then is decided by the parts. On t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TypeVar, cast
@@ -29,17 +29,17 @@ from spear.records.execution import (
     Invocation,
     LogLine,
 )
-from spear.records.objects import ObjectInfo, ObjectPage
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
-from spear.spearlet.node.answers import bare, end_within, instance_of, now_of
+from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of
 from spear.spearlet.node.calls import NOTHING, check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.models import ModelServices
-from spear.spearlet.node.objects import key_of
-from spear.spearlet.node.plan import Plan, secrets_of
-from spear.spearlet.node.work import Work
+from spear.spearlet.node.objectservices import ObjectServices
+from spear.spearlet.node.plan import secrets_of
+from spear.spearlet.node.plans import Plans
+from spear.spearlet.node.work import WRITING, Work
 from spear.spearlet.taskconfig import unread
 
 TYPE_CHECKING = False
@@ -55,16 +55,16 @@ if TYPE_CHECKING:
     from spear.spearlet.node.journal import Journal
     from spear.spearlet.node.objects import NodeObjects
     from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.plan import Plan
     from spear.spearlet.node.tallies import Tallies
     from spear.spearlet.node.tasks import Tasks
     from spear.spearlet.node.upkeep import Upkeep
     from spear.spearlet.schedules.scheduler import Scheduler
 
-_PAGE_MAX = 10_000
 T = TypeVar("T")
 
 
-class NodeServices(ModelServices):
+class NodeServices(ModelServices, ObjectServices):
     """Made by opening.open_node, which also says how it ends."""
 
     def __init__(
@@ -77,6 +77,7 @@ class NodeServices(ModelServices):
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
         self._upkeep, self._facts, self._models = upkeep, facts, models
         self._secrets: set[tuple[str, str]] = set()
+        self._plans = Plans(tasks, parts.config)
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
     @property
@@ -96,7 +97,7 @@ class NodeServices(ModelServices):
         return self._artifacts.find(digest)
 
     async def artifacts(self, *, limit: int = 100, after: str = "") -> list[Artifact]:
-        return self._artifacts.list(_limit(limit), after)
+        return self._artifacts.list(limit_of(limit), after)
 
     def read_artifact(self, digest: str) -> AsyncIterator[bytes]:
         return self._artifacts.chunks(digest)
@@ -116,7 +117,7 @@ class NodeServices(ModelServices):
         return self._tasks.find(task).task
 
     async def tasks(self, *, status: str = "", limit: int = 100, after: str = "") -> list[Task]:
-        return self._tasks.list(status, _limit(limit), after)
+        return self._tasks.list(status, limit_of(limit), after)
 
     async def set_task_status(self, task: str, status: str) -> Task:
         return await _through(self._tasks.set_status(task, status))
@@ -181,8 +182,11 @@ class NodeServices(ModelServices):
                 inputs.delete(digest)
         if isinstance(found, Execution):
             return bare(found)
-        if found.accepted is not None:
-            await found.accepted  # its only reader
+        accepted = found.hear_accepted()
+        if accepted is not None:
+            await accepted
+        elif found.stage == WRITING:  # somebody's call that waits, asked for before by its key
+            await self._parts.journal.kept(power=found.powered)
         return bare(found.execution)
 
     def _accept(
@@ -206,7 +210,7 @@ class NodeServices(ModelServices):
         work = Work(execution, invocation, plan, b"" if input_digest else input)
         work.input_digest = input_digest
         if mode == "async":
-            work.accepted = asyncio.get_running_loop().create_future()
+            work.accepted = []
         if born is not None:
             born(work)
         self._executions.accept(work, idempotency=key)
@@ -228,7 +232,7 @@ class NodeServices(ModelServices):
 
     def _named(self, task: str | TaskSpec) -> tuple[Task | None, Plan]:
         if isinstance(task, TaskSpec):
-            plan = Plan(self._tasks.checked(self._whole(task)), self._parts.config)
+            plan = self._plans.of(self._whole(task))
             if plan.spec.pool.isolation == "shared":
                 raise InvalidArgument("a shared pool is of a registered task: register it first")
             self.learn(plan.spec)
@@ -280,7 +284,7 @@ class NodeServices(ModelServices):
                 and (not root or (execution.root_id == root and execution.depth > 0))
             )
 
-        most = _limit(limit)
+        most = limit_of(limit)
         live = self._live(matches, page_token)
         ended, token = await self._history.page(task_id, matches, most, page_token, root)
         found = {execution.id: execution for execution in (*map(bare, ended), *live)}
@@ -323,8 +327,9 @@ class NodeServices(ModelServices):
         found = self._find(id)
         if isinstance(found, Work):
             raise InUse(f"execution {id} is {found.execution.status}: cancel it first")
-        await self._history.remove(found)
-        await self._parts.journal.kept()
+        with self._executions.removing(found.id):
+            await self._history.remove(found)
+            await self._parts.journal.kept()
         return bare(found)
 
     async def read_result(self, id: str) -> AsyncIterator[bytes]:
@@ -393,47 +398,6 @@ class NodeServices(ModelServices):
                 return msgspec.structs.replace(instance, status="terminated")
         return msgspec.structs.replace(self._parts.pools.destroy(id), status="terminated")
 
-    # ---- objects
-
-    async def put_object(
-        self, key: str, value: bytes, *, metadata: Mapping[str, str] | None = None,
-        overwrite: bool = True, if_version: int | None = None, durable: bool = False,
-    ) -> ObjectInfo:  # fmt: skip
-        return await self._objects.put(key, value, metadata, overwrite, if_version, durable)
-
-    async def get_object(self, key: str) -> tuple[ObjectInfo, bytes]:
-        return await self._objects.get(key)
-
-    async def stat_object(self, key: str) -> ObjectInfo:
-        return await self._objects.stat(key)
-
-    async def list_objects(
-        self, prefix: str = "", *, limit: int = 1000, start_after: str = ""
-    ) -> ObjectPage:
-        return self._objects.list(prefix, _limit(limit), start_after)
-
-    async def delete_object(
-        self, key: str, *, force: bool = False, if_version: int | None = None
-    ) -> None:
-        await self._objects.delete(key, force, if_version)
-
-    async def add_object_ref(self, key: str, count: int = 1) -> int:
-        return self._objects.table.add_ref(key_of(key), count)
-
-    async def remove_object_ref(self, key: str, count: int = 1) -> tuple[int, bool]:
-        return await self._objects.remove_ref(key, count)
-
-    async def pin_object(self, key: str) -> None:
-        self._objects.table.pin(key_of(key))
-
-    async def unpin_object(self, key: str) -> None:
-        self._objects.table.unpin(key_of(key))
-
-    async def transact(
-        self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]
-    ) -> dict[str, int]:
-        return await self._objects.transact(reads, writes)
-
     # ---- schedules
 
     async def add_schedule(self, spec: ScheduleSpec) -> Schedule:
@@ -474,12 +438,6 @@ class NodeServices(ModelServices):
 
     async def drain(self, grace_ns: int = 0) -> None:
         await self._executions.close(grace_ns / 1e9)
-
-
-def _limit(limit: int) -> int:
-    if not 1 <= limit <= _PAGE_MAX:
-        raise InvalidArgument(f"a limit of 1 to {_PAGE_MAX} is accepted, found {limit}")
-    return limit
 
 
 async def _through(change: Coroutine[object, object, T]) -> T:

@@ -53,15 +53,15 @@ async def open_served(
     """The node of this configuration. `environ` is what its tasks may refer to, and `redactor`
     learns what they do. Raises KvError, InvalidArgument."""
     kv = _open_kv(config)
+    logs = LogStore(
+        os.path.join(config.data_dir, "logs"),
+        config.node_name,
+        LogLimits(bytes_max=config.logs_bytes_max, age_ns_max=config.logs_ns_max),
+        clock,
+        redactor,
+        log,
+    )
     try:
-        logs = LogStore(
-            os.path.join(config.data_dir, "logs"),
-            config.node_name,
-            LogLimits(bytes_max=config.logs_bytes_max, age_ns_max=config.logs_ns_max),
-            clock,
-            redactor,
-            log,
-        )
         node = await open_node(
             config,
             kv=kv,
@@ -73,6 +73,7 @@ async def open_served(
             environ=environ,
         )
     except BaseException:
+        logs.close()
         await kv.close()
         raise
     return ServedNode(node, kv, logs)

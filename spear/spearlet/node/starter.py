@@ -118,14 +118,11 @@ class Starter:
         return run
 
     def _time_left(self, work: Work) -> int:
-        """Where a caller waits, what it gave less what was waited in the queue; no more than an
-        agent has that called it."""
-        timeout_ns = work.execution.timeout_ns
-        if not work.powered and work.execution.attempt == 1:
-            timeout_ns -= self._parts.clock.monotonic_ns() - work.arrived_ns
+        """No more than an agent has that called it."""
+        now_ns = self._parts.clock.monotonic_ns()
+        timeout_ns = work.time_left_ns(now_ns)
         if work.kin is not None:
-            left_ns = work.kin.until_ns - self._parts.clock.monotonic_ns()
-            timeout_ns = min(timeout_ns, left_ns)
+            timeout_ns = min(timeout_ns, work.kin.until_ns - now_ns)
         return max(timeout_ns, _TIME_MIN_NS)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:

@@ -10,6 +10,8 @@ import asyncio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from spear.records.execution import Execution, Invocation
     from spear.runtime.interface import Run
     from spear.spearlet.logs.sink import Sink
@@ -32,7 +34,7 @@ class Work:
     __slots__ = (
         "accepted", "admitted", "arrived_ns", "charged", "doom", "execution", "input",
         "input_digest", "invocation", "kin", "lease", "offered", "plan", "powered", "recovered",
-        "run", "sink", "stage", "timer", "waiters", "webhooks",
+        "run", "sink", "stage", "taken_ns", "timer", "waiters", "webhooks",
     )  # fmt: skip
 
     def __init__(
@@ -45,9 +47,11 @@ class Work:
         self.stage, self.doom = WRITING, ""
         self.recovered = False  # accepted by an earlier process
         self.offered = self.admitted = False  # to admission; by it
-        self.arrived_ns = 0
+        self.taken_ns = 0  # when its caller began to wait
+        self.arrived_ns = 0  # in the queue, with this attempt
         self.charged = 0  # bytes of the node's budget for inputs
-        self.accepted: asyncio.Future[None] | None = None
+        # Who waits until its acceptance is kept; None: it is, or nobody is told.
+        self.accepted: list[asyncio.Future[None]] | None = None
         self.waiters: list[asyncio.Future[Execution]] = []
         self.timer: asyncio.TimerHandle | None = None
         self.run: Run | None = None
@@ -68,22 +72,40 @@ class Work:
             self.timer.cancel()
             self.timer = None
 
+    def time_left_ns(self, now_ns: int) -> int:
+        """Of what it may take. A caller that waits gave one time for all: queue and attempts."""
+        timeout_ns = self.execution.timeout_ns
+        return timeout_ns if self.powered else timeout_ns - (now_ns - self.taken_ns)
+
     def inline_input(self) -> bytes:
         """What of the input lies in the row: nothing where it lies in a file."""
         return b"" if self.input_digest else self.input
 
-    def told_accepted(self) -> None:
-        if self.accepted is not None and not self.accepted.done():
-            self.accepted.set_result(None)
+    def hear_accepted(self) -> asyncio.Future[None] | None:
+        """Told once its acceptance is kept; None where that is not to be waited for. One of its
+        own for each reader: who gives up takes nobody else's."""
+        if self.accepted is None:
+            return None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.accepted.append(future)
+        return future
+
+    def told_accepted(self) -> bool:
+        """Whether there was anybody to be told."""
+        told, self.accepted = self.accepted, None
+        for future in told or ():
+            if not future.done():
+                future.set_result(None)
+        return told is not None
 
     def fail(self, error: Exception) -> None:
         """Nobody will hear of its end here."""
-        if self.accepted is not None and not self.accepted.done():
-            self.accepted.set_exception(error)
-        waiters, self.waiters = self.waiters, []
-        for future in waiters:
+        told: list[asyncio.Future[Any]] = [*(self.accepted or ()), *self.waiters]
+        self.accepted, self.waiters = None, []
+        for future in told:
             if not future.done():
                 future.set_exception(error)
+                future.exception()  # who waits for another of these need not ask this one
 
     def listen(self) -> asyncio.Future[Execution]:
         """Hears of its end from now on; who waits no longer says so by `leave`."""

@@ -18,6 +18,12 @@ _VALUES_BYTES_MAX = 3 << 20  # of one listing: an answer has room for 4 MiB
 _TOLD = ("NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION")
 
 
+_Versioned = (
+    pb.AddObjectRefRequest | pb.RemoveObjectRefRequest | pb.PinObjectRequest
+    | pb.UnpinObjectRequest | pb.DeleteObjectRequest
+)  # fmt: skip
+
+
 def _told(error: SpearError, *more: str) -> str:
     """The sentence of an error that is an answer; raises any other."""
     if error.status not in (*_TOLD, *more):
@@ -89,7 +95,9 @@ async def list_(node: Node, request: pb.ListObjectsRequest) -> pb.ListObjectsRes
 
 async def add_ref(node: Node, request: pb.AddObjectRefRequest) -> pb.AddObjectRefResponse:
     try:
-        count = await node.add_object_ref(request.key, _count(request.count))
+        count = await node.add_object_ref(
+            request.key, _count(request.count), if_version=_version(request)
+        )
     except SpearError as error:
         return pb.AddObjectRefResponse(success=False, message=_told(error))
     return pb.AddObjectRefResponse(success=True, new_ref_count=count)
@@ -97,10 +105,16 @@ async def add_ref(node: Node, request: pb.AddObjectRefRequest) -> pb.AddObjectRe
 
 async def remove_ref(node: Node, request: pb.RemoveObjectRefRequest) -> pb.RemoveObjectRefResponse:
     try:
-        count, deleted = await node.remove_object_ref(request.key, _count(request.count))
+        count, deleted = await node.remove_object_ref(
+            request.key, _count(request.count), if_version=_version(request)
+        )
     except SpearError as error:
         return pb.RemoveObjectRefResponse(success=False, message=_told(error))
     return pb.RemoveObjectRefResponse(success=True, new_ref_count=count, deleted=deleted)
+
+
+def _version(request: _Versioned) -> int | None:
+    return request.if_version if request.HasField("if_version") else None
 
 
 def _count(count: int) -> int:
@@ -112,7 +126,7 @@ def _count(count: int) -> int:
 
 async def pin(node: Node, request: pb.PinObjectRequest) -> pb.PinObjectResponse:
     try:
-        await node.pin_object(request.key)
+        await node.pin_object(request.key, if_version=_version(request))
     except SpearError as error:
         return pb.PinObjectResponse(success=False, message=_told(error))
     return pb.PinObjectResponse(success=True)
@@ -120,16 +134,15 @@ async def pin(node: Node, request: pb.PinObjectRequest) -> pb.PinObjectResponse:
 
 async def unpin(node: Node, request: pb.UnpinObjectRequest) -> pb.UnpinObjectResponse:
     try:
-        await node.unpin_object(request.key)
+        await node.unpin_object(request.key, if_version=_version(request))
     except SpearError as error:
         return pb.UnpinObjectResponse(success=False, message=_told(error))
     return pb.UnpinObjectResponse(success=True)
 
 
 async def delete(node: Node, request: pb.DeleteObjectRequest) -> pb.DeleteObjectResponse:
-    version = request.if_version if request.HasField("if_version") else None
     try:
-        await node.delete_object(request.key, force=request.force, if_version=version)
+        await node.delete_object(request.key, force=request.force, if_version=_version(request))
     except SpearError as error:
         return pb.DeleteObjectResponse(success=False, message=_told(error))
     return pb.DeleteObjectResponse(success=True, deleted=True)

@@ -13,9 +13,11 @@ from spear.spearlet.rpc.v1 import object as object_v1
 
 
 def method_table(
-    *, object_bytes_max: int, drain: Callable[[int], Awaitable[None]]
-) -> dict[str, Method]:
-    """`object_bytes_max`: of one object that comes in parts; `drain(grace_ns)` is the daemon's."""
+    *, object_bytes_max: int, drain: Callable[[int], Awaitable[None]],
+    addresses: Callable[[], dict[str, str]] = dict,
+) -> dict[str, Method]:  # fmt: skip
+    """`object_bytes_max`: of one object that comes in parts; `drain(grace_ns)` is the daemon's, as
+    are the addresses of its doors."""
     return {
         **invocation.METHODS,
         **execution.METHODS,
@@ -28,5 +30,5 @@ def method_table(
         **object_v1.methods(object_bytes_max),
         **schedule.METHODS,
         **model.METHODS,
-        **node.methods(drain),
+        **node.methods(drain, addresses),
     }

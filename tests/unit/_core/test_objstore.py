@@ -125,7 +125,7 @@ def test_get_stat_delete_and_refs_of_nothing_name_the_key(store: ObjectStore) ->
         store.pin,
         store.unpin,
     ):
-        with pytest.raises(ObjectNotFound, match="'nowhere'"):
+        with pytest.raises(ObjectNotFound, match=r"^there is no object 'nowhere'"):
             call(b"nowhere")
 
 

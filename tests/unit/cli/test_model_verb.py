@@ -55,7 +55,7 @@ class Absent:
 
 
 @asynccontextmanager
-async def nobody(_: str | None, __: str | None) -> AsyncIterator[Absent]:
+async def nobody(_: object) -> AsyncIterator[Absent]:
     yield Absent()
 
 

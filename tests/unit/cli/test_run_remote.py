@@ -17,14 +17,15 @@ from elsewhere import Remote
 from spear.cli import run
 from spear.cli.arguments import UsageError, parse
 from spear.cli.running import remote
+from spear.cli.visits.dial import Where
 
 
 def by_node(cli: Cli, guest: str, *words: str) -> tuple[int, str, str]:
     path = str(guest_path(guest))
     parsed = parse([path, "--node", "unix:/x", *words], run.OPTIONS)
 
-    def dial(address: str | None, config: str | None) -> Remote:
-        assert address == "unix:/x"
+    def dial(where: Where) -> Remote:
+        assert where.address == "unix:/x"
         return Remote(cli._elsewhere)
 
     cli._capture.readouterr()

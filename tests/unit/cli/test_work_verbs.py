@@ -105,7 +105,10 @@ def test_bad_options_are_wrong_use_before_the_node_is_asked(cli: Cli) -> None:
 
 def test_the_address_and_the_configuration_reach_the_dial(cli: Cli) -> None:
     cli("ls", "--node", "unix:/run/x.sock", "--config", "c.toml")
-    assert cli.dialled == [("unix:/run/x.sock", "c.toml")]
+    cli("ls", "--node", "far:1", "--ca", "ca.pem", "--token-file", "token")
+    assert cli.dialled == [
+        ("unix:/run/x.sock", "c.toml", None, None), ("far:1", None, "ca.pem", "token"),
+    ]  # fmt: skip
 
 
 # submit

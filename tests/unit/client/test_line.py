@@ -97,9 +97,16 @@ async def test_calls_that_may_be_made_twice_are(
 ) -> None:
     await registered(node)
     await node.put_object("shared/a", b"1")
-    client = losing(node, streams_cut_after=0) if method == "get_object" else losing(node)
+    client = losing(node)
     await getattr(client, method)(*args)
     assert len(client.callers) == 2
+
+
+async def test_a_large_object_is_asked_for_again(node: FakeNode) -> None:
+    await node.put_object("shared/a", bytes(2 << 20))
+    client = losing(node, streams_cut_after=0)
+    assert len((await client.get_object("shared/a"))[1]) == 2 << 20
+    assert client.made == ["Read", "Get", "Get"]
 
 
 @pytest.mark.parametrize(("method", "args"), ONCE, ids=lambda value: str(value))

@@ -108,9 +108,12 @@ class Disk:
 
 
 async def commits(committer: Committer, count: int) -> None:
+    """Each alone, on a thread that is done with the one before."""
     for _ in range(count):
         committer.state.written += 1
         await committer.synced(committer.state.written)
+        while not committer.idle:
+            await asyncio.sleep(0)
 
 
 async def test_a_lone_flush_is_done_in_place_only_on_a_disk_that_was_quick_of_late() -> None:
@@ -217,6 +220,107 @@ async def test_a_flush_that_fails_after_stopping_is_nobody_s_failure() -> None:
     committer.stop(KvError("closed"))
     with pytest.raises(KvError, match="closed"):
         await waiting
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert told == []
+
+
+async def test_what_could_not_be_flushed_in_place_is_not_noted_as_safe() -> None:
+    disk = Disk()
+    committer = disk.committer()
+    await commits(committer, 17)
+    assert committer.in_place == 1
+
+    def flush() -> None:
+        raise OSError("no luck")
+
+    committer._flush = flush
+    with pytest.raises(KvError, match="no luck"):
+        await commits(committer, 1)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    committer.stop(KvError("closed"))
+    assert disk.noted == list(range(1, 18))
+
+
+async def test_nothing_is_flushed_in_place_while_the_thread_still_notes() -> None:
+    """Who notes is one at a time, and what it notes grows."""
+    disk, here = Disk(), threading.get_ident()
+    began, go = threading.Event(), threading.Event()
+    noted: list[int] = []
+
+    def note(target: int) -> None:
+        if target == 16:
+            began.set()
+            go.wait(60)
+        noted.append(target)
+
+    committer = Committer(
+        0, disk.flush, note, lambda error: KvError(str(error)), lambda: disk.now_ns
+    )
+    await commits(committer, 15)
+    committer.state.written = 16
+    await committer.synced(16)
+    await asyncio.to_thread(began.wait, 60)
+    next_one = asyncio.create_task(commits(committer, 1))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert noted == list(range(1, 16))
+    go.set()
+    await next_one
+    assert disk.threads[-1] != here
+    committer.stop(KvError("closed"))
+    assert noted == list(range(1, 18))
+
+
+async def test_a_slow_flush_in_place_is_noted_before_the_thread_has_its_turn() -> None:
+    disk = Disk()
+    committer = disk.committer()
+    await commits(committer, 16)
+    disk.takes_ns = 2_000_000
+    committer.state.written += 1
+    first = committer.state.written
+    again = asyncio.get_running_loop().create_future()
+
+    def told(error: KvError | None) -> None:
+        """Asks for the next at once, which is the thread's: the disk was slow."""
+        committer.state.written += 1
+        committer.when_synced(asyncio.get_running_loop(), committer.state.written, again.set_result)
+        assert disk.noted[-1] == first - 1
+
+    real = committer._begin
+
+    def begin(loop: asyncio.AbstractEventLoop) -> None:
+        if committer.in_place and committer.state.written > first:
+            assert disk.noted[-1] == first
+        real(loop)
+
+    committer._begin = begin  # type: ignore[method-assign]
+    committer.when_synced(asyncio.get_running_loop(), first, told)
+    await again
+    committer.stop(KvError("closed"))
+    assert disk.noted == list(range(1, 19))
+
+
+async def test_a_note_that_fails_after_stopping_is_nobody_s_failure() -> None:
+    began, go = threading.Event(), threading.Event()
+    told: list[Exception] = []
+
+    def note(target: int) -> None:
+        began.set()
+        go.wait(60)
+        raise OSError("late")
+
+    def failed(error: Exception) -> KvError:
+        told.append(error)
+        return KvError("late")
+
+    committer = Committer(0, lambda: None, note, failed)
+    committer.state.written = 1
+    await committer.synced(1)
+    await asyncio.to_thread(began.wait, 60)
+    go.set()
+    committer.stop(KvError("closed"))
     for _ in range(3):
         await asyncio.sleep(0)
     assert told == []

@@ -137,7 +137,9 @@ WANTED = {
     "TaskService": "Register Update Get List SetStatus Unregister",
     "ExecutionService": "Submit Invoke Get List Wait Watch Cancel Remove ReadResult Logs",
     "InstanceService": "List Destroy",
-    "ObjectService": "Put Get Stat List Delete AddRef RemoveRef Pin Unpin Transact",
+    "ObjectService": (
+        "Put Get Write Read Stat List Delete AddRef RemoveRef Pin Unpin Watch Transact"
+    ),
     "ScheduleService": "Add Get List Remove",
     "ModelService": "List Test",
     "NodeService": "Info Stats Drain CollectGarbage Backup",
@@ -148,6 +150,7 @@ STREAMS = {
     ("ExecutionService", "Watch"): (False, True),
     ("ExecutionService", "ReadResult"): (False, True),
     ("ExecutionService", "Logs"): (False, True),
+    ("ObjectService", "Watch"): (False, True),
     ("ObjectService", "Put"): (True, False),
     ("ObjectService", "Get"): (False, True),
 }

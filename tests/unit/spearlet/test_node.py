@@ -284,7 +284,7 @@ async def test_idle_followers_take_no_threads_and_leave_the_node_free(tmp_path: 
         known["runtime"].runs[7].log("one line")
         progress = await asyncio.wait_for(follows[7], 60)
         assert [line.message for line in progress.logs] == ["one line"]
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # one of an earlier test may end meanwhile
         for run in known["runtime"].runs:
             run.finish()
         assert all(p.ended for p in await asyncio.gather(*follows[:7], *follows[8:]))

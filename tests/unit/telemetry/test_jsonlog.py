@@ -109,6 +109,20 @@ def test_lines_of_one_turn_leave_in_one_write(
     assert len(lines.writes) == 1
 
 
+def test_a_log_that_is_older_than_its_loop_writes_once_a_turn_from_then_on(
+    lines: Lines, log: Log
+) -> None:
+    loop = Turns()
+    log.info("before")
+    log.leave_by(loop.waiting.append)
+    log.info("one")
+    log.info("two")
+    assert len(lines.writes) == 1
+    loop.turn()
+    assert len(lines.writes) == 2
+    assert [line["event"] for line in lines.parsed] == ["before", "one", "two"]
+
+
 def test_a_full_batch_an_error_and_the_end_do_not_wait(
     lines: Lines, clock: ManualClock, redactor: Redactor
 ) -> None:

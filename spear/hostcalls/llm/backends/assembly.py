@@ -1,8 +1,8 @@
 """The answer that the pieces of a stream make, as OpenAI's API would give it whole.
 
 The rule: pure; only the first choice counts; its text and its tool calls are together bounded by
-ANSWER_CHARS_MAX. Pieces of tool calls are joined by their index, and where there is none, a piece
-with an id begins a new call.
+ANSWER_CHARS_MAX, and a call without arguments has an empty object. Pieces of tool calls are joined
+by their index, and where there is none, a piece with an id begins a new call.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from spear.hostcalls.llm.backends.answers import at, text_at
 
 ANSWER_CHARS_MAX = 16 * 1024**2
 _CALLS_MAX = 1024
+_KEY_CHARS = 256  # what a key beside the text counts
 
 
 def completion(
@@ -52,7 +53,7 @@ class Assembly:
 
     def text(self, piece: str, key: str = "content") -> None:
         """Raises ModelGarbled beyond the limit, as `calls` does."""
-        self._grow(len(piece))
+        self._grow(len(piece) + (0 if key in self._texts else len(key) + _KEY_CHARS))
         self._texts[key].append(piece)
 
     def calls(self, pieces: list[dict[str, Any]]) -> None:
@@ -85,7 +86,7 @@ class Assembly:
 
     def _call(self, index: int) -> dict[str, Any]:
         call = self._calls[index]
-        call["function"]["arguments"] = "".join(self._arguments[index])
+        call["function"]["arguments"] = "".join(self._arguments[index]) or "{}"
         return call
 
     def _index(self, piece: dict[str, Any]) -> int:

@@ -130,12 +130,17 @@ class HttpBackend:
         self, method: str, path: str, body: bytes, deadline_ns: int, bytes_max: int
     ) -> AsyncGenerator[Exchange, None]:
         """Its status is 2xx."""
-        async with self._http.request(
+        request = self._http.request(
             method, path, body, deadline_ns=deadline_ns, bytes_max=bytes_max
-        ) as exchange:
-            if not 200 <= exchange.status < 300:
-                raise await self._failure(exchange)
-            yield exchange
+        )
+        try:
+            async with request as exchange:
+                if not 200 <= exchange.status < 300:
+                    raise await self._failure(exchange)
+                yield exchange
+        except ModelError as error:
+            error.reached = request.begun
+            raise
 
     async def _failure(self, exchange: Exchange) -> ModelError:
         try:
@@ -198,4 +203,4 @@ def _delta_of(body: Any) -> Delta:
     """All of an answer that came whole."""
     message = at(next(iter(objects_at(body, "choices")), None), "message")
     calls = [{"index": n, **call} for n, call in enumerate(objects_at(message, "tool_calls"))]
-    return Delta(content=text_at(message, "content"), tool_calls=calls)
+    return Delta(content=text_at(message, "content"), tool_calls=calls or ())

@@ -146,7 +146,7 @@ class OllamaReader:
             self._answer.model = text_at(line, "model")
             self._answer.finish_reason = _finish_reason(line, self._calls > 0)
             self._answer.usage = _usage(line)
-        return Delta(content=content, tool_calls=pieces) if content or pieces else None
+        return Delta(content=content, tool_calls=pieces or ()) if content or pieces else None
 
 
 def _messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

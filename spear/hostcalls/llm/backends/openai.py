@@ -142,7 +142,7 @@ class OpenAiReader:
         calls = objects_at(delta, "tool_calls") if "tool_calls" in delta else []
         if calls:
             self._answer.calls(calls)
-        return Delta(content=content, tool_calls=calls) if content or calls else None
+        return Delta(content=content, tool_calls=calls or ()) if content or calls else None
 
     def _name(self, chunk: Any) -> None:
         known = chunk if isinstance(chunk, dict) else {}

@@ -6,6 +6,7 @@ tests run offline. Embeddings are hashed character n-grams: texts that share wor
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import zlib
@@ -51,12 +52,13 @@ class StubBackend:
 
     async def embed(self, request: EmbedRequest, model: str) -> Reply:
         tokens = sum(_tokens(text) for text in request.texts)
+        data = []
+        for n, text in enumerate(request.texts):
+            await asyncio.sleep(0)  # a long text takes milliseconds, which others get between
+            data.append({"object": "embedding", "index": n, "embedding": vector(text)})
         body = {
             "object": "list",
-            "data": [
-                {"object": "embedding", "index": n, "embedding": vector(text)}
-                for n, text in enumerate(request.texts)
-            ],
+            "data": data,
             "model": model or MODEL,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }

@@ -16,8 +16,8 @@ CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 
 class Health:
     """Of one backend. `latency_ns` and `error_rate` are moving means; `reason` is of the last
-    failure. Whoever begins a request says how it ended: `succeeded`, `failed`, `rested` (it said
-    when to come back) or `abandoned` (its caller went)."""
+    failure. Whoever begins a request says how it ended: `succeeded`, `answered` (it refused),
+    `failed`, or `rested` (it said when to come back); not where its caller went."""
 
     __slots__ = (
         "_failures", "_open_until_ns", "_rest_until_ns", "_trial", "error_rate", "latency_ns",
@@ -51,7 +51,7 @@ class Health:
         return self._rest_until_ns
 
     def begun(self, now_ns: int) -> bool:
-        """A request begins; whether it is the trial, which `ended` has to be told."""
+        """A request begins; whether it is the trial, whose end `trial_over` is told."""
         if self.state(now_ns) != HALF_OPEN or self._trial:
             return False
         self._trial = True

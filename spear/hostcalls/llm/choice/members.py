@@ -39,7 +39,7 @@ class Keys:
         if not value:
             return "", f"the environment variable {variable} is not set"
         if not VALUE_CHARS_MIN <= len(value) <= _KEY_CHARS_MAX or not (
-            value.isascii() and value.isprintable()
+            value.isascii() and value.isprintable() and " " not in value
         ):
             return "", f"what the environment variable {variable} holds cannot be a key"
         if variable not in self._learned:

@@ -13,16 +13,15 @@ if TYPE_CHECKING:
     from spear.telemetry.redact import Redactor
 
 
-def scrubbed(error: ModelError, redactor: Redactor) -> ModelError:
-    """The error itself. Where what led to it names a secret, that is cut off."""
+def scrub(error: ModelError, redactor: Redactor) -> None:
+    """Where what led to it names a secret, that is cut off."""
     if not redactor:
-        return error
+        return
     error.args = tuple(redactor.text(str(part)) for part in error.args)
     error.code = redactor.text(error.code)
     if _names_a_secret(error, redactor):
         error.__cause__ = error.__context__ = None
         error.__suppress_context__ = True
-    return error
 
 
 def _names_a_secret(error: BaseException, redactor: Redactor) -> bool:

@@ -107,7 +107,7 @@ class HttpClient:
         """Raises ModelTimeout where nothing is left."""
         if not deadline_ns:
             return TIME_MAX_NS
-        left_ns = min(deadline_ns - self._clock.monotonic_ns(), TIME_MAX_NS)
+        left_ns = deadline_ns - self._clock.monotonic_ns()
         if left_ns <= 0:
             raise ModelTimeout("the deadline has passed")
         return left_ns
@@ -133,7 +133,7 @@ class HttpClient:
             timer = asyncio.get_running_loop().call_later(_LINGER_NS / 1e9, connection.abort)
             self._leaving[connection] = timer
         else:
-            connection.abort()
+            connection.drop()
 
     async def _connect(self, left_ns: int) -> Connection:
         where = f"{self._address.host}:{self._address.port}"
@@ -195,6 +195,7 @@ class Exchange:
         self._client, self._request = client, request
         self._deadline_ns, self._bytes_max = deadline_ns, bytes_max
         self._near_end = False
+        self.begun = False  # the server may have the request
         self._connection: Connection
         self._response: Response
         self._timer: asyncio.TimerHandle
@@ -212,9 +213,12 @@ class Exchange:
         self._connection = connection = await self._client.take(self._deadline_ns)
         try:
             left_ns = self._client.left_ns(self._deadline_ns)
-            late = ModelTimeout(f"no whole answer within {left_ns / 1e9:.3g} s")
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(left_ns / 1e9, connection.fail, late)
+            self._timer = loop.call_later(
+                left_ns / 1e9, connection.fail,
+                ModelTimeout(f"no whole answer within {left_ns / 1e9:.3g} s"),
+            )  # fmt: skip
+            self.begun = True
             self._response = connection.begin(self._request, self._bytes_max)
             await connection.head()
             encoding = self.headers.get("content-encoding", "identity")
@@ -233,13 +237,15 @@ class Exchange:
         return self._connection.read()
 
     async def body(self) -> bytes:
-        """All of it. Raises ModelError."""
+        """All of it, which may be less than what a stream may bring. Raises ModelError."""
         body = await self.read()
         if self._response.complete and not self._response.buffered:
             return body
         whole = bytearray(body)
         while piece := await self.read():
             whole += piece
+            if len(whole) > ANSWER_BYTES_MAX:
+                raise ModelGarbled(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
         return bytes(whole)
 
     def enough(self) -> None:

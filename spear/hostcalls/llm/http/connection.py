@@ -34,7 +34,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        return self._transport.is_closing()
+        """Also where its loop is closed, which is no more its user's then."""
+        return self._transport.is_closing() or self._loop.is_closed()
 
     def begin(self, request: bytes, bytes_max: int) -> Response:
         self.response = Response(bytes_max)
@@ -68,13 +69,23 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def abort(self) -> None:
-        self._transport.abort()
+        if not self._loop.is_closed():  # else it goes with its last reference
+            self._transport.abort()
+
+    def drop(self) -> None:
+        """Nobody reads on, and it is of no use: lets go of the error too, whose traceback has all
+        that was asked."""
+        self._failure = None
+        self.abort()
 
     def release(self) -> bool:
         """Nobody reads on: whether the connection can take another request now."""
         response = self.response
-        assert response is not None
-        if not (response.complete and response.reusable) or self.closing or self._failure:
+        if self.closing or self._failure:
+            return False
+        if response is None:  # nothing was asked
+            return True
+        if not (response.complete and response.reusable):
             return False
         if self._transport.get_write_buffer_size():  # answered before all was read
             return False

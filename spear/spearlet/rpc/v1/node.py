@@ -10,10 +10,6 @@ from spear.records.node import Node
 from spear.spearlet.rpc.method import Method, service, unary
 
 
-async def info(node: Node, _request: pb.NodeInfoRequest) -> pb.NodeInfo:
-    return pb.NodeInfo(values=await node.info())
-
-
 async def stats(node: Node, _request: pb.NodeStatsRequest) -> pb.NodeStats:
     groups = await node.stats()
     return pb.NodeStats(
@@ -29,6 +25,16 @@ async def backup(node: Node, request: pb.BackupRequest) -> pb.StatsGroup:
     return pb.StatsGroup(values=await node.backup(request.folder))
 
 
+class Serving:
+    """Info, to which the daemon adds the addresses of its doors."""
+
+    def __init__(self, addresses: Callable[[], dict[str, str]]) -> None:
+        self._addresses = addresses
+
+    async def info(self, node: Node, _request: pb.NodeInfoRequest) -> pb.NodeInfo:
+        return pb.NodeInfo(values=await node.info() | self._addresses())
+
+
 class Draining:
     """Drain, which is the daemon's: its node takes no more work, then the daemon ends."""
 
@@ -42,11 +48,13 @@ class Draining:
         return pb.DrainResponse()
 
 
-def methods(drain: Callable[[int], Awaitable[None]]) -> dict[str, Method]:
+def methods(
+    drain: Callable[[int], Awaitable[None]], addresses: Callable[[], dict[str, str]]
+) -> dict[str, Method]:
     return service(
         "spear.v1.NodeService",
         {
-            "Info": unary(pb.NodeInfoRequest, pb.NodeInfo, info),
+            "Info": unary(pb.NodeInfoRequest, pb.NodeInfo, Serving(addresses).info),
             "Stats": unary(pb.NodeStatsRequest, pb.NodeStats, stats),
             "CollectGarbage": unary(pb.CollectGarbageRequest, pb.StatsGroup, collect_garbage),
             "Backup": unary(pb.BackupRequest, pb.StatsGroup, backup),

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from spear.protocol.convert.object import OBJECT_INFO
+from spear.errors import InvalidArgument
+from spear.protocol.convert.object import OBJECT_CHANGE, OBJECT_INFO
 from spear.protocol.pb.spear.v1 import object_pb2 as pb
 from spear.records.node import Node
 from spear.records.objects import ObjectInfo
 from spear.spearlet.rpc.chunks import cut, head_of, rest_of, whole
-from spear.spearlet.rpc.method import Method, client_stream, server_stream, service, unary
+from spear.spearlet.rpc.method import Method, client_stream, closing, server_stream, service, unary
 
 _LIMIT = 1000
+SMALL_BYTES_MAX = 1 << 20  # of a value that goes in one message
 
 
 class Putting:
@@ -26,15 +28,35 @@ class Putting:
     async def put(self, node: Node, requests: AsyncIterator[pb.PutObjectRequest]) -> pb.ObjectInfo:
         head = (await head_of(requests)).head
         value = await whole(rest_of(requests), f"object {head.key!r}", self._bytes_max)
-        info: ObjectInfo = await node.put_object(
-            head.key,
-            value,
-            metadata=dict(head.metadata),
-            overwrite=head.overwrite if head.HasField("overwrite") else True,
-            if_version=head.if_version if head.HasField("if_version") else None,
-            durable=head.durable,
+        return await _put(node, head, value)
+
+
+async def write(node: Node, request: pb.WriteObjectRequest) -> pb.ObjectInfo:
+    if len(request.value) > SMALL_BYTES_MAX:
+        raise InvalidArgument(
+            f"object {request.head.key!r} has {len(request.value)} bytes, Write takes up to "
+            f"{SMALL_BYTES_MAX}: send it by Put"
         )
-        return OBJECT_INFO.message(info)
+    return await _put(node, request.head, request.value)
+
+
+async def _put(node: Node, head: pb.ObjectHead, value: bytes) -> pb.ObjectInfo:
+    info: ObjectInfo = await node.put_object(
+        head.key,
+        value,
+        metadata=dict(head.metadata),
+        overwrite=head.overwrite if head.HasField("overwrite") else True,
+        if_version=head.if_version if head.HasField("if_version") else None,
+        durable=head.durable,
+    )
+    return OBJECT_INFO.message(info)
+
+
+async def read(node: Node, request: pb.GetObjectRequest) -> pb.ReadObjectResponse:
+    info, value = await node.get_object(request.key)
+    if len(value) > SMALL_BYTES_MAX:
+        value = b""
+    return pb.ReadObjectResponse(info=OBJECT_INFO.message(info), value=value)
 
 
 async def get(node: Node, request: pb.GetObjectRequest) -> AsyncIterator[pb.GetObjectResponse]:
@@ -63,23 +85,37 @@ async def delete(node: Node, request: pb.DeleteObjectRequest) -> pb.DeleteObject
     return pb.DeleteObjectResponse()
 
 
+def _version(request: pb.ObjectRefRequest | pb.ObjectPinRequest) -> int | None:
+    return request.if_version if request.HasField("if_version") else None
+
+
 async def add_ref(node: Node, request: pb.ObjectRefRequest) -> pb.ObjectRefResponse:
-    return pb.ObjectRefResponse(ref_count=await node.add_object_ref(request.key, request.count))
+    count = await node.add_object_ref(request.key, request.count, if_version=_version(request))
+    return pb.ObjectRefResponse(ref_count=count)
 
 
 async def remove_ref(node: Node, request: pb.ObjectRefRequest) -> pb.ObjectRefResponse:
-    left, deleted = await node.remove_object_ref(request.key, request.count)
+    left, deleted = await node.remove_object_ref(
+        request.key, request.count, if_version=_version(request)
+    )
     return pb.ObjectRefResponse(ref_count=left, deleted=deleted)
 
 
 async def pin(node: Node, request: pb.ObjectPinRequest) -> pb.ObjectPinResponse:
-    await node.pin_object(request.key)
+    await node.pin_object(request.key, if_version=_version(request))
     return pb.ObjectPinResponse()
 
 
 async def unpin(node: Node, request: pb.ObjectPinRequest) -> pb.ObjectPinResponse:
-    await node.unpin_object(request.key)
+    await node.unpin_object(request.key, if_version=_version(request))
     return pb.ObjectPinResponse()
+
+
+async def watch(node: Node, request: pb.WatchObjectsRequest) -> AsyncIterator[pb.ObjectChange]:
+    changes = node.watch_objects(request.prefix, existing=request.existing)
+    async with closing(changes) as found:
+        async for change in found:
+            yield OBJECT_CHANGE.message(change)
 
 
 async def transact(node: Node, request: pb.TransactRequest) -> pb.TransactResponse:
@@ -97,6 +133,8 @@ def methods(object_bytes_max: int) -> dict[str, Method]:
         {
             "Put": client_stream(pb.PutObjectRequest, pb.ObjectInfo, put),
             "Get": server_stream(pb.GetObjectRequest, pb.GetObjectResponse, get),
+            "Write": unary(pb.WriteObjectRequest, pb.ObjectInfo, write, prompt=True),
+            "Read": unary(pb.GetObjectRequest, pb.ReadObjectResponse, read, prompt=True),
             "Stat": unary(pb.StatObjectRequest, pb.ObjectInfo, stat),
             "List": unary(pb.ListObjectsRequest, pb.ListObjectsResponse, list_),
             "Delete": unary(pb.DeleteObjectRequest, pb.DeleteObjectResponse, delete),
@@ -104,6 +142,7 @@ def methods(object_bytes_max: int) -> dict[str, Method]:
             "RemoveRef": unary(pb.ObjectRefRequest, pb.ObjectRefResponse, remove_ref),
             "Pin": unary(pb.ObjectPinRequest, pb.ObjectPinResponse, pin),
             "Unpin": unary(pb.ObjectPinRequest, pb.ObjectPinResponse, unpin),
+            "Watch": server_stream(pb.WatchObjectsRequest, pb.ObjectChange, watch),
             "Transact": unary(pb.TransactRequest, pb.TransactResponse, transact),
         },
     )

@@ -36,9 +36,9 @@ def session(**params: Any) -> Session:
     return made
 
 
-def failing(kind: type[ModelError], calls: int = 1) -> ModelError:
+def failing(kind: type[ModelError], calls: int = 1, unseen: int = 0) -> ModelError:
     error = kind("no")
-    error.calls, error.model_ns = calls, calls * 5
+    error.calls, error.model_ns, error.unseen = calls, calls * 5, unseen
     return error
 
 
@@ -152,8 +152,9 @@ async def test_time_that_is_spent_is_refused(clock: ManualClock) -> None:
         (failing(ModelRefused), False),
         (failing(ModelUnavailable, 3), False),
         (failing(ModelTimeout, 0), False),
-        (failing(ModelTimeout), True),
-        (failing(ModelGarbled, 2), True),
+        (failing(ModelUnavailable, 3, 1), True),
+        (failing(ModelTimeout, 1, 1), True),
+        (failing(ModelGarbled, 2, 2), True),
     ],
 )
 async def test_a_failed_request_is_counted_as_far_as_it_is_known(
@@ -212,8 +213,13 @@ async def test_a_stream_without_its_answer_is_an_error(clock: ManualClock) -> No
         async def stream(self, request: ChatRequest) -> Any:
             yield Delta(content="a")
 
+    who = agent({"budget.tokens": "10000"})
     with pytest.raises(ModelGarbled):
-        await Asking(Short(reply()), clock).stream(agent(), session(), deliver)
+        await Asking(Short(reply()), clock).stream(who, session(), deliver)
+    assert who.meter.total.calls == 1
+    left = who.meter.left("tokens")
+    assert left is not None
+    assert left < 10000
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ def test_a_backend_that_counts_nothing_sensible_is_counted_by_its_reply(usage: A
     assert (sums.prompt, sums.completion, sums.total) == (3, 2, 5)
 
 
+def test_counts_that_no_model_can_have_are_not_taken() -> None:
+    sums, most = Metrics(), 10**4300 - 1  # as large as a number in JSON can be
+    for _ in range(2):
+        sums.add(of({"usage": {"prompt_tokens": most, "total_tokens": most}}))
+    assert json.loads(sums.document(0))["total_tokens"] == 10
+
+
 def test_long_text_goes_in_events_of_whole_characters() -> None:
     text = "é🙂" * 10_000
     events = [json.loads(event) for event in documents.delta_events(text)]

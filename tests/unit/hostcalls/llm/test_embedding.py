@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from spear.errors import InvalidArgument
-from spear.hostcalls.llm.embedding import read_request
+from spear.hostcalls.llm.embedding import TEXTS_MAX, read_request
 
 
 def test_one_text_or_many() -> None:
@@ -17,6 +19,13 @@ def test_what_is_not_ours_goes_to_the_backend() -> None:
     )
     assert (request.model, request.backend, timeout_ms) == ("m", "b", 7)
     assert request.extra == {"dimensions": 3}
+
+
+def test_texts_are_bounded_in_number() -> None:
+    """Each becomes a vector, however short it is."""
+    assert len(read_request(json.dumps({"input": [""] * TEXTS_MAX}).encode())[0].texts) == TEXTS_MAX
+    with pytest.raises(InvalidArgument, match=f"at most {TEXTS_MAX} texts"):
+        read_request(json.dumps({"input": [""] * (TEXTS_MAX + 1)}).encode())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from spear.hostcalls.llm.backends.answers import decode, error_of, failure, retr
 from spear.hostcalls.llm.backends.assembly import Assembly
 from spear.hostcalls.llm.backends.interface import Backend
 from spear.hostcalls.llm.backends.make import make_backend
+from spear.hostcalls.llm.backends.openai import OpenAiReader
 from spear.hostcalls.llm.backends.stub import vector
 from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest, Reply
 from spear.records.models import OPENAI, STUB, BackendSpec
@@ -83,6 +85,15 @@ def test_an_assembly_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(ModelGarbled, match="larger than 10"):
             grow()
+
+
+def test_an_answer_with_ever_new_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes memory, however short its text is."""
+    monkeypatch.setattr("spear.hostcalls.llm.backends.assembly.ANSWER_CHARS_MAX", 10_000)
+    reader = OpenAiReader()
+    keys = ",".join(f'"key{n}":""' for n in range(1000))
+    with pytest.raises(ModelGarbled, match="larger than 10000"):
+        list(reader.feed(f'data: {{"choices":[{{"delta":{{{keys}}}}}]}}\n\n'.encode()))
 
 
 # The stub, as the guest ABI says it
@@ -178,6 +189,21 @@ def test_near_texts_have_near_vectors() -> None:
     assert near(question, question) == pytest.approx(1, abs=1e-3)
     assert near(question, question.upper()) == pytest.approx(1, abs=1e-3)
     assert set(vector(" .,")) == {0.0}
+
+
+async def test_the_stub_lets_others_run_between_texts() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await stub().embed(EmbedRequest(texts=["word"] * 20), "m")
+    task.cancel()
+    assert turns >= 20
 
 
 async def test_the_stub_embeds_each_text_in_its_place() -> None:

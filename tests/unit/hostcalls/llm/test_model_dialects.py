@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from spear.errors import ModelGarbled, ModelRefused, ModelUnavailable
@@ -209,6 +210,20 @@ def test_the_last_line_of_an_ollama_stream_needs_no_end() -> None:
 
 
 # Anthropic
+
+
+def test_a_streamed_call_without_arguments_has_an_empty_object_as_a_whole_one_has() -> None:
+    reader = AnthropicDialect("http://h").reader(chat(), 0)
+    block = {"type": "tool_use", "id": "t1", "name": "now", "input": {}}
+    for event in (
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        {"type": "message_stop"},
+    ):
+        list(reader.feed(b"data: " + msgspec.json.encode(event) + b"\n\n"))
+    (call,) = reader.body()["choices"][0]["message"]["tool_calls"]
+    assert call["function"] == {"name": "now", "arguments": "{}"}
 
 
 def test_anthropic_gets_turns_blocks_and_the_system_apart() -> None:

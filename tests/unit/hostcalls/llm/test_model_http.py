@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import threading
+import warnings
 
 import pytest
 import trustme
+from manual_clock import ManualClock
 
 from spear.clock import Clock
 from spear.errors import (
@@ -241,6 +245,33 @@ async def test_a_slow_reader_stops_the_server() -> None:
     assert await connection.read() == b""
 
 
+class Scarce(Clock):
+    """Its time is up once a connection is there."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def monotonic_ns(self) -> int:
+        self.asked += 1
+        return 0 if self.asked == 1 else 10**12
+
+
+async def test_a_deadline_that_passes_while_it_connects_ends_the_request() -> None:
+    async with RawServer(OK) as server:
+        client = HttpClient(server.url, Scarce(), {})
+        with pytest.raises(ModelTimeout):
+            async with client.request("GET", "/", deadline_ns=10**9):
+                raise AssertionError("it began")
+        await client.close()
+        await server.ended.acquire()
+        assert (client.connections, server.requests) == (0, [])
+
+
+def test_a_deadline_counts_however_far_it_is() -> None:
+    client, hour_ns = HttpClient("http://h", ManualClock(), {}), 3600 * 10**9
+    assert client.left_ns(ManualClock().monotonic_ns() + hour_ns) == hour_ns
+
+
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_certificates_are_verified(trusted: bool) -> None:
     authority = trustme.CA()
@@ -294,3 +325,32 @@ def test_headers_that_no_request_can_carry_are_refused_and_not_repeated(value: s
     with pytest.raises(InvalidArgument) as caught:
         HttpClient("http://h", Clock(), {"authorization": value})
     assert "secret" not in str(caught.value)
+
+
+def test_a_client_goes_on_with_another_loop() -> None:
+    """A library's agents are answered by another loop once the one that served is closed."""
+    ready, over = threading.Event(), threading.Event()
+    urls: list[str] = []
+
+    async def serve() -> None:
+        async with RawServer(OK, OK) as server:
+            urls.append(server.url)
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        client = HttpClient(urls[0], Clock(), {})
+        assert asyncio.run(ask(client)) == b"ok"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of what closed loops left
+            assert asyncio.run(ask(client)) == b"ok"
+            assert client.connections == 1
+            asyncio.run(client.close())
+            del client
+            gc.collect()
+    finally:
+        over.set()
+        thread.join()

@@ -406,6 +406,18 @@ def test_a_missing_credential_is_listed_with_the_reason() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("key", ["two words", "abc", "ключ-ключ", "a\tb-c-d"])
+def test_what_no_header_can_carry_is_no_key(key: str) -> None:
+    async def main() -> None:
+        stage = Stage(CLOCK, {"a": [answer()]}, specs={"a": {"credential_ref": "A_KEY"}},
+                      environ={"A_KEY": key})  # fmt: skip
+        (info,) = stage.models.list()
+        assert not info.available
+        assert info.reason == "what the environment variable A_KEY holds cannot be a key"
+
+    run(main())
+
+
 def test_prices_are_an_upper_bound_and_unknown_where_one_is() -> None:
     async def main() -> None:
         stage = Stage(CLOCK, {"a": [answer()], "b": [answer()]})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from errno import EINVAL, EIO
+from errno import EINVAL, EIO, ENOMEM
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from chat_stand_ins import FakeCall, FakeHandle, FakeModels, agent, reply, tool_
 from manual_clock import ManualClock
 
 from spear.errors import ModelGarbled
+from spear.hostcalls.llm import session as sessions
 from spear.hostcalls.llm import streaming
 from spear.hostcalls.llm.chat import AUTO_TOOL_CALL, METRICS, Chat
 from spear.hostcalls.llm.request import Delta
@@ -52,6 +53,30 @@ def deltas(count: int) -> list[Delta]:
     return [Delta(content=f"{number} ") for number in range(count)]
 
 
+@pytest.mark.parametrize("of_answers", [0, 10**6])
+async def test_what_all_streams_of_an_agent_may_take_is_bounded(
+    of_answers: int, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = FakeModels(lambda _: models.hang())
+    chat, asked, who = Chat(models, clock), session(), agent()
+    monkeypatch.setattr(sessions, "STREAM_BYTES", of_answers)
+    monkeypatch.setattr(sessions, "STREAMED_BYTES_MAX", 3 * (asked.value.bytes + of_answers))
+    opened = [chat.stream(FakeCall(who, asked, 0)) for _ in range(3)]
+    call = FakeCall(who, asked, 0)
+    assert chat.stream(call) == -ENOMEM
+    assert "close one" in call.lines[0][1]
+    for handle in opened:
+        handle.close()
+    while len(chat.streams):
+        await asyncio.sleep(0)
+    again: Any = chat.stream(FakeCall(who, asked, 0))
+    asked.value.write("user", "it counts as it was when it began")
+    again.close()
+    while len(chat.streams):
+        await asyncio.sleep(0)
+    assert asked.value._room.streamed == 0
+
+
 async def test_pieces_come_as_events_and_then_the_whole_answer(clock: ManualClock) -> None:
     call = tool_call("f")
     answer = reply("0 1 ", calls=[call])
@@ -74,23 +99,56 @@ async def test_pieces_come_as_events_and_then_the_whole_answer(clock: ManualCloc
     assert reading.agent.meter.own.calls == 1
 
 
-async def test_a_guest_that_does_not_read_holds_the_model_up(clock: ManualClock) -> None:
-    taken = 0
+class Endless(FakeModels):
+    """Ten channels full of numbers, by `read` pieces a turn of the loop; `taken` were wanted."""
 
-    class Counting(FakeModels):
-        async def stream(self, request: Any) -> Any:
-            nonlocal taken
-            while taken < 10 * streaming.EVENTS_MAX:
-                yield Delta(content="x")
-                taken += 1
-            yield reply()
+    def __init__(self, read: int) -> None:
+        super().__init__(reply())
+        self.read, self.taken = read, 0
 
-    reading = Reading(Counting(reply()), clock)
+    async def stream(self, request: Any) -> Any:
+        while self.taken < 10 * streaming.EVENTS_MAX:
+            yield Delta(content=f"{self.taken}")
+            self.taken += 1
+            if self.taken % self.read == 0:
+                await asyncio.sleep(0)
+        yield reply()
+
+
+@pytest.mark.parametrize("read", [1, 5, 1000])
+async def test_a_guest_that_does_not_read_holds_the_model_up(read: int, clock: ManualClock) -> None:
+    models = Endless(read)
+    reading = Reading(models, clock)
     for _ in range(1000):
         await asyncio.sleep(0)
     assert len(reading.handle.channel) == streaming.EVENTS_MAX
-    assert taken == streaming.EVENTS_MAX
-    assert len(await reading.events()) == 10 * streaming.EVENTS_MAX + 1
+    assert models.taken <= streaming.EVENTS_MAX + streaming.HELD_MAX + 1
+    *events, end = await reading.events()
+    assert [int(event["content"]) for event in events] == list(range(10 * streaming.EVENTS_MAX))
+    assert end["type"] == "end"
+
+
+@pytest.mark.parametrize("read", [1, 3, 50])
+@pytest.mark.parametrize("pause", [1, 2, 7])
+async def test_no_event_is_lost_or_told_twice_however_the_guest_reads(
+    read: int, pause: int, clock: ManualClock
+) -> None:
+    reading, found = Reading(Endless(read), clock), []
+    while (event := await reading.handle.channel.get()) is not None:
+        found.append(json.loads(event))
+        for _ in range(len(found) % pause * 3):
+            await asyncio.sleep(0)
+    assert [int(event["content"]) for event in found[:-1]] == list(range(640))
+
+
+async def test_what_came_is_told_though_nothing_follows(clock: ManualClock) -> None:
+    """Also where the channel was full."""
+    models = FakeModels(lambda _: models.hang(), pieces=deltas(streaming.EVENTS_MAX + 3))
+    reading = Reading(models, clock)
+    for _ in range(streaming.EVENTS_MAX + 3):
+        assert b"delta" in (await reading.handle.channel.get() or b"")
+    reading.handle.close()
+    await reading.ended()
 
 
 async def test_an_error_is_an_event_and_the_document(clock: ManualClock) -> None:
@@ -144,16 +202,28 @@ def test_a_stream_calls_no_tools(clock: ManualClock) -> None:
     assert Chat(FakeModels(reply()), clock).stream(call) == -EINVAL
 
 
-async def test_without_back_pressure_the_planted_mistake_is_found(
-    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Deltas that are dropped where the channel is full."""
-
-    async def hasty(self: Any, piece: Delta) -> None:
+def dropping(self: Any) -> None:
+    """What finds no room is lost."""
+    while self._held:
+        event = self._held.popleft()
         if len(self._channel) < streaming.EVENTS_MAX:
-            self._channel.put_nowait(b"{}")
+            self._channel.put_nowait(event)
 
-    monkeypatch.setattr(streaming._Stream, "_deliver", hasty)
-    test: Callable[[ManualClock], Any] = test_a_guest_that_does_not_read_holds_the_model_up
-    with pytest.raises(AssertionError):
-        await test(clock)
+
+def twice(self: Any) -> None:
+    """The end of a turn does not heed that events are on their way."""
+    moving, self._moving = self._moving, None
+    HONEST(self)
+    self._moving = self._moving or moving
+
+
+HONEST = streaming._Events.go
+
+
+@pytest.mark.parametrize("planted", [dropping, twice])
+async def test_planted_mistakes_are_found(
+    planted: Callable[[Any], None], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming._Events, "go", planted)
+    with pytest.raises((AssertionError, IndexError)):
+        await test_a_guest_that_does_not_read_holds_the_model_up(1, clock)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from node_runs import CODE, DIGEST, INSTANT, Bench, answer, bench, until
 
+from spear.config import Config
 from spear.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -22,7 +23,9 @@ from spear.errors import (
 )
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Limits, Pool, Resources, Retry, TaskSpec
+from spear.spearlet.node import plan
 
+SECOND = 10**9
 AGAIN = Retry(attempts=3, backoff_ns=INSTANT, on=("TRAP",))
 
 
@@ -103,6 +106,17 @@ async def test_the_log_of_an_attempt_goes_on_in_the_next(node: Bench):
     await services.wait(accepted.id)
     assert await node.logged(accepted.id) == ["attempt 0", "attempt 1"]
     assert services._parts.logs.stats()["open"] == 0
+
+
+async def test_what_a_call_says_its_input_is_is_kept_and_given_back(tmp_path: Path):
+    async with bench(tmp_path, answer) as node:
+        services = await node.ready()
+        call = Invocation(content_type="text/plain")
+        accepted = await services.submit("work", b"in", call)
+        assert accepted.content_type == "text/plain"
+        await services.wait(accepted.id)
+        services = await node.crash()
+        assert (await services.execution(accepted.id)).content_type == "text/plain"
 
 
 async def test_a_large_result_is_kept_in_a_file_and_given_whole(tmp_path: Path):
@@ -254,6 +268,45 @@ async def test_a_named_error_is_tried_again(node: Bench):
     ended = await services.wait(accepted.id)
     assert (ended.status, ended.attempt) == ("completed", 3)
     assert node.runtime.runs[2].invocation.stdin == b"in"
+
+
+async def test_all_attempts_together_have_the_time_that_a_waiting_caller_gave(node: Bench):
+    services = await node.ready(retry=AGAIN)
+    call = asyncio.ensure_future(services.invoke("work", b"", Invocation(timeout_ns=10 * SECOND)))
+    run = await node.run(0)
+    node.clock.advance(4 * SECOND)
+    run.finish("failed", "trap")
+    assert (await node.run(1)).invocation.timeout_ns == 6 * SECOND
+    node.clock.advance(6 * SECOND)
+    node.runtime.runs[1].finish("failed", "trap")
+    execution = await call  # no time is left for the third
+    assert (execution.attempt, execution.error.code) == (2, "TRAP")
+    assert len(node.runtime.runs) == 2
+
+
+async def test_nobody_waits_for_a_submitted_one_so_each_attempt_has_all_of_its_time(node: Bench):
+    services = await node.ready(retry=AGAIN)
+    call = Invocation(timeout_ns=10 * SECOND)
+    accepted = await services.submit("work", b"", call)
+    run = await node.run(0)
+    node.clock.advance(9 * SECOND)
+    run.finish("failed", "trap")
+    assert (await node.run(1)).invocation.timeout_ns == 10 * SECOND
+    node.runtime.runs[1].finish()
+    assert (await services.wait(accepted.id)).completed
+
+
+async def test_an_attempt_that_waits_in_the_queue_is_given_up_with_its_callers_time(node: Bench):
+    services = await node.ready(retry=AGAIN, concurrency=1)
+    call = asyncio.ensure_future(services.invoke("work", b"", Invocation(timeout_ns=SECOND // 50)))
+    run = await node.run(0)
+    other = await services.submit("work")
+    run.finish("failed", "trap")
+    await node.run(1)  # the other one has the place now, and keeps it
+    execution = await call
+    assert (execution.status, execution.attempt) == ("timeout", 2)
+    node.runtime.runs[1].finish()
+    await services.wait(other.id)
 
 
 async def test_attempts_are_limited_and_the_last_error_is_told(node: Bench):
@@ -526,6 +579,32 @@ async def test_unregistering_ends_what_waits_and_lets_run_what_runs(node: Bench)
     assert (await call).completed
     with pytest.raises(NotFound):
         await services.invoke("work")
+
+
+async def test_a_spec_without_a_task_is_planned_once(node: Bench, monkeypatch: pytest.MonkeyPatch):
+    services = await node.ready()
+    node.runtime._guest = answer
+    made: list[TaskSpec] = []
+    init = plan.Plan.__init__
+
+    def counted(self: plan.Plan, spec: TaskSpec, config: Config) -> None:
+        made.append(spec)
+        init(self, spec, config)
+
+    monkeypatch.setattr(plan.Plan, "__init__", counted)
+    spec = TaskSpec(name="once", artifact=DIGEST, args=("a",))
+    for _ in range(3):
+        assert (await services.invoke(spec, b"in")).output == b"in"
+    before = len(made)
+    assert (await services.invoke(TaskSpec(name="once", artifact=DIGEST, args=("b",)))).completed
+    assert 0 < before < len(made)
+    first = len(made)
+    await services.invoke(spec)
+    assert len(made) == first
+    await services.unregister("work")
+    await services.delete_artifact(DIGEST)
+    with pytest.raises(NotFound, match="artifact"):
+        await services.invoke(spec)
 
 
 async def test_a_task_without_its_artifact_is_refused(node: Bench):

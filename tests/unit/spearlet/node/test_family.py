@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import pytest_asyncio
 from node_runs import Bench, bench, until
 
-from spear.errors import NodeClosed
+from spear.errors import KvFull, NodeClosed, TooDeep
 from spear.records.execution import Invocation
 from spear.records.task import Retry, TaskSpec
 from spear.records.usage import Usage
@@ -135,3 +136,43 @@ async def test_a_tree_is_listed_in_pages_and_forgotten_with_its_records(node: Be
         await node.services.wait(id)
         await node.services.remove(id)
     assert not node.store.scan(b"tree/")
+
+
+async def test_one_that_was_detached_may_call_what_has_ended_above_it(node: Bench) -> None:
+    """Nobody waits for it, so it waits for nobody's place but its own."""
+    artifact = await node.services.put_artifact(POSTS)
+    for name in ("once", "link"):
+        spec = TaskSpec(
+            name=name, artifact=artifact.digest, concurrency=1, config={"tasks.allowed": "*"}
+        )
+        await node.services.register(spec)
+    ended, run = await parent(node, "once")
+    link = call(node, run, "link", detached=True)
+    below = await node.run(1)
+    with pytest.raises(TooDeep, match="runs 1 at a time"):
+        call(node, below, "link")
+    run.finish()
+    await ended
+    again = call(node, below, "once")
+    (await node.run(2)).finish()
+    assert (await again.ended).completed
+    below.finish()
+    assert (await link.ended).completed
+
+
+async def test_a_call_that_cannot_be_kept_is_told_to_who_waits_and_is_nobody_elses_fault(
+    node: Bench,
+) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+    ended, run = await parent(node)
+    node.store.full = True
+    made = call(node, run, "work", detached=True)
+    with pytest.raises(KvFull):
+        await made.ended  # and nobody asks for `accepted`
+    node.store.full = False
+    run.finish()
+    assert (await ended).completed  # type: ignore[attr-defined]
+    del made
+    gc.collect()
+    assert faults == []

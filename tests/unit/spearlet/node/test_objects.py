@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from node_runs import Bench, bench, until
 
-from spear.errors import KvDamaged, ObjectNotFound
+from spear._core.objstore import ObjectStore
+from spear.errors import KvDamaged, ObjectNotFound, QueueFull, VersionConflict
 from spear.records.objects import ObjectInfo
-from spear.spearlet.node import blobs
+from spear.spearlet.node import blobs, objectwatch
+from spear.spearlet.node.objects import NodeObjects
 
 LARGE = bytes(range(256)) * 1000
 
@@ -105,3 +107,142 @@ async def test_a_damaged_object_is_told_to_who_asks_and_can_be_deleted(node: Ben
     await services.delete_object("shared/a")
     with pytest.raises(ObjectNotFound):
         await services.get_object("shared/a")
+
+
+# ---- those that had to make room
+
+
+@pytest.fixture
+async def narrow(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A node with room for three objects of 20,000 bytes, and four durable ones in it."""
+    async with bench(tmp_path, **{"objects.size": "64KiB"}) as made:
+        services = await made.start()
+        for name in "abcd":
+            await services.put_object(f"shared/{name}", name.encode() * 20_000, durable=True)
+        assert services._objects.table.stats().evictions > 0
+        yield made
+
+
+def lies_in_the_table(node: Bench, name: str) -> bool:
+    return any(s.key == f"shared/{name}".encode() for s in node.services._objects.table.list())
+
+
+async def test_all_durable_objects_are_listed_in_pages(narrow: Bench):
+    assert not lies_in_the_table(narrow, "a")
+    page = await narrow.services.list_objects("shared/")
+    assert [(info.key, info.size, info.durability) for info in page.objects] == [
+        (f"shared/{name}", 20_000, "power") for name in "abcd"
+    ]
+    first = await narrow.services.list_objects("shared/", limit=2)
+    rest = await narrow.services.list_objects("shared/", start_after=first.next_start_after)
+    found = [info.key[-1] for info in (*first.objects, *rest.objects)]
+    assert found == ["a", "b", "c", "d"]
+    services = await narrow.crash()
+    assert len((await services.list_objects("shared/")).objects) == 4
+
+
+async def test_references_and_pins_reach_one_that_had_to_make_room(narrow: Bench):
+    assert await narrow.services.add_object_ref("shared/a") == 1
+    assert lies_in_the_table(narrow, "a")
+    await narrow.services.pin_object("shared/b")
+    assert (await narrow.services.stat_object("shared/b")).pinned
+    assert (await narrow.services.get_object("shared/a"))[1] == b"a" * 20_000
+
+
+async def test_a_transaction_sees_one_that_had_to_make_room(narrow: Bench):
+    assert not lies_in_the_table(narrow, "a")
+    with pytest.raises(VersionConflict):
+        await narrow.services.transact({"shared/a": 0}, {"shared/n": b"n"})
+    assert not lies_in_the_table(narrow, "n")
+
+
+async def test_one_that_had_to_make_room_is_there_for_who_wants_it_absent(narrow: Bench):
+    assert not lies_in_the_table(narrow, "a")
+    with pytest.raises(VersionConflict):
+        await narrow.services.put_object("shared/a", b"", if_version=0)
+
+
+# ---- guests, who change the table and tell nobody
+
+
+def by_guest(node: Bench) -> ObjectStore:
+    return node.services._objects.table
+
+
+@pytest.mark.parametrize("value", [b"small", LARGE], ids=["row", "file"])
+async def test_what_a_guest_makes_of_a_durable_object_reaches_its_row(node: Bench, value: bytes):
+    await node.services.put_object("shared/a", b"first", durable=True, metadata={"a": "b"})
+    by_guest(node).put(b"shared/a", value)
+    assert (await node.services.stat_object("shared/a")).durability == "volatile"
+    assert node.node is not None
+    await node.node._housekeeping.turn()
+    assert (await node.services.stat_object("shared/a")).durability == "power"
+    services = await node.crash(power=True)
+    assert (await services.get_object("shared/a"))[1] == value
+
+
+async def test_what_a_guest_has_deleted_stays_deleted(node: Bench):
+    await node.services.put_object("shared/a", b"first", durable=True)
+    by_guest(node).delete(b"shared/a")
+    assert (await node.services.list_objects("shared/")).objects == ()
+    with pytest.raises(ObjectNotFound):
+        await node.services.stat_object("shared/a")
+    services = await node.crash()
+    with pytest.raises(ObjectNotFound):
+        await services.stat_object("shared/a")
+
+
+async def test_a_node_that_closes_keeps_what_guests_made_last(node: Bench):
+    await node.services.put_object("shared/a", b"first", durable=True)
+    by_guest(node).put(b"shared/a", b"last")
+    await node.stop()
+    services = await node.start()
+    assert (await services.get_object("shared/a"))[1] == b"last"
+
+
+async def test_a_guests_changes_are_watched(node: Bench):
+    watching = node.services.watch_objects("shared/")
+    first = asyncio.ensure_future(anext(watching))
+    await asyncio.sleep(0)
+    by_guest(node).put(b"shared/g", b"1")
+    assert (await first).info.key == "shared/g"
+    by_guest(node).delete(b"shared/g")
+    assert (await anext(watching)).deleted
+
+
+async def test_an_eviction_of_a_durable_object_is_no_change(narrow: Bench):
+    watching = narrow.services.watch_objects("shared/")
+    first = asyncio.ensure_future(anext(watching))
+    await asyncio.sleep(0)
+    await narrow.services.put_object("shared/e", b"e" * 20_000, durable=True)
+    assert (await first).info.key == "shared/e"
+
+
+async def test_too_many_objects_are_not_watched(node: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(objectwatch, "WATCHED_MAX", 2)
+    for name in "abc":
+        await node.services.put_object(f"shared/{name}", b"")
+    with pytest.raises(QueueFull, match="watch a longer prefix"):
+        await anext(node.services.watch_objects("shared/"))
+
+
+async def test_what_changes_while_a_watcher_looks_is_told(
+    node: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    looks, real = 0, objectwatch._look
+
+    async def look(objects: NodeObjects, prefix: str) -> objectwatch.Seen:
+        nonlocal looks
+        looks += 1
+        found = await real(objects, prefix)
+        if looks == 2:
+            by_guest(node).put(b"shared/late", b"")
+        return found
+
+    monkeypatch.setattr(objectwatch, "_look", look)
+    watching = node.services.watch_objects("shared/")
+    first = asyncio.ensure_future(anext(watching))
+    await asyncio.sleep(0)
+    by_guest(node).put(b"shared/early", b"")
+    found = {(await first).info.key, (await anext(watching)).info.key}
+    assert found == {"shared/early", "shared/late"}

@@ -157,3 +157,27 @@ async def test_what_was_refused_since_its_flush_failed_never_runs(
     await node.run()
     services = await node.crash(power=True)
     assert [one.id for one in (await services.executions()).executions] == [accepted.id]
+
+
+async def test_who_gives_up_a_submission_leaves_it_to_who_asks_with_the_same_key(node: Bench):
+    services = await node.ready()
+    same = Invocation(idempotency_key="k")
+    calls = [asyncio.ensure_future(services.submit("work", b"", same)) for _ in range(3)]
+    await asyncio.sleep(0)  # all wait until its acceptance is kept
+    calls[0].cancel()
+    calls[2].cancel()
+    accepted = await calls[1]
+    assert accepted.durability == "power"
+    (await node.run()).finish()
+    assert (await services.wait(accepted.id)).completed
+
+
+async def test_a_key_of_a_call_that_is_not_accepted_yet_is_answered_once_it_is(node: Bench):
+    services = await node.ready()
+    same = Invocation(idempotency_key="k")
+    node.store.full = True
+    calling = asyncio.ensure_future(services.invoke("work", b"", same))
+    asking = asyncio.ensure_future(services.submit("work", b"", same))
+    for one in (calling, asking):
+        with pytest.raises(KvFull):
+            await one

@@ -6,11 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from node_runs import CODE, DIGEST, Bench, answer, bench
+from node_runs import CODE, DIGEST, INSTANT, Bench, answer, bench
 
 from spear.errors import AlreadyExists, InvalidArgument, KvDamaged, NotFound
 from spear.kv.rocks import open_rocks
+from spear.records.task import Retry
 from spear.spearlet.node import upkeep
+from spear.telemetry.redact import Redactor
 
 LARGE = bytes(range(256)) * 1000
 
@@ -63,6 +65,29 @@ async def test_a_result_lives_as_long_as_the_last_execution_that_has_it(tmp_path
         assert (await services.wait(two.id)).output == LARGE
         await services.remove(two.id)
         assert not list((tmp_path / "results").rglob("??*/*"))
+
+
+async def test_a_result_goes_with_two_executions_that_are_forgotten_in_one_turn(tmp_path: Path):
+    async with bench(tmp_path, answer) as node:
+        services = await node.ready()
+        one = await services.invoke("work", LARGE)
+        two = await services.invoke("work", LARGE)
+        await asyncio.gather(services.remove(one.id), services.remove(two.id))
+        assert not list((tmp_path / "results").rglob("??*/*"))
+
+
+async def test_the_log_of_an_earlier_attempt_goes_with_its_record(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        services = await node.ready(retry=Retry(attempts=2, backoff_ns=INSTANT, on=("TRAP",)))
+        running = asyncio.ensure_future(services.invoke("work"))
+        run = await node.run(0)
+        run.log("first")
+        run.finish("failed", "trap")
+        (await node.run(1)).finish()
+        execution = await running
+        assert (execution.log_lines, await node.logged(execution.id)) == (0, ["first"])
+        await services.remove(execution.id)
+        assert list(node._logs(Redactor()).read(execution.id, "work")) == []
 
 
 async def whole_node(folder: Path) -> tuple[Bench, str]:

@@ -1,0 +1,143 @@
+"""A budget holds however often models are tried: each further try is reserved before it begins."""
+
+from __future__ import annotations
+
+import pytest
+from chat_stand_ins import agent
+from scripted_backends import Act, Stage, answer, fail
+from virtual_time import VirtualClock, run
+
+from spear.config_llm import LlmSettings, OllamaSettings, Price
+from spear.errors import ModelError, ModelGarbled, ModelUnavailable, NoBackend
+from spear.hostcalls.agent import Agent
+from spear.hostcalls.llm.asking import Asking
+from spear.hostcalls.llm.params import Setting
+from spear.hostcalls.llm.request import Delta
+from spear.hostcalls.llm.session import Room, Session
+from spear.records.usage import Usage
+
+BUSY = fail(lambda: ModelUnavailable("upstream status: 503", http_status=503))
+GARBAGE = fail(lambda: ModelGarbled("no JSON", http_status=200))
+NO_LINE = fail(lambda: ModelUnavailable("no connection"))
+
+
+def reached() -> ModelError:
+    error = ModelUnavailable("the stream ended by an error")
+    error.reached = True
+    return error
+
+
+BROKEN = fail(reached)
+
+
+def talk() -> Session:
+    session = Session(Room())
+    session.write("user", "hello")
+    session.set(Setting("max_tokens", 1000))
+    return session
+
+
+TRY = talk().bytes + 1000  # tokens that one try may use
+
+
+async def deliver(_: Delta) -> None:
+    return
+
+
+def ask(who: Agent, *script: Act, streamed: bool = False, fails: bool = True) -> list[str]:
+    """Who was asked how often."""
+
+    async def main() -> list[str]:
+        stage, session = Stage(VirtualClock(), {"a": list(script)}, retries=9), talk()
+        asking = Asking(stage.models, VirtualClock())
+        try:
+            if streamed:
+                await asking.stream(who, session, deliver)
+            else:
+                await asking.chat(who, session)
+            assert not fails
+        except ModelError as error:
+            assert fails, error
+        return stage.asked
+
+    found = run(main())
+    assert who.meter.reserved == Usage()
+    return found
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("failure", [BUSY, GARBAGE, BROKEN])
+def test_tries_are_calls_of_the_budget(failure: Act, streamed: bool) -> None:
+    who = agent({"budget.calls": "3"})
+    assert ask(who, failure, streamed=streamed) == ["a3"]
+    assert (who.meter.total.calls, who.meter.left("calls")) == (3, 0)
+
+
+def test_the_budget_of_one_above_counts_too() -> None:
+    above = agent({"budget.calls": "2"})
+    who = agent({"budget.calls": "5"}, parent=above.meter)
+    assert ask(who, BUSY) == ["a2"]
+    assert (above.meter.left("calls"), who.meter.total.calls) == (0, 2)
+
+
+def test_a_try_that_reached_nobody_costs_nothing() -> None:
+    who = agent({"budget.calls": "1"})
+    assert ask(who, NO_LINE, NO_LINE, answer(), fails=False) == ["a3"]
+    assert who.meter.total.calls == 1
+
+
+def test_a_try_that_was_refused_used_no_tokens() -> None:
+    who = agent({"budget.tokens": str(TRY)})
+    assert ask(who, BUSY, BUSY, answer(), fails=False) == ["a3"]
+    assert who.meter.left("tokens") == TRY - 15
+
+
+@pytest.mark.parametrize("failure", [GARBAGE, BROKEN])
+def test_a_try_whose_end_nobody_saw_may_have_used_all_of_its_tokens(failure: Act) -> None:
+    who = agent({"budget.tokens": str(2 * TRY)})
+    assert ask(who, failure, answer(), fails=False) == ["a2"]
+    assert who.meter.left("tokens") == 2 * TRY - TRY - 15
+    assert who.meter.total.tokens == 15  # what nobody saw is not counted as used
+
+
+@pytest.mark.parametrize("failure", [GARBAGE, BROKEN])
+def test_and_then_the_next_one_needs_as_much_again(failure: Act) -> None:
+    who = agent({"budget.tokens": str(2 * TRY - 1)})
+    assert ask(who, failure, answer()) == ["a1"]
+    assert who.meter.left("tokens") == TRY - 1
+
+
+OLLAMA = OllamaSettings(enabled=True, base_url="http://elsewhere", allow_remote=True)
+
+
+async def one_model(*_: object) -> bytes:
+    return b'{"models":[{"name":"m"}]}'
+
+
+@pytest.mark.parametrize("model", ["", "m"])
+def test_money_goes_to_no_backend_that_is_discovered_and_has_no_price(model: str) -> None:
+    """Before it is discovered, nothing can be said of its price."""
+
+    async def main() -> None:
+        who, session = agent({"budget.usd": "1"}), talk()
+        session.set(Setting("model", model))
+        stage = Stage(
+            VirtualClock(), {}, llm=LlmSettings(backends=(), ollama=OLLAMA), fetch=one_model
+        )
+        with pytest.raises(NoBackend, match="no price of it is known, and the task has a budget"):
+            await Asking(stage.models, VirtualClock()).chat(who, session)
+        assert stage.asked == []
+        await Asking(stage.models, VirtualClock()).chat(agent(), session)
+
+    run(main())
+
+
+def test_money_goes_to_one_that_is_discovered_with_a_price() -> None:
+    async def main() -> None:
+        who = agent({"budget.usd": "1"})
+        llm = LlmSettings(backends=(), ollama=OLLAMA, prices=(Price(model="m", prompt=10**12),))
+        stage = Stage(VirtualClock(), {}, llm=llm, fetch=one_model)
+        await Asking(stage.models, VirtualClock()).chat(who, talk())
+        assert who.meter.total.cost_nano_usd == 10 * 10**6
+
+    run(main())

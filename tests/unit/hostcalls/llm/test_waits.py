@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from spear.hostcalls.llm.waits import WaitLimit
+
+
+async def for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def over(limit: WaitLimit) -> None:
+    """Until its time has come, without a wait that it ends."""
+    while not limit._over:
+        await asyncio.sleep(0)
+
+
+async def test_a_wait_is_ended_by_the_limit() -> None:
+    limit = WaitLimit(0.0)
+    with pytest.raises(TimeoutError):
+        with limit:
+            await for_ever()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)  # nothing of it is left
+
+
+async def test_what_lies_between_two_waits_is_not_ended_but_the_next_wait_is() -> None:
+    limit = WaitLimit(0.0)
+    with limit:
+        pass
+    await over(limit)
+    with pytest.raises(TimeoutError):
+        with limit:
+            raise AssertionError("it was waited")
+
+
+async def test_a_wait_that_is_done_just_then_ends_all_the_same() -> None:
+    limit, done = WaitLimit(0.0), asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.0, done.set_result, None)
+    with pytest.raises(TimeoutError):
+        with limit:
+            await done
+            await for_ever()
+
+
+async def test_a_cancelling_from_elsewhere_stays_one() -> None:
+    limit = WaitLimit(3600.0)
+
+    async def wait() -> None:
+        with limit:
+            await for_ever()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    limit.close()
+
+
+async def test_both_at_once_are_a_cancelling() -> None:
+    limit = WaitLimit(3600.0)
+
+    async def wait() -> None:
+        with limit:
+            await for_ever()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    limit._strike()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    limit.close()
+
+
+async def test_an_error_of_the_wait_stays_the_error() -> None:
+    limit = WaitLimit(0.0)
+    with pytest.raises(ZeroDivisionError):
+        with limit:
+            try:
+                await for_ever()
+            except asyncio.CancelledError:
+                raise ZeroDivisionError from None
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_limit_that_is_closed_ends_nothing() -> None:
+    limit = WaitLimit(0.0)
+    limit.close()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not limit._over

@@ -1,0 +1,86 @@
+"""Ends that could not be kept: written later, unless they were removed or the node closed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from node_runs import Bench, answer, bench
+
+from spear.errors import KvFull, NotFound
+from spear.records.execution import Execution
+from spear.spearlet.node import ends
+
+LARGE = b"x" * 100_000
+
+
+async def unkept(node: Bench, input: bytes = b"") -> Execution:
+    """An execution whose end the disk had no room for."""
+    services = await node.ready()
+    running = asyncio.ensure_future(services.invoke("work", input))
+    run = await node.run()
+    node.store.full = True
+    answer(run)
+    execution = await running
+    assert execution.durability == "volatile"
+    return execution
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ends, "_AGAIN_S", 0.001)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_one_that_was_removed_is_not_written_again(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        execution = await unkept(node, LARGE)
+        node.store.full = False
+        await node.services.remove(execution.id)
+        await asyncio.sleep(0.02)  # were it written again, it would be by now
+        with pytest.raises(NotFound):
+            await node.services.execution(execution.id)
+        assert (await node.services.stats())["executions"]["unkept"] == 0
+        await node.services.collect_garbage()
+        assert not list((tmp_path / "results").rglob("??*/*"))
+        services = await node.crash()
+        with pytest.raises(NotFound):  # nor is what was written of its beginning still there
+            await services.execution(execution.id)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_one_whose_removal_was_refused_is_kept_later(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        execution = await unkept(node)
+        with pytest.raises(KvFull):
+            await node.services.remove(execution.id)
+        node.store.full = False
+        await until_kept(node)
+        services = await node.crash()
+        assert (await services.execution(execution.id)).completed
+
+
+async def until_kept(node: Bench) -> None:
+    while (await node.services.stats())["executions"]["unkept"]:
+        await asyncio.sleep(0.001)
+
+
+async def test_a_node_that_closes_keeps_it_at_once_and_leaves_no_timer(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        execution = await unkept(node)
+        node.store.full = False
+        await node.stop()
+        services = await node.start()
+        assert (await services.execution(execution.id)).completed
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_node_that_is_closed_writes_no_more(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        await unkept(node)
+        store = node.store
+        await node.stop()
+        writes, store.full = store.writes, False
+        await asyncio.sleep(0.02)  # were there a timer, it would have fired by now
+        assert store.writes == writes
