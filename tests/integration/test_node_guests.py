@@ -51,8 +51,9 @@ async def test_what_it_logs_is_there_with_levels_and_streams(node: NodeServices)
     await register(node, "hello")
     execution = await node.invoke("hello")
     lines = [line async for batch in node.logs(execution.id) for line in batch]
-    assert [line.seq for line in lines] == [1, 2]
-    assert {line.stream for line in lines} == {"log"}
+    assert [line.seq for line in lines] == [1, 2, 3]
+    assert [line.message for line in lines if line.stream == "stdout"] == ["Hello, SPEAR!"]
+    assert {line.stream for line in lines} == {"log", "stdout"}
     assert execution.output == b"Hello, SPEAR!\n"
 
 
