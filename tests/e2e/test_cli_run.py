@@ -16,8 +16,6 @@ import compile_bombs
 import pytest
 from conftest import Command
 
-from spear.cli.run import UNSERVED
-
 pytest.importorskip("spear._core.executor")
 Guest = Callable[[str], Path]
 
@@ -213,7 +211,6 @@ def test_a_truncated_module_is_refused(
         (["HELLO", "--output", "xml"], "one of text, json"),
         (["HELLO", "--tiemout", "5"], "did you mean --timeout?"),
         (["HELLO", "--bogus", "5"], "no option --bogus: known are --input"),
-        *((["HELLO", flag, "1"], f"{flag} is not served by this build: ") for flag in UNSERVED),
     ],
 )
 def test_a_bad_option_is_refused_with_what_is_accepted(
