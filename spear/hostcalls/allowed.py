@@ -6,6 +6,7 @@ The rule: pure. A list that is not understood allows nothing and says so, it is 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 import msgspec
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _NAMES_MAX = 1024
 
 
+@lru_cache(maxsize=256)  # the few lists of a node's tasks are asked for in every call
 def names_of(key: str, text: str) -> tuple[str, ...]:
     """The names that the value of `key` lists. Raises InvalidArgument."""
     found = _array(key, text) if text.lstrip().startswith("[") else text.split(",")

@@ -17,10 +17,9 @@ from typing import Generic, TypeVar
 
 from spear.clock import Clock
 from spear.errors import KvError
+from spear.pace import Pace
 
 _QUICK_NS = 1_000_000  # of a flush
-_TRUSTED_AFTER = 16  # quick flushes in a row
-_PENALTY = 200  # more of them, after one that was not
 
 Told = Callable[[KvError | None], None]
 Waiter = TypeVar("Waiter")
@@ -96,7 +95,7 @@ class Committer:
         self.flushes = self.in_place = 0
         self._flush, self._note, self._failed = flush, note, failed
         self._monotonic_ns = monotonic_ns or Clock().monotonic_ns
-        self._wanted = _TRUSTED_AFTER  # quick flushes until the disk is trusted to be so
+        self._disk = Pace(_QUICK_NS)
         self._work: SimpleQueue[tuple[asyncio.AbstractEventLoop, int] | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._given = self._done = 0  # to the thread, by the loop; by the thread
@@ -147,7 +146,7 @@ class Committer:
         self._due = False
         if self._stopped or (target := self.state.begin()) is None:
             return
-        if self.state.covered == 1 and not self._wanted and self.idle:
+        if self.state.covered == 1 and self._disk.quick and self.idle:
             self._flush_here(loop, target)
             return
         self._given += 1
@@ -195,10 +194,7 @@ class Committer:
             self._flush()
         except Exception as raised:
             return raised
-        if self._monotonic_ns() - began_ns > _QUICK_NS:
-            self._wanted = _PENALTY
-        elif self._wanted:
-            self._wanted -= 1
+        self._disk.took(self._monotonic_ns() - began_ns)
         return None
 
     def _end(self, loop: asyncio.AbstractEventLoop, error: Exception | None) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 # Each line may import those above it and, within a line, only itself.
 LAYERS = (
     ("errors",),
-    ("units",),
+    ("units", "pace"),
     ("tomltable",),
     ("clock", "records"),
     ("config_llm",),

@@ -1,24 +1,22 @@
 """What a task's config says about models: which backends it may use, and how much of them.
 
 The rule: read before a task is registered and again where it counts; what is wrong is refused with
-the key's name and what is accepted, and a key of these two families that nobody knows is wrong.
+the key's name and what is accepted. Which keys there are is checked where tasks are registered.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 import msgspec
 
 from spear.errors import InvalidArgument
+from spear.hostcalls.allowed import names_of
 from spear.records.usage import Budget
 from spear.units import parse_count, parse_duration_ns
 
 BACKENDS, CALLS, TOKENS = "llm.backends", "budget.calls", "budget.tokens"
 TIME, USD = "budget.time", "budget.usd"
-KEYS = (BACKENDS, CALLS, TOKENS, TIME, USD)
-FAMILIES = ("llm.", "budget.")
 _BUDGET_MAX = 1 << 62  # so that sums of a tree stay whole numbers of 64 bits
 
 
@@ -31,11 +29,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 def policy_of(config: Mapping[str, str]) -> Policy:
     """Raises InvalidArgument, which names the key."""
-    for key in config:
-        if key.startswith(FAMILIES) and key not in KEYS:
-            nearest = difflib.get_close_matches(key, KEYS, 1)
-            known = f"the nearest known one is {nearest[0]!r}" if nearest else f"known are {KEYS}"
-            raise InvalidArgument(f"config key {key!r} is not known; {known}")
     return Policy(backends=backends_of(config), budget=budget_of(config))
 
 
@@ -44,8 +37,8 @@ def backends_of(config: Mapping[str, str]) -> tuple[str, ...]:
     text = config.get(BACKENDS)
     if text is None:
         return ()
-    names = _names(text)
-    if not names or not all(names):
+    names = names_of(BACKENDS, text)
+    if not names:
         raise _refusal(BACKENDS, "at least one name, comma separated or a JSON array", text)
     return names
 
@@ -58,15 +51,6 @@ def budget_of(config: Mapping[str, str]) -> Budget:
         model_ns=_amount(config, TIME, "a duration such as 30s or 5m"),
         cost_nano_usd=_amount(config, USD, "US dollars such as 0.25"),
     )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    if not text.lstrip().startswith("["):
-        return tuple(name.strip() for name in text.split(","))
-    try:
-        return tuple(msgspec.json.decode(text, type=list[str]))
-    except (msgspec.MsgspecError, RecursionError):
-        return ()
 
 
 def _amount(config: Mapping[str, str], key: str, wanted: str) -> int:

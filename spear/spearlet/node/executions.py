@@ -383,7 +383,7 @@ class Executions:
         work.run = None
         self._give_back(work, spent=outcome.status != COMPLETED)
         fill(work.execution, outcome, run)
-        work.plan.pace.ran(outcome.cpu_ns)
+        work.plan.pace.took(outcome.cpu_ns)
         error = error_of(outcome)
         if error is not None and not work.doom and self._rest(work, error.code):
             return

@@ -10,10 +10,10 @@ import os
 
 from spear.config import format_duration, format_size
 from spear.errors import InvalidArgument
+from spear.pace import Pace
 from spear.records.execution import Invocation
 from spear.runtime.invocation import Invocation as RunInvocation
 from spear.spearlet.arguments import arguments_of, entry_of, environment_of, grants_of
-from spear.spearlet.node.pace import Pace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spear.records.usage import Budget
 
 _PRIORITIES = {"urgent": 0, "high": 64, "normal": 128, "low": 192}
+_QUICK_NS = 200_000  # of a guest whose first slice the loop runs itself
 _TIMEOUT_NS_MAX = 365 * 86_400 * 10**9
 
 
@@ -45,7 +46,7 @@ class Plan:
         self._grants = grants_of(spec.object_grants)
         self._dirs: tuple[Directory, ...] | None = None if spec.dirs else ()
         self.metered = spec.limits.fuel > 0
-        self.pace = Pace()
+        self.pace = Pace(_QUICK_NS)
         self.blank: Execution | None = None  # see calls.py
         self._budget: Budget | None = None
         self.timeout_ns = spec.limits.timeout_ns

@@ -6,6 +6,7 @@ import pytest
 
 from spear.errors import InvalidArgument
 from spear.hostcalls.allowed import allows, names_of
+from spear.hostcalls.llm import policy
 from spear.spearlet.taskconfig import KEPT, READ, check_config, unread
 
 
@@ -62,3 +63,7 @@ def test_globs_are_of_whole_names_and_see_case() -> None:
     assert not allows(("team-*",), "my-team-a")
     assert not allows(("Team",), "team")
     assert not allows((), "team")
+
+
+def test_what_models_read_of_a_config_is_among_what_is_known() -> None:
+    assert {policy.BACKENDS, policy.CALLS, policy.TOKENS, policy.TIME, policy.USD} <= set(READ)

@@ -11,12 +11,12 @@ def test_a_task_without_config_may_all() -> None:
     assert policy_of({}) == policy_of({"other.key": "x"}) == Policy()
 
 
-@pytest.mark.parametrize("text", ["a, b", " a ,b", '["a", "b"]', ' ["a","b"]'])
+@pytest.mark.parametrize("text", ["a, b", " a ,b", '["a", "b"]', ' ["a","b"]', "a,,b"])
 def test_backends_are_a_list_with_commas_or_a_json_array(text: str) -> None:
     assert policy_of({"llm.backends": text}).backends == ("a", "b")
 
 
-@pytest.mark.parametrize("text", ["", " ", ",", "a,,b", "[]", "[1]", '["a"', '[""]', "[" * 99_999])
+@pytest.mark.parametrize("text", ["", " ", ",", "[]", "[1]", '["a"', '[""]', "[" * 99_999])
 def test_no_list_of_backends_is_refused_since_empty_would_be_all(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"llm\.backends"):
         policy_of({"llm.backends": text})
@@ -48,10 +48,3 @@ def test_no_amount_above_0_is_refused_by_its_key(key: str, text: str) -> None:
         text = "0.0000000001s"  # less than a nanosecond
     with pytest.raises(InvalidArgument, match=key):
         policy_of({key: text})
-
-
-def test_an_unknown_key_of_its_families_is_refused_with_the_nearest() -> None:
-    with pytest.raises(InvalidArgument, match=r"'budget.token'.*'budget.tokens'"):
-        policy_of({"budget.token": "1"})
-    with pytest.raises(InvalidArgument, match=r"'llm.x'"):
-        policy_of({"llm.x": "1"})
