@@ -26,6 +26,7 @@ from spear.telemetry.redact import Redactor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from spear.config import Config
     from spear.hostcalls.llm.models import Models
 
 _FILE_BYTES_MAX = 1 << 20
@@ -35,7 +36,11 @@ _PLAIN = ("weight", "priority", "concurrency", "requests_per_minute", "timeout")
 def models_here(config_path: str | None, clock: Clock) -> Models:
     """By the configuration and the environment of this process. Raises InvalidArgument."""
     defaults = {"node_name": clock.host_name()}
-    config = configuration.load(config_path, defaults=defaults)
+    return models_by(configuration.load(config_path, defaults=defaults), clock)
+
+
+def models_by(config: Config, clock: Clock) -> Models:
+    """By this configuration and the environment of this process; nothing is asked yet."""
     redactor = Redactor()
     log = open_log(Descriptor(2), clock, redactor, level="error", form="console")
     return models_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from spear import config as configuration
 from spear.cli.verbs.machine.finding import Finding
 
 TYPE_CHECKING = False
@@ -17,17 +16,10 @@ def models_finding(config: Config) -> Finding:
     if not config.has_llm:
         return Finding("models", "ok", "the stub alone, which answers offline and always the same",
                        "spear model add adds another")  # fmt: skip
+    from spear.cli.running.backends import models_by
     from spear.clock import Clock
-    from spear.hostcalls.llm.building import models_of
-    from spear.telemetry.jsonlog import Descriptor, open_log
-    from spear.telemetry.redact import Redactor
 
-    clock, redactor = Clock(), Redactor()
-    log = open_log(Descriptor(2), clock, redactor, level="error", form="console")
-    models = models_of(
-        config.llm, environ=configuration.environment(), clock=clock, log=log, redactor=redactor
-    )
-    found = models.list()
+    found = models_by(config, Clock()).list()
     names = ", ".join(one.name for one in found[:_SHOWN_MAX])
     names += f" and {len(found) - _SHOWN_MAX} more" if len(found) > _SHOWN_MAX else ""
     ollama = config.llm.ollama
