@@ -3,10 +3,12 @@ no file or variable of the machine reaches."""
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from spear.config import Config
 ROOT = Path(__file__).parent.parent
 GUEST_FOLDERS = (ROOT / "examples", ROOT / "tests" / "guests")
 SCRIPT = Path(sys.executable).parent / "spear"  # of an installed package, plain or editable
+LET_GO_S = 30.0
 Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
@@ -27,6 +30,23 @@ def guest_path(name: str) -> Path:
     found = [path for folder in GUEST_FOLDERS for path in sorted(folder.glob(pattern))]
     assert len(found) == 1, f"guest {name!r}: expected one file, found {found}"
     return found[0]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_executor_left() -> Iterator[None]:
+    """A guest that is left running takes a core from all tests after it: an executor whose calls
+    are still served at the end of its module was never closed."""
+    before = _serving()
+    yield
+    if left := _serving() - before:
+        gc.collect()
+        for thread in left:
+            thread.join(LET_GO_S)
+    assert not [thread for thread in left if thread.is_alive()], "an executor was never closed"
+
+
+def _serving() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "spear-calls"}
 
 
 @pytest.fixture(scope="session")

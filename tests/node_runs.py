@@ -169,11 +169,15 @@ class Bench:
         return await self.start()
 
     async def abandon(self) -> None:
-        """Stops what the dead node's loop still holds, without a step of its own."""
+        """Stops what the dead node's loop still holds, without a step of its own; its real guests
+        end, unheard."""
         assert self.node is not None
         await self.node._housekeeping.close()
         for work in self.node._executions.works():
             work.stop_timer()
+        if self.real:
+            runtime = self.node._parts.runtime
+            await asyncio.get_running_loop().run_in_executor(None, runtime.close)
         self.node = None
 
     async def stop(self, grace_s: float = 0.0) -> None:
