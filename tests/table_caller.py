@@ -35,21 +35,21 @@ class TableCaller:
         method = self._table[path]
         self.made.append(path)
         with _crossing():
-            answer = await method.handler(self._node, method.request.FromString(request))
+            answer = await method.handler(self._node, method.read(request))
         self._lose()
-        return bytes(answer.SerializeToString())
+        return method.write(answer)
 
     async def receive(self, path: str, request: bytes) -> AsyncIterator[bytes]:
         method = self._table[path]
         self.made.append(path)
         count = 0
         with _crossing():
-            async for answer in method.handler(self._node, method.request.FromString(request)):
+            async for answer in method.handler(self._node, method.read(request)):
                 if count == self._cut_after:
                     self._cut_after, self.gone = -1, True
                     raise Lost("the connection broke")
                 count += 1
-                yield bytes(answer.SerializeToString())
+                yield method.write(answer)
 
     async def send(self, path: str, requests: AsyncIterator[bytes]) -> bytes:
         method = self._table[path]
@@ -57,12 +57,12 @@ class TableCaller:
 
         async def parsed() -> AsyncIterator[Any]:
             async for request in requests:
-                yield method.request.FromString(request)
+                yield method.read(request)
 
         with _crossing():
             answer = await method.handler(self._node, parsed())
         self._lose()
-        return bytes(answer.SerializeToString())
+        return method.write(answer)
 
     async def close(self) -> None:
         self.gone = True

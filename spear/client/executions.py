@@ -12,18 +12,19 @@ from typing import Final
 import msgspec
 
 from spear.client.caller import Lost
-from spear.client.line import Line
+from spear.client.line import Line, parsed
 from spear.clock import Ids
 from spear.errors import Unreachable
-from spear.protocol.convert.execution import EXECUTION, INVOCATION
+from spear.protocol.convert.execution import EXECUTION, INVOKE, Invoke
 from spear.protocol.convert.log import LOG_LINE
-from spear.protocol.convert.task import TASK_SPEC
 from spear.protocol.pb.spear.v1 import execution_pb2 as pb
 from spear.protocol.pb.spear.v1.value_pb2 import Chunk
 from spear.records.execution import Execution, ExecutionPage, Invocation, LogLine
 from spear.records.task import TaskSpec
 
 _SERVICE: Final = "/spear.v1.ExecutionService"
+_INVOKE: Final = f"{_SERVICE}/Invoke"
+_SUBMIT: Final = f"{_SERVICE}/Submit"
 _AS_THE_TASK_SAYS: Final = Invocation()
 
 
@@ -36,29 +37,29 @@ class ExecutionCalls:
     ) -> Execution:
         """Raises Unreachable, which names the execution, where the connection was lost while it
         was under way; its outcome is not known then. Cancelling the call ends the guest."""
-        return await self._start("Invoke", task, input, invocation)
+        return await self._start(_INVOKE, task, input, invocation)
 
     async def submit(
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = _AS_THE_TASK_SAYS
     ) -> Execution:
         """Raises as `invoke` does."""
-        return await self._start("Submit", task, input, invocation)
+        return await self._start(_SUBMIT, task, input, invocation)
 
     async def _start(
-        self, method: str, task: str | TaskSpec, input: bytes, invocation: Invocation
+        self, path: str, task: str | TaskSpec, input: bytes, invocation: Invocation
     ) -> Execution:
         if not invocation.execution_id:
             invocation = msgspec.structs.replace(invocation, execution_id=self._ids.next())
-        request = pb.InvokeRequest(input=input, invocation=INVOCATION.message(invocation))
+        request = Invoke(input=input, invocation=invocation)
         if isinstance(task, str):
             request.task = task
         else:
-            request.spec.CopyFrom(TASK_SPEC.message(task))
-        again = bool(invocation.idempotency_key)
-        path = f"{_SERVICE}/{method}"
+            request.spec = task
+        data, again = INVOKE.encode(request), bool(invocation.idempotency_key)
         try:
-            found = EXECUTION.record(await self._line.ask(path, request, pb.Execution, again=again))
-            return await self._whole(found) if method == "Invoke" else found
+            answer = await self._line.call(path, data, again=again)
+            found = parsed(pb.Execution, EXECUTION.decode, answer)
+            return await self._whole(found) if path is _INVOKE else found
         except Lost as error:
             raise Unreachable(
                 f"the connection was lost while execution {invocation.execution_id} was under way, "

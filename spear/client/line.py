@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from spear.client.caller import Caller, Lost
 from spear.errors import NodeClosed, SpearError
 
+A = TypeVar("A")
 M = TypeVar("M", bound=Message)
 
 
@@ -33,18 +34,24 @@ class Line:
     ) -> M:  # fmt: skip
         """One call. `again`: it may be made twice; `deadline_ms` instead of the line's own."""
         data = request.SerializeToString()
+        found = await self.call(path, data, again=again, deadline_ms=deadline_ms)
+        return parsed(answer, answer.FromString, found)
+
+    async def call(
+        self, path: str, data: bytes, *, again: bool = True, deadline_ms: int | None = None
+    ) -> bytes:
+        """As `ask`, from bytes to bytes."""
         wanted_ms = self.timeout_ms if deadline_ms is None else deadline_ms
         caller = self._caller
         if caller is None or caller.gone:
             caller = await self.connected()
         try:
-            found = await caller.call(path, data, wanted_ms)
+            return await caller.call(path, data, wanted_ms)
         except Lost:
             if not again:
                 raise
-            caller = await self._connected_anew(caller)
-            found = await caller.call(path, data, wanted_ms)
-        return _parsed(answer, found)
+        caller = await self._connected_anew(caller)
+        return await caller.call(path, data, wanted_ms)
 
     async def receive(
         self, path: str, request: Message, answer: type[M]
@@ -56,7 +63,7 @@ class Line:
         try:
             async for found in caller.receive(path, data):
                 begun = True
-                yield _parsed(answer, found)
+                yield parsed(answer, answer.FromString, found)
         except Lost:
             if begun:
                 raise
@@ -64,7 +71,7 @@ class Line:
             return
         caller = await self._connected_anew(caller)
         async for found in caller.receive(path, data):
-            yield _parsed(answer, found)
+            yield parsed(answer, answer.FromString, found)
 
     async def send(
         self, path: str, requests: Callable[[], AsyncIterator[Message]], answer: type[M], *,
@@ -80,7 +87,7 @@ class Line:
                 raise
             caller = await self._connected_anew(caller)
             found = await caller.send(path, _serialized(requests()))
-        return _parsed(answer, found)
+        return parsed(answer, answer.FromString, found)
 
     async def connected(self) -> Caller:
         """Raises Unreachable, Unauthenticated, PermissionDenied; NodeClosed after `close`."""
@@ -116,9 +123,10 @@ async def _serialized(messages: AsyncIterator[Message]) -> AsyncGenerator[bytes,
         yield message.SerializeToString()
 
 
-def _parsed(answer: type[M], data: bytes) -> M:
+def parsed(kind: type[Message], read: Callable[[bytes], A], data: bytes) -> A:
+    """What `read` makes of an answer that is to be a message of this kind."""
     try:
-        return answer.FromString(data)
+        return read(data)
     except DecodeError as error:
-        name = answer.DESCRIPTOR.full_name
+        name = kind.DESCRIPTOR.full_name
         raise SpearError(f"what the node sent is no {name}: {error}") from error

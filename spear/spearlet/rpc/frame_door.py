@@ -84,13 +84,12 @@ class FrameDoor:
         return method
 
     async def _unary(self, method: Method, payload: bytes) -> bytes:
-        response = await method.handler(self._node, parse(method, payload))
-        return response.SerializeToString()  # type: ignore[no-any-return]
+        return method.write(await method.handler(self._node, parse(method, payload)))
 
     async def _server_stream(self, method: Method, payload: bytes, call: ServedCall) -> None:
         async with closing(method.handler(self._node, parse(method, payload))) as responses:
             async for response in responses:
-                await call.messages.send(response.SerializeToString())
+                await call.messages.send(method.write(response))
 
     async def _client_stream(self, method: Method, payload: bytes, call: ServedCall) -> None:
         """The first message came with the request; the answer is the stream's one message back."""
@@ -102,4 +101,4 @@ class FrameDoor:
 
         async with closing(requests()) as given:
             response = await method.handler(self._node, given)
-        await call.messages.send(response.SerializeToString(), last=True)
+        await call.messages.send(method.write(response), last=True)

@@ -196,7 +196,7 @@ class _Adapter:
             if check is not None:
                 await _refuse(context, check(context))
             try:
-                return (await handle(node, parse(method, data))).SerializeToString()  # type: ignore[no-any-return]
+                return method.write(await handle(node, parse(method, data)))
             except Exception as error:
                 await self._fail(context, error)
 
@@ -213,7 +213,7 @@ class _Adapter:
             try:
                 async with closing(handle(node, parse(method, data))) as responses:
                     async for response in responses:
-                        yield response.SerializeToString()
+                        yield method.write(response)
             except Exception as error:
                 await self._fail(context, error)
 
@@ -230,7 +230,7 @@ class _Adapter:
             try:
                 async with closing(parse(method, data) async for data in datas) as requests:
                     response = await handle(node, requests)
-                return response.SerializeToString()  # type: ignore[no-any-return]
+                return method.write(response)
             except Exception as error:
                 await self._fail(context, error)
 

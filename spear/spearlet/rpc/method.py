@@ -10,14 +10,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar, cast
 
+import msgspec
 from google.protobuf.message import DecodeError, Message
 
 from spear.errors import InvalidArgument
+from spear.protocol.convert.mirror import Mirror
 from spear.records.node import Node
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
+R = TypeVar("R", bound=msgspec.Struct)
+S = TypeVar("S", bound=msgspec.Struct)
 
 UNARY, SERVER_STREAM, CLIENT_STREAM = "unary", "server_stream", "client_stream"
 
@@ -26,12 +30,14 @@ class Method(NamedTuple):
     """`handler` is, by `kind`: request to awaitable response; request to async iterator of
     responses; async iterator of requests to awaitable response. A `prompt` one may be begun
     without a task, on a node that allows it: nothing in it asks which task it is in, as timeouts
-    do."""
+    do. `read` and `write` are of the handler's requests and responses: messages, or records."""
 
     kind: str
     request: type[Message]
     response: type[Message]
     handler: Callable[[Node, Any], Any]
+    read: Callable[[bytes], Any]
+    write: Callable[[Any], bytes]
     prompt: bool = False
 
 
@@ -39,13 +45,26 @@ def unary(
     request: type[Q], response: type[A], handler: Callable[[Node, Q], Awaitable[A]], *,
     prompt: bool = False,
 ) -> Method:  # fmt: skip
-    return Method(UNARY, request, response, handler, prompt)
+    return Method(
+        UNARY, request, response, handler, request.FromString, response.SerializeToString, prompt
+    )
+
+
+def recorded(
+    request: Mirror[R, Q], response: Mirror[S, A], handler: Callable[[Node, R], Awaitable[S]]
+) -> Method:
+    """A prompt unary method of records."""
+    return Method(
+        UNARY, request.kind, response.kind, handler, request.decode, response.encode, True
+    )
 
 
 def server_stream(
     request: type[Q], response: type[A], handler: Callable[[Node, Q], AsyncIterator[A]]
 ) -> Method:
-    return Method(SERVER_STREAM, request, response, handler)
+    return Method(
+        SERVER_STREAM, request, response, handler, request.FromString, response.SerializeToString
+    )
 
 
 def client_stream(
@@ -53,7 +72,9 @@ def client_stream(
     response: type[A],
     handler: Callable[[Node, AsyncIterator[Q]], Awaitable[A]],
 ) -> Method:
-    return Method(CLIENT_STREAM, request, response, handler)
+    return Method(
+        CLIENT_STREAM, request, response, handler, request.FromString, response.SerializeToString
+    )
 
 
 def service(name: str, methods: Mapping[str, Method]) -> dict[str, Method]:
@@ -61,10 +82,10 @@ def service(name: str, methods: Mapping[str, Method]) -> dict[str, Method]:
     return {f"/{name}/{method}": made for method, made in methods.items()}
 
 
-def parse(method: Method, data: bytes) -> Message:
+def parse(method: Method, data: bytes) -> Any:
     """The request in these bytes. Raises InvalidArgument."""
     try:
-        return method.request.FromString(data)
+        return method.read(data)
     except DecodeError as error:
         name = method.request.DESCRIPTOR.full_name
         raise InvalidArgument(f"the request is no {name}: {error}") from error

@@ -154,15 +154,17 @@ def test_a_number_of_an_unknown_kind_is_refused() -> None:
         EXECUTION.record(message)
 
 
-@pytest.mark.parametrize("name", ["execution", "invocation"])
-def test_what_is_read_by_hand_is_read_as_by_its_mirror(name: str) -> None:
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_way_by_bytes_is_the_way_field_by_field(name: str) -> None:
     record, message, mirror = PAIRS[name]
 
     @settings(max_examples=30, deadline=None)
     @given(records(record, message.DESCRIPTOR))
     def same(made: Any) -> None:
-        sent = mirror.message(made)
-        assert mirror.record(sent) == Mirror.record(mirror, sent)
+        slow = mirror.slow_message(made)
+        assert mirror.slow_record(mirror.message(made)) == mirror.record(slow) == made
+        data = mirror.encode(made)
+        assert mirror.slow_record(message.FromString(data)) == mirror.decode(data) == made
 
     same()
 

@@ -7,48 +7,47 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import msgspec
 
 from spear.errors import InvalidArgument
-from spear.protocol.convert.execution import EXECUTION, INVOCATION
+from spear.protocol.convert.execution import EXECUTION, INVOKE, Invoke
 from spear.protocol.convert.log import LOG_LINE
-from spear.protocol.convert.task import TASK_SPEC
 from spear.protocol.pb.spear.v1 import execution_pb2 as pb
 from spear.protocol.pb.spear.v1.value_pb2 import Chunk
-from spear.records.execution import Execution, LogLine
+from spear.records.execution import Execution, Invocation, LogLine
 from spear.records.node import Node
 from spear.records.task import TaskSpec
 from spear.spearlet.rpc.chunks import CHUNK_BYTES, ONE_MESSAGE_BYTES_MAX, cut
-from spear.spearlet.rpc.method import closing, server_stream, service, unary
+from spear.spearlet.rpc.method import closing, recorded, server_stream, service, unary
 
 _LIMIT = 100
+_NOTHING = Invocation()
 
 
-async def submit(node: Node, request: pb.InvokeRequest) -> pb.Execution:
-    invocation = INVOCATION.record(request.invocation)
-    return EXECUTION.message(await node.submit(_what(request), request.input, invocation))
+async def submit(node: Node, request: Invoke) -> Execution:
+    return await node.submit(_what(request), request.input, request.invocation or _NOTHING)
 
 
-async def invoke(node: Node, request: pb.InvokeRequest) -> pb.Execution:
-    invocation = INVOCATION.record(request.invocation)
-    return _answer(await node.invoke(_what(request), request.input, invocation))
+async def invoke(node: Node, request: Invoke) -> Execution:
+    return _answer(
+        await node.invoke(_what(request), request.input, request.invocation or _NOTHING)
+    )
 
 
-def _answer(execution: Execution) -> pb.Execution:
+def _answer(execution: Execution) -> Execution:
     """With its output, or, where that is too large for one message, without: ReadResult has it."""
     if len(execution.output) > ONE_MESSAGE_BYTES_MAX:
-        execution = msgspec.structs.replace(execution, output=b"")
-    return EXECUTION.message(execution)
+        return msgspec.structs.replace(execution, output=b"")
+    return execution
 
 
-def _what(request: pb.InvokeRequest) -> str | TaskSpec:
-    named = request.WhichOneof("what")
-    if named == "spec":
-        return TASK_SPEC.record(request.spec)
-    if not request.task:
+def _what(request: Invoke) -> str | TaskSpec:
+    found = request.spec if request.spec is not None else request.task
+    if not found:
         raise InvalidArgument("nothing to run: expected the id or name of a task, or a spec")
-    return request.task
+    return found
 
 
 async def get(node: Node, request: pb.GetExecutionRequest) -> pb.Execution:
-    return _answer(await node.execution(request.id, include_output=request.include_output))
+    found = await node.execution(request.id, include_output=request.include_output)
+    return EXECUTION.message(_answer(found))
 
 
 async def list_(node: Node, request: pb.ListExecutionsRequest) -> pb.ListExecutionsResponse:
@@ -70,7 +69,7 @@ async def wait(node: Node, request: pb.WaitExecutionRequest) -> pb.Execution:
     execution = await node.wait(
         request.id, timeout_ns=timeout_ns, include_output=request.include_output
     )
-    return _answer(execution)
+    return EXECUTION.message(_answer(execution))
 
 
 async def watch(node: Node, request: pb.WatchExecutionsRequest) -> AsyncIterator[pb.Execution]:
@@ -120,8 +119,8 @@ def _batches(lines: Sequence[LogLine]) -> Iterator[list[LogLine]]:
 METHODS = service(
     "spear.v1.ExecutionService",
     {
-        "Submit": unary(pb.InvokeRequest, pb.Execution, submit, prompt=True),
-        "Invoke": unary(pb.InvokeRequest, pb.Execution, invoke, prompt=True),
+        "Submit": recorded(INVOKE, EXECUTION, submit),
+        "Invoke": recorded(INVOKE, EXECUTION, invoke),
         "Get": unary(pb.GetExecutionRequest, pb.Execution, get, prompt=True),
         "List": unary(pb.ListExecutionsRequest, pb.ListExecutionsResponse, list_),
         "Wait": unary(pb.WaitExecutionRequest, pb.Execution, wait),
