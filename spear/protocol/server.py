@@ -1,6 +1,6 @@
 """The node's end of framed connections: listens, accepts, drains.
 
-The rule: connections are bounded in number, and every call's task is awaited here in the end. What
+The rule: connections are bounded in number, and every call's end is awaited here. What
 a connection does is serving.py.
 """
 
@@ -11,12 +11,13 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from spear._core.framing import FRAME_BYTES_MAX
 from spear.errors import NodeBusy
 from spear.protocol import sockets
 from spear.protocol.message import Hello
+from spear.protocol.served_call import ServedCall
 from spear.protocol.serving import (
     HELLO_TIMEOUT_S,
     INFLIGHT_BYTES_MAX,
@@ -71,9 +72,9 @@ class FrameServer:
     ) -> None:
         self._limits = limits
         self._connections: set[ServedConnection] = set()
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._calls: set[ServedCall] = set()
         self._serving = Serving(
-            handler, authorize, report, self._tasks, self._released, limits.hello_timeout_s,
+            handler, authorize, report, self._calls, self._released, limits.hello_timeout_s,
             limits.inflight_bytes_max, turn,
         )  # fmt: skip
         self._listening: dict[Socket, Address] = {}
@@ -175,8 +176,8 @@ class FrameServer:
         await self._released_within(grace_s)
         for connection in list(self._connections):
             connection.finish(None)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._calls:
+            await next(iter(self._calls)).ended()
         await self._released_within(2 * LINGER_S)
         for connection in list(self._connections):
             connection.transport.abort()

@@ -2,20 +2,17 @@
 
 The rule: what a connection may have in flight is bounded: beyond the window, or too many bytes, or
 while it does not read its answers, no further request is taken, and what it asked for ends with
-it. A call whose handler can be begun at once (`Begun`) and ends with the requests that came with it
-costs no task, no timer and no turn of the loop.
+it. What one call goes through is served_call.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from spear.errors import (
-    DeadlineExceeded,
     FrameError,
     NodeClosed,
     SpearError,
@@ -25,7 +22,7 @@ from spear.errors import (
 )
 from spear.protocol.connection import Connection
 from spear.protocol.message import Hello, Welcome, is_request
-from spear.protocol.message_stream import MessageStream
+from spear.protocol.served_call import Begun, ServedCall
 from spear.protocol.session import (
     Aborted,
     Call,
@@ -53,13 +50,6 @@ class Caller(NamedTuple):
     credentials: Credentials | None = None
 
 
-class Begun(NamedTuple):
-    """A coroutine that may make its first steps outside of a task: what it awaits are futures of
-    the loop, or coroutines like it."""
-
-    coroutine: Coroutine[Any, None, Any]
-
-
 class Turn(Protocol):
     """Told when a connection has requests, and when all that came with them are taken: what they
     have in common is best done once, then."""
@@ -84,135 +74,17 @@ class Handler(Protocol):
 
 class Serving(NamedTuple):
     """What all connections of a server share. `authorize` gives the caller's identity or raises;
-    `report` hears of errors that are not of our tree, with the path of the call; `tasks` are the
-    calls under way."""
+    `report` hears of errors that are not of our tree, with the path of the call; `calls` are those
+    under way that outlast the turn they came in."""
 
     handler: Handler
     authorize: Callable[[Caller, Hello], object]
     report: Callable[[str, BaseException], None]
-    tasks: set[asyncio.Future[Any]]
+    calls: set[ServedCall]
     released: Callable[[ServedConnection], None]  # its socket is closed
     hello_timeout_s: float = HELLO_TIMEOUT_S
     inflight_bytes_max: int = INFLIGHT_BYTES_MAX
     turn: Turn | None = None
-
-
-class ServedCall:
-    """A call or stream under way."""
-
-    __slots__ = (
-        "_awaited", "_begun", "_connection", "_coroutine", "_doomed", "_expired", "_messages",
-        "_timer", "request", "task",
-    )  # fmt: skip
-
-    def __init__(self, connection: ServedConnection, request: Call) -> None:
-        self._connection, self.request = connection, request
-        self.task: asyncio.Future[Any] | None = None
-        self._coroutine: Coroutine[Any, None, Any] | None = None
-        self._awaited: asyncio.Future[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._begun = self._doomed = self._expired = False
-        self._messages: MessageStream | None = None
-        if request.stream is not None:
-            self._messages = MessageStream(connection, request.stream)
-
-    @property
-    def identity(self) -> object:
-        """What `authorize` gave for the connection."""
-        return self._connection.identity
-
-    @property
-    def messages(self) -> MessageStream:
-        """Of a stream; a unary call has none."""
-        if self._messages is None:
-            raise RuntimeError("a unary call has no stream")
-        return self._messages
-
-    def cancel(self) -> None:
-        if self._begun and self.task is not None:
-            self.task.cancel()
-        else:
-            self._doomed = True  # a task cancelled before its first step would never answer
-
-    # Of the connection
-
-    def step(self, coroutine: Coroutine[Any, None, Any]) -> bool:
-        """Goes on with a coroutine outside of a task, as far as it can; whether it has ended."""
-        self._coroutine = coroutine
-        try:
-            while True:
-                if self._doomed:
-                    self._doomed = False
-                    self._awaited = coroutine.throw(asyncio.CancelledError())
-                else:
-                    self._awaited = coroutine.send(None)
-                if self._awaited is None or not self._awaited.done():
-                    return False
-        except StopIteration as ended:
-            self._end(ended.value, None)
-        except (Exception, asyncio.CancelledError) as error:
-            self._end(None, error)
-        return True
-
-    def go_on(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """The turn is over: it ends now, or becomes a task; whether that."""
-        coroutine, awaited = self._coroutine, self._awaited
-        assert coroutine is not None
-        if (awaited is None or awaited.done() or self._doomed) and self.step(coroutine):
-            return False
-        self.begin(_resumed(coroutine, self._awaited), loop)
-        return True
-
-    def begin(self, answer: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
-        if self.request.deadline_ms:
-            self._timer = loop.call_later(self.request.deadline_ms / 1000, self._expire)
-        if isinstance(answer, asyncio.Future):
-            self.task, self._begun = answer, True
-            answer.add_done_callback(self._done)
-        else:
-            self.task = loop.create_task(self._run(answer))
-
-    async def _run(self, answer: Awaitable[Any]) -> None:
-        """Awaits the handler and answers in the same step: a callback would cost another turn."""
-        self._begun = True
-        result, error = None, None
-        try:
-            if self._doomed:
-                self._give_up(answer)
-            result = await answer
-        except (Exception, asyncio.CancelledError) as raised:
-            error = raised
-        self._end(result, error)
-
-    def _give_up(self, answer: Awaitable[Any]) -> None:
-        """It was cancelled before its task's first step. What has begun hears of it where it
-        waits; what has not never begins."""
-        if self._coroutine is not None and self.task is not None:
-            self.task.cancel()
-            return
-        if isinstance(answer, Coroutine):
-            answer.close()
-        raise asyncio.CancelledError
-
-    def _done(self, answer: asyncio.Future[Any]) -> None:
-        if answer.cancelled():
-            self._end(None, asyncio.CancelledError())
-        else:
-            error = answer.exception()
-            self._end(None if error is not None else answer.result(), error)
-
-    def _expire(self) -> None:
-        self._expired = True
-        self.cancel()
-
-    def _end(self, result: bytes | None, error: BaseException | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._expired and isinstance(error, asyncio.CancelledError):
-            error = DeadlineExceeded(
-                f"{self.request.path} took more than the {self.request.deadline_ms} ms it was given"
-            )
-        self._connection.answer(self, result, error)
 
 
 class ServedConnection(Connection):
@@ -302,9 +174,8 @@ class ServedConnection(Connection):
                 turn.settle()
         fresh, self._fresh = self._fresh, []
         for call in fresh:
-            if call.go_on(self.loop):
-                assert call.task is not None
-                self._serving.tasks.add(call.task)
+            if not call.go_on(self.loop):
+                self._serving.calls.add(call)
         self._flush()
 
     def take(self, frames: list[bytes]) -> None:
@@ -357,19 +228,17 @@ class ServedConnection(Connection):
         self._bytes += len(request.payload)
         self._weigh()
         if isinstance(answer, Begun):
-            if not call.step(answer.coroutine):
+            if not call.start(answer.coroutine):
                 self._fresh.append(call)
             return None
-        call.begin(answer, self.loop)
-        assert call.task is not None
-        self._serving.tasks.add(call.task)
+        self._serving.calls.add(call)
+        call.run(answer, self.loop)
         return None
 
     def answer(self, call: ServedCall, result: bytes | None, error: BaseException | None) -> None:
         """The end of a call."""
         request = call.request
-        if call.task is not None:
-            self._serving.tasks.discard(call.task)
+        self._serving.calls.discard(call)
         del self._calls[request.request_id]
         self._bytes -= len(request.payload)
         if request.stream is not None:
@@ -456,18 +325,3 @@ class ServedConnection(Connection):
     def connection_lost(self, error: SpearError | None) -> None:
         super().connection_lost(error)
         self._serving.released(self)
-
-
-@types.coroutine
-def _resumed(coroutine: Coroutine[Any, None, Any], awaited: Any) -> Generator[Any, Any, Any]:
-    """Goes on in a task with a coroutine that awaits something already."""
-    try:
-        while True:
-            try:
-                value = yield awaited
-            except BaseException as error:
-                awaited = coroutine.throw(error)
-            else:
-                awaited = coroutine.send(value)
-    except StopIteration as ended:
-        return ended.value

@@ -13,7 +13,8 @@ import pytest
 
 from spear.protocol.message import Hello
 from spear.protocol.server import FrameServer
-from spear.protocol.serving import FRAMES_A_TURN, FRAMES_AT_ONCE, Begun, Caller, ServedCall
+from spear.protocol.served_call import Begun, ServedCall
+from spear.protocol.serving import FRAMES_A_TURN, FRAMES_AT_ONCE, Caller
 from spear.protocol.session import PEER, Response, Session
 
 

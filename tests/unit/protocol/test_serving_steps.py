@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from spear.errors import DeadlineExceeded, InvalidArgument
+from spear.errors import DeadlineExceeded, InvalidArgument, SpearError
 from spear.protocol.client import FrameChannel
 from spear.protocol.memory import memory_pair
 from spear.protocol.server import FrameServer
-from spear.protocol.serving import FRAMES_AT_ONCE, Begun, Caller, ServedCall
+from spear.protocol.served_call import Begun, ServedCall
+from spear.protocol.serving import FRAMES_AT_ONCE, Caller
 
 
 class Turn:
@@ -45,13 +46,16 @@ class Turn:
 
 class Handler:
     def __init__(self, turn: Turn) -> None:
-        self.turn, self.tasks, self.ends = turn, [], []
+        self.turn, self.ends = turn, []
+        self.server: FrameServer
+        self.last: ServedCall
         self.methods: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
             "/t/Wait": self.wait, "/t/Twice": self.twice, "/t/Raise": self.refuse,
             "/t/Yield": self.let_others, "/t/Stay": self.stay,
         }  # fmt: skip
 
     def call(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
+        self.last = call
         return Begun(self.methods[path](payload))  # type: ignore[arg-type]
 
     def stream(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
@@ -69,10 +73,19 @@ class Handler:
         raise InvalidArgument("not this")
 
     async def let_others(self, payload: bytes) -> bytes:
-        for _ in range(3):
+        seen: list[int] = []
+        for number in range(3):
+            asyncio.get_running_loop().call_soon(seen.append, number)
             await asyncio.sleep(0)
-        self.tasks.append(asyncio.current_task())
-        return payload
+        return payload + b" after %d" % len(seen)
+
+    async def end_slowly(self, payload: bytes) -> bytes:
+        try:
+            return await self.turn.future()
+        finally:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            self.ends.append(payload)
 
     async def stay(self, payload: bytes) -> bytes:
         try:
@@ -91,6 +104,7 @@ async def served() -> Any:
     server = FrameServer(
         handler, lambda caller, hello: "who", lambda path, error: faults.append(error), turn=turn
     )
+    handler.server = server
     near, far = memory_pair(asyncio.get_running_loop())
     server.serve(far, Caller("test"))
     channel = await FrameChannel.over(near)
@@ -131,10 +145,54 @@ async def test_its_errors_reach_the_caller(served: Any) -> None:
         await channel.call("/t/Raise", b"")
 
 
-async def test_one_that_lets_others_go_first_ends_in_a_task(served: Any) -> None:
-    channel, handler, _ = served
-    assert await channel.call("/t/Yield", b"y") == b"y"
-    assert handler.tasks[0] is not None
+async def test_one_that_lets_others_go_first_goes_on_after_them(served: Any) -> None:
+    channel, _, _ = served
+    assert await channel.call("/t/Yield", b"y") == b"y after 3"
+
+
+async def test_two_that_await_the_same_go_on_together(served: Any) -> None:
+    channel, handler, turn = served
+    turn.held = True
+    shared, asked = turn.future(), []
+
+    async def share(payload: bytes) -> bytes:
+        asked.append(payload)
+        return payload + await shared
+
+    handler.methods["/t/Share"] = share
+    asking = [asyncio.create_task(channel.call("/t/Share", b"%d " % i)) for i in range(3)]
+    while len(asked) < 3:
+        await asyncio.sleep(0)
+    turn.release()
+    assert await asyncio.gather(*asking) == [b"0 settled", b"1 settled", b"2 settled"]
+
+
+async def test_one_that_is_given_up_in_its_own_step_ends_what_it_awaits(served: Any) -> None:
+    channel, handler, turn = served
+    turn.held = True
+    awaited = turn.future()
+
+    async def end_itself(payload: bytes) -> bytes:
+        handler.last.cancel()
+        return await awaited
+
+    handler.methods["/t/Self"] = end_itself
+    with pytest.raises(SpearError):
+        await channel.call("/t/Self", b"")
+    assert awaited.cancelled()
+
+
+async def test_a_server_that_closes_waits_for_one_that_is_slow_to_end(served: Any) -> None:
+    channel, handler, turn = served
+    turn.held = True
+    handler.methods["/t/Slow"] = handler.end_slowly
+    asking = [asyncio.create_task(channel.call("/t/Slow", b"%d" % i)) for i in range(2)]
+    while sum(turn.settled) < 2:
+        await asyncio.sleep(0)
+    closing = asyncio.create_task(handler.server.close())
+    await asyncio.gather(*asking, return_exceptions=True)
+    await closing
+    assert sorted(handler.ends) == [b"0", b"1"]
 
 
 async def test_its_deadline_and_its_caller_end_it(served: Any) -> None:
