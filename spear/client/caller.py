@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from spear.errors import Unreachable
+from spear.protocol.client import Lost
 
-
-class Lost(Unreachable):
-    """The connection broke before the answer came."""
+__all__ = ["Caller", "Lost"]
 
 
 class Caller(Protocol):

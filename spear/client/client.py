@@ -93,9 +93,8 @@ class Client(ArtifactCalls, TaskCalls, ExecutionCalls, ObjectCalls, ModelCalls, 
 async def _connect(target: addresses.Target) -> Caller:
     if target.address.path:
         from spear.client.frame_caller import FrameCaller
-        from spear.protocol.client import FrameChannel
 
-        return FrameCaller(await FrameChannel.connect(str(target.address)))
+        return await FrameCaller.connect(str(target.address))
     from spear.client import grpc_caller
 
     return await grpc_caller.connect(target)

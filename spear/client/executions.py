@@ -59,7 +59,9 @@ class ExecutionCalls:
         try:
             answer = await self._line.call(path, data, again=again)
             found = parsed(pb.Execution, EXECUTION.decode, answer)
-            return await self._whole(found) if path is _INVOKE else found
+            if path is _INVOKE and found.output_digest:
+                return await self._whole(found)
+            return found
         except Lost as error:
             raise Unreachable(
                 f"the connection was lost while execution {invocation.execution_id} was under way, "

@@ -1,6 +1,6 @@
 """A client's end of a framed connection: calls and streams over one socket, many at once.
 
-The rule: a call ends in its answer, an error of the tree, or with the connection; one that its
+The rule: a call ends in its answer, an error of the tree, or Lost with the connection; one that its
 caller gave up is cancelled at the node, and keeps its place in the window until that has answered.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from spear.errors import DeadlineExceeded, SpearError, Unreachable
 from spear.protocol import sockets
@@ -33,6 +33,10 @@ from spear.protocol.transport import SocketTransport, Transport
 HELLO_TIMEOUT_S: Final = 10.0
 VERSION: Final = "1"
 _INTERNAL: Final = CODES["INTERNAL"]
+
+
+class Lost(Unreachable):
+    """The connection broke, or is closed: nobody knows what became of a call under way."""
 
 
 class ClientStream(MessageStream):
@@ -79,16 +83,16 @@ class FrameChannel(Connection):
         self._streams: dict[int, ClientStream] = {}
         # Calls beyond the window, first come first served.
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._cause: SpearError = Unreachable("the connection is closed")
+        self._cause: SpearError = Lost("the connection is closed")
 
     @classmethod
-    async def connect(cls, address: str, token: str | None = None) -> FrameChannel:
+    async def connect(cls, address: str, token: str | None = None) -> Self:
         """To a node at `unix:PATH` or `HOST:PORT`. Raises Unreachable, Unauthenticated."""
         sock = await sockets.connect(sockets.parse(address))
         return await cls.over(SocketTransport(asyncio.get_running_loop(), sock), token)
 
     @classmethod
-    async def over(cls, transport: Transport, token: str | None = None) -> FrameChannel:
+    async def over(cls, transport: Transport, token: str | None = None) -> Self:
         """To the node at the other end of a transport."""
         channel = cls(asyncio.get_running_loop(), transport)
         transport.start(channel)
@@ -120,12 +124,12 @@ class FrameChannel(Connection):
         """The answer of the method `path` (`/package.Service/Method`) to a message. `deadline_ms`
         0: none. Raises the error of the answer's status, DeadlineExceeded, Unreachable."""
         session = self.session
-        if self._waiting or session.asked >= session.peer_window:
+        if self._waiting or len(session.own_requests) >= session.peer_window:
             deadline_ms = await self._place(deadline_ms)
         if self.gone:
             raise self._cause
         request_id = session.call(path.encode("ascii"), deadline_ms, request)
-        self.flush_soon(alone=session.asked == 1)
+        self.flush_soon(alone=len(session.own_requests) == 1)
         answer: asyncio.Future[bytes] = self.loop.create_future()
         self._answers[request_id] = answer
         timer = None
@@ -146,7 +150,7 @@ class FrameChannel(Connection):
         """Opens a stream of the method `path` with its first message; `last`: also the only one
         of this side. Errors of the answer are raised where the stream is read."""
         session = self.session
-        if self._waiting or session.asked >= session.peer_window:
+        if self._waiting or len(session.own_requests) >= session.peer_window:
             deadline_ms = await self._place(deadline_ms)
         if self.gone:
             raise self._cause
@@ -214,7 +218,7 @@ class FrameChannel(Connection):
             self._welcomed.set_result(None)
 
     def _answered(self, event: Response) -> None:
-        request_id, status, payload = event
+        request_id, status, payload = event.request_id, event.status, event.payload
         answer = self._answers.pop(request_id, None)
         if answer is not None:
             if not answer.done():
@@ -250,7 +254,10 @@ class FrameChannel(Connection):
         self.finish(error)
 
     def ended(self, error: SpearError | None) -> None:
-        self._cause = error or self._cause
+        if isinstance(error, Unreachable):
+            self._cause = Lost(str(error))
+        else:
+            self._cause = error or self._cause
         waiting: list[asyncio.Future[Any]] = [self._welcomed, *self._answers.values()]
         for answer in waiting:
             if not answer.done():

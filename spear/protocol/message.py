@@ -108,7 +108,9 @@ def pack_call(path: bytes, deadline_ms: int, payload: bytes) -> bytes:
             f"a path of {len(path)} bytes and a deadline of {deadline_ms} ms: accepted are "
             f"{PATH_BYTES_MAX} bytes and 0 or more ms"
         )
-    return _U16.pack(len(path)) + path + _U32.pack(min(deadline_ms, DEADLINE_MS_MAX)) + payload
+    if deadline_ms > DEADLINE_MS_MAX:
+        deadline_ms = DEADLINE_MS_MAX
+    return _U16.pack(len(path)) + path + _U32.pack(deadline_ms) + payload
 
 
 def unpack_call(frame: bytes) -> tuple[str, int, bytes]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from spear.errors import DeadlineExceeded
 from spear.protocol.message_stream import MessageStream
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from spear.protocol.serving import ServedConnection
 
 
-class Begun(NamedTuple):
+class Begun(msgspec.Struct, frozen=True):
     """A coroutine that needs no task: it awaits futures of the loop, or coroutines like it, and
     nothing in it asks which task it is in, as timeouts do."""
 
@@ -84,7 +86,8 @@ class ServedCall:
         awaited = self._awaited
         if (awaited is None or awaited.done() or self._doomed) and self._step(self._coroutine):
             return True
-        self._expire_later(loop)
+        if self.request.deadline_ms:
+            self._expire_later(loop)
         self._wait()
         return False
 
@@ -124,7 +127,8 @@ class ServedCall:
     # As a task
 
     def run(self, answer: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
-        self._expire_later(loop)
+        if self.request.deadline_ms:
+            self._expire_later(loop)
         if isinstance(answer, asyncio.Future):
             self._task, self._begun = answer, True
             answer.add_done_callback(self._done)
@@ -155,8 +159,7 @@ class ServedCall:
     # End
 
     def _expire_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self.request.deadline_ms:
-            self._timer = loop.call_later(self.request.deadline_ms / 1000, self._expire)
+        self._timer = loop.call_later(self.request.deadline_ms / 1000, self._expire)
 
     def _expire(self) -> None:
         self._expired = True

@@ -102,7 +102,7 @@ class ServedConnection(Connection):
         self._call_handler = serving.handler.call
         self.identity: object = None
         self._calls: dict[int, ServedCall] = {}
-        self._bytes, self._full = 0, False
+        self._bytes, self._bytes_max, self._full = 0, serving.inflight_bytes_max, False
         self._held: deque[bytes] = deque()
         self._fresh: list[ServedCall] = []  # begun in this turn, and not ended
         self._draining = False
@@ -154,12 +154,15 @@ class ServedConnection(Connection):
 
     def frames_received(self, frames: list[bytes]) -> None:
         """In parts, so that the client has answers to work on while the next part is done."""
+        if len(frames) <= FRAMES_AT_ONCE:
+            return self._take_part(frames)
         for begin in range(0, min(len(frames), FRAMES_A_TURN), FRAMES_AT_ONCE):
             self._take_part(frames[begin : begin + FRAMES_AT_ONCE])
         if len(frames) > FRAMES_A_TURN and not self.gone:
             self._held.extend(frames[FRAMES_A_TURN:])
             self.transport.pause_reading()
             self.loop.call_soon(self._take_held)
+        return None
 
     def _take_part(self, frames: list[bytes]) -> None:
         self._flush_due = True  # what is said meanwhile leaves below
@@ -193,14 +196,16 @@ class ServedConnection(Connection):
             except FrameError as error:
                 self._broken(error)
                 return
-            if event is not None:
+            if type(event) is Call:
+                self._called(event)
+            elif event is not None:
                 self.handle(event)
 
     def _weigh(self) -> None:
         """Whether the next request waits until something has ended."""
         self._full = (
             len(self._calls) >= self.session.window
-            or self._bytes > self._serving.inflight_bytes_max
+            or self._bytes > self._bytes_max
             or self.write_paused
         )
         if self._held and not self._full and not self.gone:
@@ -226,7 +231,8 @@ class ServedConnection(Connection):
             return self.session.respond(request.request_id, answer)
         self._calls[request.request_id] = call
         self._bytes += len(request.payload)
-        self._weigh()
+        if len(self._calls) >= self.session.window or self._bytes > self._bytes_max:
+            self._full = True
         if isinstance(answer, Begun):
             if not call.start(answer.coroutine):
                 self._fresh.append(call)

@@ -11,7 +11,9 @@ ended can be told from one of a stream that never was: the first is late and ski
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from spear._core.framing import FRAME_BYTES_MAX
 from spear.errors import FrameError, InvalidArgument, SpearError
@@ -52,17 +54,17 @@ FRAME_BYTES_MIN: Final = 64 << 10
 SILENT_INTERVALS_MAX: Final = 3
 
 
-class Greeted(NamedTuple):
+class Greeted(msgspec.Struct, frozen=True):
     """Hello came: answer with `welcome` or `refuse`."""
 
     hello: Hello
 
 
-class Welcomed(NamedTuple):
+class Welcomed(msgspec.Struct, frozen=True):
     welcome: Welcome
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True):
     """A request 128 or 129 (then `stream` is there): answer with `respond`."""
 
     request_id: int
@@ -72,7 +74,7 @@ class Call(NamedTuple):
     stream: Stream | None
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True):
     """Any other request that wants an answer."""
 
     request_id: int
@@ -80,31 +82,31 @@ class Request(NamedTuple):
     payload: bytes
 
 
-class Response(NamedTuple):
+class Response(msgspec.Struct, frozen=True):
     request_id: int
     status: int
     payload: bytes
 
 
-class Data(NamedTuple):
+class Data(msgspec.Struct, frozen=True):
     request_id: int
     payload: bytes
     last: bool
 
 
-class Credited(NamedTuple):
+class Credited(msgspec.Struct, frozen=True):
     """A stream may send again."""
 
     request_id: int
 
 
-class Cancelled(NamedTuple):
+class Cancelled(msgspec.Struct, frozen=True):
     """The other side wants a request of its own ended; it still gets a response."""
 
     request_id: int
 
 
-class Aborted(NamedTuple):
+class Aborted(msgspec.Struct, frozen=True):
     """An error frame ended a request, on both sides, without a response."""
 
     request_id: int
@@ -112,11 +114,11 @@ class Aborted(NamedTuple):
     payload: bytes
 
 
-class Signalled(NamedTuple):
+class Signalled(msgspec.Struct, frozen=True):
     signal: int
 
 
-class Ended(NamedTuple):
+class Ended(msgspec.Struct, frozen=True):
     """The other side closed, in order (no refusal) or because of what it says."""
 
     code: int = 0
@@ -149,7 +151,7 @@ class Session:
         self._parity = 0 if role == HOST else 1
         self._last_asked, self._last_answered = self._parity, 0
         # Requests in flight by id; a stream where the request opened one.
-        self._asked: dict[int, Stream | None] = {}
+        self.own_requests: dict[int, Stream | None] = {}
         self._answering: dict[int, Stream | None] = {}
         self._enter(NEW)
 
@@ -237,9 +239,9 @@ class Session:
         return Request(request_id, code, frame[HEADER_BYTES:])
 
     def _response(self, flags: int, code: int, request_id: int, frame: bytes) -> Event:
-        if request_id not in self._asked:
+        if request_id not in self.own_requests:
             raise FrameError(f"received an answer to request {request_id}, which is not open")
-        del self._asked[request_id]
+        del self.own_requests[request_id]
         return Response(request_id, code, frame[HEADER_BYTES:])
 
     def _data(self, flags: int, code: int, request_id: int, frame: bytes) -> Event | None:
@@ -278,7 +280,7 @@ class Session:
         return Signalled(code)
 
     def _requests(self, request_id: int) -> dict[int, Stream | None]:
-        return self._asked if request_id & 1 == self._parity else self._answering
+        return self.own_requests if request_id & 1 == self._parity else self._answering
 
     def _stream(self, request_id: int) -> Stream | None:
         """The open stream of a frame; None for one that has ended. Raises FrameError."""
@@ -286,7 +288,7 @@ class Session:
         if request_id > (self._last_asked if own else self._last_answered) or request_id == 0:
             raise FrameError(f"received a stream's frame of request {request_id}, "
                              "which was never made")  # fmt: skip
-        requests = self._asked if own else self._answering
+        requests = self.own_requests if own else self._answering
         stream = requests.get(request_id)
         if stream is None and request_id in requests:
             raise FrameError(f"received a stream's frame of request {request_id}, "
@@ -319,7 +321,7 @@ class Session:
     @property
     def asked(self) -> int:
         """Own requests in flight; up to `peer_window` may be."""
-        return len(self._asked)
+        return len(self.own_requests)
 
     @property
     def answering(self) -> int:
@@ -328,32 +330,36 @@ class Session:
 
     def call(self, path: bytes, deadline_ms: int, payload: bytes) -> int:
         """Asks for a unary call; its request id. InvalidArgument if no frame can hold it."""
-        request = self._fitting(wire.pack_call(path, deadline_ms, payload))
+        request = wire.pack_call(path, deadline_ms, payload)
+        if len(request) > self._payload_bytes_max:
+            raise self._too_long(request)
         self._last_asked = request_id = self._last_asked + 2
-        self._asked[request_id] = None
-        self.outgoing.append(pack(wire.REQUEST, 0, wire.CALL, request_id, request))
+        self.own_requests[request_id] = None
+        self.outgoing.append(
+            HEADER.pack(VERSION, wire.REQUEST, 0, wire.CALL, request_id) + request
+        )
         return request_id
 
     def open_stream(self, path: bytes, deadline_ms: int, payload: bytes, *, last: bool) -> Stream:
         """As `call`; with `last` the first message is the only one of this side."""
-        request = self._fitting(wire.pack_call(path, deadline_ms, payload))
+        request = wire.pack_call(path, deadline_ms, payload)
+        if len(request) > self._payload_bytes_max:
+            raise self._too_long(request)
         self._last_asked = request_id = self._last_asked + 2
-        stream = self._asked[request_id] = Stream(request_id, sent_last=last)
+        stream = self.own_requests[request_id] = Stream(request_id, sent_last=last)
         flags = wire.LAST if last else 0
         self.outgoing.append(pack(wire.REQUEST, flags, wire.STREAM, request_id, request))
         return stream
 
-    def _fitting(self, request: bytes) -> bytes:
-        if len(request) > self._payload_bytes_max:
-            raise InvalidArgument(
-                f"a request of {len(request)} bytes, the limit of one message is "
-                f"{self._payload_bytes_max}: send it as a stream"
-            )
-        return request
+    def _too_long(self, request: bytes) -> InvalidArgument:
+        return InvalidArgument(
+            f"a request of {len(request)} bytes, the limit of one message is "
+            f"{self._payload_bytes_max}: send it as a stream"
+        )
 
     def cancel(self, request_id: int) -> None:
         """Asks the other side to end a request; its response still comes."""
-        if request_id in self._asked and self.state == OPEN:
+        if request_id in self.own_requests and self.state == OPEN:
             self.outgoing.append(wire.pack_cancel(request_id))
 
     def respond(self, request_id: int, payload: bytes, status: int = 0) -> None:

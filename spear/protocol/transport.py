@@ -13,7 +13,7 @@ import os
 import socket
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from spear._core.framing import FRAME_BYTES_MAX, FrameDecoder, encode, encode_parts
@@ -75,7 +75,8 @@ class SocketTransport:
         self._loop, self._sock, self._fd = loop, sock, sock.fileno()
         self._decoder = FrameDecoder(frame_bytes_max)
         self._frame_bytes_max, self._buffer_bytes_max = frame_bytes_max, buffer_bytes_max
-        self._stall_s, self._read = stall_s, self._read_plain
+        self._stall_s = stall_s
+        self._read: Callable[[memoryview], int] = sock.recv_into
         if descriptors:
             self._read = self._read_with_descriptors
         self._descriptors: deque[int] = deque()
@@ -131,9 +132,6 @@ class SocketTransport:
     def _fail(self, error: FrameError) -> None:
         self.pause_reading()
         self._receiver.framing_failed(error)
-
-    def _read_plain(self, buffer: memoryview) -> int:
-        return self._sock.recv_into(buffer)
 
     def _read_with_descriptors(self, buffer: memoryview) -> int:
         size, ancillary, flags, _ = self._sock.recvmsg_into(

@@ -63,27 +63,30 @@ class FrameDoor:
     def call(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
     ) -> Begun | Awaitable[bytes]:
-        method = self._method(path)
-        if method.kind != UNARY:
-            raise Unimplemented(f"{path} is a stream: open it with operation 129")
+        method = self._table.get(path)
+        if method is None or method.kind != UNARY:
+            raise self._missing(path)
         answer = self._unary(method, payload)
         return Begun(answer) if method.prompt and self._prompt else answer
 
     def stream(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
     ) -> Awaitable[None]:
-        method = self._method(path)
-        if method.kind == UNARY:
-            raise Unimplemented(f"{path} is no stream: call it with operation 128")
+        method = self._table.get(path)
+        if method is None or method.kind == UNARY:
+            raise self._missing(path)
         if method.kind == CLIENT_STREAM:
             return self._client_stream(method, payload, call)
         return self._server_stream(method, payload, call)
 
-    def _method(self, path: str) -> Method:
+    def _missing(self, path: str) -> Unimplemented:
+        """What was asked for is not there, or of the other kind."""
         method = self._table.get(path)
         if method is None:
-            raise Unimplemented(f"there is no method {path!r}")
-        return method
+            return Unimplemented(f"there is no method {path!r}")
+        if method.kind == UNARY:
+            return Unimplemented(f"{path} is no stream: call it with operation 128")
+        return Unimplemented(f"{path} is a stream: open it with operation 129")
 
     async def _unary(self, method: Method, payload: bytes) -> bytes:
         return method.write(await method.handler(self._node, parse(method, payload)))
