@@ -10,6 +10,7 @@ import os
 import time
 
 _COUNTER_MAX = 0xFFF
+_TAIL_MASK = (1 << 62) - 1
 
 
 class Clock:
@@ -76,10 +77,9 @@ class Ids:
 
     def next(self) -> str:
         random = int.from_bytes(self._clock.random_bytes(10), "big")
-        stamp = self._stamp(self._clock.now_ns() // 1_000_000, random >> 69)
-        value = stamp[0] << 80 | 7 << 76 | stamp[1] << 64 | 2 << 62 | random & (1 << 62) - 1
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        now_ms, counter = self._stamp(self._clock.now_ns() // 1_000_000, random >> 69)
+        first, last = f"{now_ms:012x}", f"{2 << 62 | random & _TAIL_MASK:016x}"
+        return f"{first[:8]}-{first[8:]}-7{counter:03x}-{last[:4]}-{last[4:]}"
 
     def _stamp(self, now_ms: int, fresh: int) -> tuple[int, int]:
         """The next (millisecond, counter), always above the last; `fresh` has 11 bits."""

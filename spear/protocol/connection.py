@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from spear.errors import FrameError, SpearError, Unreachable
-from spear.protocol.session import Event, Session
+from spear.protocol.session import Session
 from spear.protocol.transport import Transport
 
 
@@ -40,23 +40,21 @@ class Connection:
     def frames_received(self, frames: list[bytes]) -> None:
         self._flush_due = True  # what is said meanwhile leaves below
         self.take(frames)
-        self._flush()
+        self._flush_due = False
+        if self.session.outgoing:
+            self._flush()
 
     def take(self, frames: list[bytes]) -> None:
-        receive = self.session.receive
+        receive, handlers = self.session.receive, self._handlers
         for frame in frames:
             try:
                 event = receive(frame)
             except FrameError as error:
                 return self._broken(error)
-            if event is not None:
-                self.handle(event)
+            handler = handlers.get(type(event))
+            if handler is not None:
+                handler(event)
         return None
-
-    def handle(self, event: Event) -> None:
-        handler = self._handlers.get(type(event))
-        if handler is not None:
-            handler(event)
 
     def framing_failed(self, error: FrameError) -> None:
         self.session.refuse(error)

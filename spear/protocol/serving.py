@@ -179,13 +179,15 @@ class ServedConnection(Connection):
         for call in fresh:
             if not call.go_on(self.loop):
                 self._serving.calls.add(call)
-        self._flush()
+        self._flush_due = False
+        if self.session.outgoing:
+            self._flush()
 
     def take(self, frames: list[bytes]) -> None:
         if self._held:
             self._held.extend(frames)
             return
-        receive = self.session.receive
+        receive, handlers = self.session.receive, self._handlers
         for index, frame in enumerate(frames):
             if self._full and is_request(frame):
                 self._held.extend(frames[index:])
@@ -196,10 +198,9 @@ class ServedConnection(Connection):
             except FrameError as error:
                 self._broken(error)
                 return
-            if type(event) is Call:
-                self._called(event)
-            elif event is not None:
-                self.handle(event)
+            handler = handlers.get(type(event))
+            if handler is not None:
+                handler(event)
 
     def _weigh(self) -> None:
         """Whether the next request waits until something has ended."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+from google.protobuf.message import DecodeError
+
 from spear.errors import SpearError, Unimplemented
 from spear.protocol.message import Hello
 from spear.protocol.server import FrameServer, Limits
@@ -16,7 +18,7 @@ from spear.protocol.served_call import Begun, ServedCall
 from spear.protocol.serving import Caller, Turn
 from spear.records.node import Node
 from spear.security.access import UNIX, Access, origin_of
-from spear.spearlet.rpc.method import CLIENT_STREAM, UNARY, Method, closing, parse
+from spear.spearlet.rpc.method import CLIENT_STREAM, UNARY, Method, closing, parse, unreadable
 
 LIMITS = Limits()
 OnFault = Callable[[str, BaseException], None]
@@ -89,7 +91,11 @@ class FrameDoor:
         return Unimplemented(f"{path} is a stream: open it with operation 129")
 
     async def _unary(self, method: Method, payload: bytes) -> bytes:
-        return method.write(await method.handler(self._node, parse(method, payload)))
+        try:
+            request = method.read(payload)
+        except DecodeError as error:
+            raise unreadable(method, error) from error
+        return method.write(await method.handler(self._node, request))
 
     async def _server_stream(self, method: Method, payload: bytes, call: ServedCall) -> None:
         async with closing(method.handler(self._node, parse(method, payload))) as responses:

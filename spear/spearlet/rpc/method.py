@@ -87,8 +87,11 @@ def parse(method: Method, data: bytes) -> Any:
     try:
         return method.read(data)
     except DecodeError as error:
-        name = method.request.DESCRIPTOR.full_name
-        raise InvalidArgument(f"the request is no {name}: {error}") from error
+        raise unreadable(method, error) from error
+
+
+def unreadable(method: Method, error: DecodeError) -> InvalidArgument:
+    return InvalidArgument(f"the request is no {method.request.DESCRIPTOR.full_name}: {error}")
 
 
 def closing(stream: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 
 import msgspec
 
@@ -21,14 +21,12 @@ _LIMIT = 100
 _NOTHING = Invocation()
 
 
-async def submit(node: Node, request: Invoke) -> Execution:
-    return await node.submit(_what(request), request.input, request.invocation or _NOTHING)
+def submit(node: Node, request: Invoke) -> Awaitable[Execution]:
+    return node.submit(_what(request), request.input, request.invocation or _NOTHING)
 
 
-async def invoke(node: Node, request: Invoke) -> Execution:
-    return _answer(
-        await node.invoke(_what(request), request.input, request.invocation or _NOTHING)
-    )
+def invoke(node: Node, request: Invoke) -> Awaitable[Execution]:
+    return node.invoke(_what(request), request.input, request.invocation or _NOTHING)
 
 
 def _answer(execution: Execution) -> Execution:
@@ -36,6 +34,10 @@ def _answer(execution: Execution) -> Execution:
     if len(execution.output) > ONE_MESSAGE_BYTES_MAX:
         return msgspec.structs.replace(execution, output=b"")
     return execution
+
+
+def _write(execution: Execution) -> bytes:
+    return EXECUTION.encode(_answer(execution))
 
 
 def _what(request: Invoke) -> str | TaskSpec:
@@ -120,7 +122,7 @@ METHODS = service(
     "spear.v1.ExecutionService",
     {
         "Submit": recorded(INVOKE, EXECUTION, submit),
-        "Invoke": recorded(INVOKE, EXECUTION, invoke),
+        "Invoke": recorded(INVOKE, EXECUTION, invoke)._replace(write=_write),
         "Get": unary(pb.GetExecutionRequest, pb.Execution, get, prompt=True),
         "List": unary(pb.ListExecutionsRequest, pb.ListExecutionsResponse, list_),
         "Wait": unary(pb.WaitExecutionRequest, pb.Execution, wait),
