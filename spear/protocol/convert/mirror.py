@@ -47,7 +47,7 @@ class Mirror(Generic[R, M]):
     def __init__(
         self, record: type[R], message: type[M], parts: Mapping[str, Part] | None = None
     ) -> None:
-        self._record, self.kind = record, message
+        self.type, self.kind = record, message
         self._parts = list((parts or {}).items())
         plain = [name for name in record.__struct_fields__ if name not in (parts or {})]
         descriptor = message.DESCRIPTOR.fields_by_name
@@ -113,7 +113,7 @@ class Mirror(Generic[R, M]):
                 part.put(made, name, getattr(record, name))
         except (ValueError, TypeError, UnicodeError) as error:
             raise InvalidArgument(
-                f"{self._record.__name__}.{name} does not fit its place in a message: {error}"
+                f"{self.type.__name__}.{name} does not fit its place in a message: {error}"
             ) from error
         return made
 
@@ -128,8 +128,8 @@ class Mirror(Generic[R, M]):
             if value is not None:
                 fields[name] = value
             elif name in self._required:
-                raise InvalidArgument(f"{self._record.__name__}.{name} is missing in the message")
-        return self._record(**fields)
+                raise InvalidArgument(f"{self.type.__name__}.{name} is missing in the message")
+        return self.type(**fields)
 
     def messages(self, records: Iterable[R]) -> list[M]:
         return [self.message(record) for record in records]

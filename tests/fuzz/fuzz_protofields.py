@@ -1,0 +1,62 @@
+"""Seeded random messages: what is read at once is what the protobuf library reads, or is left to it.
+
+    python tests/fuzz/fuzz_protofields.py --runs 10000 --seed 1
+
+Rule: a run depends on its seed alone. A failing run prints the seed that repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in sys.path]
+
+from wire_messages import disagreement, strange  # noqa: E402
+
+from spear.protocol.convert.execution import EXECUTION, INVOCATION, INVOKE, USAGE  # noqa: E402
+from spear.protocol.convert.task import TASK  # noqa: E402
+
+MIRRORS = (EXECUTION, INVOCATION, INVOKE, USAGE, TASK)
+
+
+def run(seed: int) -> bool:
+    """Whether the message was read at once."""
+    rng = random.Random(seed)
+    mirror = rng.choice(MIRRORS)
+    data = strange(rng, mirror.kind.DESCRIPTOR)
+    if rng.random() < 0.1:
+        data = data[: rng.randrange(len(data) + 1)]
+    assert not (wrong := disagreement(mirror, data)), wrong
+    found = mirror.fields.decode(data)
+    if found is not None:
+        again = mirror.encode(found)
+        assert mirror.slow_record(mirror.kind.FromString(again)) == found, again.hex()
+    return found is not None
+
+
+def fuzz(runs: int, seed: int) -> int:
+    """How many of the messages were read at once; raises with the seed of the one that fails."""
+    total = 0
+    for number in range(seed, seed + runs):
+        try:
+            total += run(number)
+        except BaseException as error:
+            raise AssertionError(f"repeat with --runs 1 --seed {number}") from error
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    total = fuzz(arguments.runs, arguments.seed)
+    print(f"{arguments.runs} messages from seed {arguments.seed}: {total} read at once, all alike")
+
+
+if __name__ == "__main__":
+    main()
