@@ -1,4 +1,4 @@
-"""Bytes of messages as other writers might send them, and what the protobuf library makes of them."""
+"""Bytes of messages as strangers might send them, and what the protobuf library makes of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def by_protobuf(mirror: Mirror[Any, Any], data: bytes) -> Any:
 
 
 def disagreement(mirror: Mirror[Any, Any], data: bytes) -> str:
-    """"" where what is read at once is what the library reads, or is left to it."""
+    """ "" where what is read at once is what the library reads, or is left to it."""
     found, wanted = mirror.fields.decode(data), by_protobuf(mirror, data)
     if found is None or found == wanted:
         return ""

@@ -15,7 +15,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -47,8 +47,9 @@ Field = namedtuple("Field", "name number kind presence default required oneof in
 cdef class Fields:
     """Of one type of record and its message; `fields` are all of both.
 
-    `presence`: what is absent in the message is at the record's `default`, perhaps None, and zero is
-    not absent. `required`: a record cannot be made without it. `oneof`: the name of the oneof it is in. `inner`: of a "record".
+    `presence`: what is absent in the message is at the record's `default`, perhaps None, and zero
+    is not absent. `required`: a record cannot be made without it. `oneof`: the name of the oneof it
+    is in. `inner`: of a "record".
     """
 
     def __init__(self, record, fields):

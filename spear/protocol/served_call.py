@@ -1,7 +1,7 @@
 """One call of a client, from its request to its answer, as the node goes through it.
 
-The rule: it is answered once, however it ends. One whose handler can be begun at once (`Begun`) costs
-no task: its coroutine is gone on with here, when what it awaits is there. All others are a task.
+The rule: it is answered once, however it ends. One whose handler can be begun at once (`Begun`)
+costs no task: its coroutine is gone on with here when what it awaits is there. All others are one.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ServedCall:
     """A call or stream under way."""
 
     __slots__ = (
-        "_awaited", "_begun", "_connection", "_coroutine", "_doomed", "_ended", "_expired", "_messages",
-        "_task", "_timer", "request",
+        "_awaited", "_begun", "_connection", "_coroutine", "_doomed", "_ended", "_expired",
+        "_messages", "_task", "_timer", "request",
     )  # fmt: skip
 
     def __init__(self, connection: ServedConnection, request: Call) -> None:

@@ -335,9 +335,7 @@ class Session:
             raise self._too_long(request)
         self._last_asked = request_id = self._last_asked + 2
         self.own_requests[request_id] = None
-        self.outgoing.append(
-            HEADER.pack(VERSION, wire.REQUEST, 0, wire.CALL, request_id) + request
-        )
+        self.outgoing.append(HEADER.pack(VERSION, wire.REQUEST, 0, wire.CALL, request_id) + request)
         return request_id
 
     def open_stream(self, path: bytes, deadline_ms: int, payload: bytes, *, last: bool) -> Stream:

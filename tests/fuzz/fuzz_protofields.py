@@ -1,4 +1,4 @@
-"""Seeded random messages: what is read at once is what the protobuf library reads, or is left to it.
+"""Seeded random messages: what is read at once is what protobuf reads, or is left to it.
 
     python tests/fuzz/fuzz_protofields.py --runs 10000 --seed 1
 

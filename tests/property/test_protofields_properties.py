@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from message_records import records

@@ -38,6 +38,4 @@ INVOCATION = Mirror(
     pb.Invocation,
     {"call_args": NUMBERS, "args": TEXTS, "env": MAP, "metadata": MAP},
 )
-INVOKE = Mirror(
-    Invoke, pb.InvokeRequest, {"spec": One(TASK_SPEC), "invocation": One(INVOCATION)}
-)
+INVOKE = Mirror(Invoke, pb.InvokeRequest, {"spec": One(TASK_SPEC), "invocation": One(INVOCATION)})

@@ -60,7 +60,7 @@ class Mirror(Generic[R, M]):
         fields = [self._field(descriptor[name]) for name in record.__struct_fields__]
         self.fields = Fields(record, fields)
 
-    def _field(self, field: FieldDescriptor) -> Field:
+    def _field(self, field: Any) -> Field:
         part = dict(self._parts).get(field.name)
         kind, inner = _KINDS.get(field.type, "other"), None
         if part is not None:

@@ -1,8 +1,8 @@
 """The frame door: the methods of the table over the framed protocol, operations 128 and 129.
 
 The rule: it only adapts. A connection is let in by its hello or not at all, so nothing answers
-there without credentials; a unary call costs one task at most, and its messages are read and written
-once.
+there without credentials; a unary call costs one task at most, and its messages are read and
+written once.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 
 from spear.errors import SpearError, Unimplemented
 from spear.protocol.message import Hello
-from spear.protocol.server import FrameServer, Limits
 from spear.protocol.served_call import Begun, ServedCall
+from spear.protocol.server import FrameServer, Limits
 from spear.protocol.serving import Caller, Turn
 from spear.records.node import Node
 from spear.security.access import UNIX, Access, origin_of

@@ -130,7 +130,9 @@ def test_what_a_record_must_have_is_zero_where_it_is_absent() -> None:
 
 def test_numbers_are_read_over_their_whole_range() -> None:
     for value in (0, 1, 127, 128, 2**31, 2**63 - 1, -1, -(2**63)):
-        assert EXECUTION.fields.decode(pb.Execution(cpu_ns=value).SerializeToString()).cpu_ns == value  # type: ignore[union-attr]
+        assert (
+            EXECUTION.fields.decode(pb.Execution(cpu_ns=value).SerializeToString()).cpu_ns == value
+        )  # type: ignore[union-attr]
     data = pb.Execution(fuel=2**64 - 1).SerializeToString()
     assert EXECUTION.fields.decode(data).fuel == 2**64 - 1  # type: ignore[union-attr]
 

@@ -30,8 +30,8 @@ from spear.protocol import message as wire
 from spear.protocol.client import FrameChannel
 from spear.protocol.memory import memory_pair
 from spear.protocol.message import Hello
-from spear.protocol.server import FrameServer, Limits
 from spear.protocol.served_call import ServedCall
+from spear.protocol.server import FrameServer, Limits
 from spear.protocol.serving import Caller
 from spear.protocol.status import CODES
 

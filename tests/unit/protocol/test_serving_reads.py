@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from spear.protocol.message import Hello
-from spear.protocol.server import FrameServer
 from spear.protocol.served_call import Begun, ServedCall
+from spear.protocol.server import FrameServer
 from spear.protocol.serving import FRAMES_A_TURN, FRAMES_AT_ONCE, Caller
 from spear.protocol.session import PEER, Response, Session
 

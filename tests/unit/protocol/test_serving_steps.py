@@ -11,8 +11,8 @@ import pytest
 from spear.errors import DeadlineExceeded, InvalidArgument, SpearError
 from spear.protocol.client import FrameChannel
 from spear.protocol.memory import memory_pair
-from spear.protocol.server import FrameServer
 from spear.protocol.served_call import Begun, ServedCall
+from spear.protocol.server import FrameServer
 from spear.protocol.serving import FRAMES_AT_ONCE, Caller
 
 
