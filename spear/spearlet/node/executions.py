@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from spear.spearlet.logs.sink import Sink
     from spear.spearlet.node.family import Family
     from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.plan import Plan
 
 _PUMP_S = 0.02  # between two looks at the log of a guest that writes
 _FULL_S = 0.5  # until a queue that was full is tried again, by what may not be refused
@@ -189,6 +190,7 @@ class Executions:
         self._works[work.execution.id] = work
         work.taken_ns = self._parts.clock.monotonic_ns()
         work.charged = len(work.input)
+        work.written = work.recovered
         self._input_bytes += work.charged
         if work.input_digest:
             self._parts.files.inputs.hold(work.input_digest)
@@ -263,6 +265,7 @@ class Executions:
             row.input, row.input_digest = work.inline_input(), work.input_digest
             row.spec = None if execution.task_id else work.plan.spec
         journal.put(rows.live_key(execution.id), rows.encode(row))
+        work.written = True
         journal.then(then, power=work.powered)
 
     def _accepted(self, work: Work, error: Exception | None) -> None:
@@ -326,6 +329,41 @@ class Executions:
         self._begin(work)
 
     # ---- the guest
+
+    def has_room(self, task: Task | None, plan: Plan, input_bytes: int) -> bool:
+        """Whether a new execution would begin now, and its end be kept."""
+        resources = plan.spec.resources
+        return (
+            not self._closed
+            and not self._ends
+            and self._input_bytes + input_bytes <= self._parts.input_bytes_max
+            and self._parts.admission.has_room(
+                task.id if task else "/" + plan.spec.name,
+                resources.cpu_millis,
+                resources.memory_bytes,
+            )
+        )
+
+    def keep_unseen(self, execution: Execution, then: Callable[[], None]) -> None:
+        """Keeps an execution that has begun and ended before it was accepted; see atonce.py."""
+        self._ends.keep(execution, [], then, written=False)
+
+    def take_begun(self, work: Work, run: Run) -> None:
+        """Takes in a new execution that has begun in the room that there was."""
+        self._take(work)
+        self._offer(work)
+        if run.done:
+            self._surely_ended(work, run)
+        else:
+            self._write(work, partial(self._accepted_begun, work, run))
+
+    def _accepted_begun(self, work: Work, run: Run, error: Exception | None) -> None:
+        if error is not None:
+            run.cancel("its acceptance could not be kept")
+            self._accepted(work, error)
+            return
+        self._parts.events.changed(work.execution)
+        self._runs(work, run)
 
     def _begin(self, work: Work) -> None:
         work.stage = LOADING
@@ -453,7 +491,9 @@ class Executions:
         execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
         self._release(work)
         notices = rows_for(execution, *work.webhooks) if any(work.webhooks) else []
-        self._ends.keep(execution, notices, partial(self._kept, work, notices))
+        self._ends.keep(
+            execution, notices, partial(self._kept, work, notices), written=work.written
+        )
 
     def _kept(self, work: Work, notices: Rows) -> None:
         self._forget(work)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from spear.records.node import Bytes
     from spear.spearlet.logs.store import LogStore
     from spear.spearlet.node.artifacts import Artifacts
+    from spear.spearlet.node.atonce import AtOnce
     from spear.spearlet.node.executions import Executions
     from spear.spearlet.node.history import History
     from spear.spearlet.node.journal import Journal
@@ -70,10 +71,12 @@ class NodeServices(ModelServices, ObjectServices):
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
         history: History, objects: NodeObjects, logs: LogStore, models: Callable[[], Models],
-        schedules: Scheduler, tallies: Tallies, upkeep: Upkeep, facts: dict[str, str],
+        at_once: AtOnce, schedules: Scheduler, tallies: Tallies, upkeep: Upkeep,
+        facts: dict[str, str],
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
+        self._at_once = at_once
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
         self._upkeep, self._facts, self._models = upkeep, facts, models
         self._secrets: set[tuple[str, str]] = set()
@@ -158,7 +161,12 @@ class NodeServices(ModelServices, ObjectServices):
     async def invoke(
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = NOTHING
     ) -> Execution:
-        found = self._accept(task, input, invocation, "sync")
+        registered, plan = self._named(task)
+        found = self._at_once.call(registered, plan, invocation, input) or self._accept(
+            registered, plan, input, invocation, "sync"
+        )
+        if isinstance(found, asyncio.Future):
+            return await found
         if isinstance(found, Execution):
             return await self.with_output(found)
         try:
@@ -175,7 +183,7 @@ class NodeServices(ModelServices, ObjectServices):
         if len(input) > INLINE_BYTES_MAX:
             digest = await inputs.put(input, sync=True)
         try:
-            found = self._accept(task, input, invocation, "async", digest)
+            found = self._accept(*self._named(task), input, invocation, "async", digest)
         finally:
             if digest:
                 inputs.let_go(digest)  # the execution holds it, if there is one
@@ -190,12 +198,11 @@ class NodeServices(ModelServices, ObjectServices):
         return bare(found.execution)
 
     def _accept(
-        self, task: str | TaskSpec, input: bytes, invocation: Invocation, mode: str,
-        input_digest: str = "", born: Callable[[Work], None] | None = None,
+        self, registered: Task | None, plan: Plan, input: bytes, invocation: Invocation,
+        mode: str, input_digest: str = "", born: Callable[[Work], None] | None = None,
     ) -> Work | Execution:  # fmt: skip
         """A new execution, or the one that was asked for before under the same key or id; a new one
         is given to `born` before it is accepted."""
-        registered, plan = self._named(task)
         key = None
         if invocation is not NOTHING and (invocation.idempotency_key or invocation.execution_id):
             owner = (
@@ -224,7 +231,7 @@ class NodeServices(ModelServices, ObjectServices):
         born: Callable[[Work], None],
     ) -> Work | Execution:  # fmt: skip
         """For agents that call others; see family.py."""
-        return self._accept(task, input, invocation, mode, born=born)
+        return self._accept(*self._named(task), input, invocation, mode, born=born)
 
     def _arrived(self, key: bytes, _: Exception | None) -> None:
         """It is a row now, or was not accepted."""

@@ -34,7 +34,7 @@ class Work:
     __slots__ = (
         "accepted", "admitted", "arrived_ns", "charged", "doom", "execution", "input",
         "input_digest", "invocation", "kin", "lease", "offered", "plan", "powered", "recovered",
-        "run", "sink", "stage", "taken_ns", "timer", "waiters", "webhooks",
+        "run", "sink", "stage", "taken_ns", "timer", "waiters", "webhooks", "written",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +46,7 @@ class Work:
         self.webhooks = (plan.spec.webhook, invocation.webhook)
         self.stage, self.doom = WRITING, ""
         self.recovered = False  # accepted by an earlier process
+        self.written = False  # there is a row of it
         self.offered = self.admitted = False  # to admission; by it
         self.taken_ns = 0  # when its caller began to wait
         self.arrived_ns = 0  # in the queue, with this attempt
