@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from spear.errors import NodeBusy, NodeClosed, QueueFull, SpearError
+from spear.errors import NodeClosed, QueueFull, SpearError
 from spear.records.execution import (
     COMPLETED,
     FAILED,
@@ -26,6 +26,8 @@ from spear.records.execution import (
 )
 from spear.spearlet.node import rows
 from spear.spearlet.node.ends import Ends, Rows
+from spear.spearlet.node.follower import Follower
+from spear.spearlet.node.inputs import Inputs
 from spear.spearlet.node.outcomes import cancelled, error_of, fill, redacted, unstarted
 from spear.spearlet.node.starter import Starter
 from spear.spearlet.node.work import ENDING, LOADING, QUEUED, RESTING, RUNS, WRITING, Work
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.plan import Plan
 
-_PUMP_S = 0.02  # between two looks at the log of a guest that writes
 _FULL_S = 0.5  # until a queue that was full is tried again, by what may not be refused
 _GONE = "the node was closed"
 
@@ -57,7 +58,8 @@ class Executions:
         self._ends = Ends(parts)
         self._starter = Starter(parts, self._runs, self._end_unstarted)
         self._works: dict[str, Work] = {}
-        self._input_bytes = 0
+        self._inputs = Inputs(parts.files.inputs, parts.input_bytes_max)
+        self._follower = Follower(parts.logs, self._surely_ended)
         self._closed = False
 
     def introduce(self, family: Family) -> None:
@@ -85,7 +87,7 @@ class Executions:
         kept. Raises NodeClosed, NodeBusy, QueueFull, and then nothing of it is left."""
         if self._closed:
             raise NodeClosed("the node is closed or draining and takes no more work")
-        self._check_room(len(work.input))
+        self._inputs.check(len(work.input))
         self._take(work)
         try:
             self._offer(work)
@@ -137,14 +139,8 @@ class Executions:
             self._end_doomed(work)
 
     def open_log(self, work: Work) -> Sink:
-        """The log of an execution that has not ended; it has none before its first line or its
-        first follower."""
-        if work.sink is None:
-            execution = work.execution
-            work.sink = self._parts.logs.sink(
-                execution.id, execution.task_name, execution.instance_id, resumed=work.recovered
-            )
-        return work.sink
+        """The log of an execution that has not ended."""
+        return self._follower.log_of(work)
 
     def limit(self, task: Task) -> None:
         """The task's limits are these from now on; begins whom they make room for."""
@@ -178,29 +174,15 @@ class Executions:
 
     # ---- admission
 
-    def _check_room(self, size: int) -> None:
-        limit = self._parts.input_bytes_max
-        if self._input_bytes + size > limit:
-            raise NodeBusy(
-                f"the inputs of executions in memory take {self._input_bytes} bytes, {limit} is "
-                f"the limit, and this one has {size}: come back later"
-            )
-
     def _take(self, work: Work) -> None:
         self._works[work.execution.id] = work
         work.taken_ns = self._parts.clock.monotonic_ns()
-        work.charged = len(work.input)
         work.written = work.recovered
-        self._input_bytes += work.charged
-        if work.input_digest:
-            self._parts.files.inputs.hold(work.input_digest)
+        self._inputs.take(work)
 
     def _forget(self, work: Work, *, delete: bool = True) -> None:
         del self._works[work.execution.id]
-        self._input_bytes -= work.charged
-        if work.input_digest and delete:  # else it is held: no garbage while this process lives
-            self._parts.files.inputs.let_go(work.input_digest)
-            self._parts.files.inputs.delete(work.input_digest)
+        self._inputs.let_go(work, delete=delete)
 
     def _offer(self, work: Work) -> None:
         """Raises QueueFull, InvalidArgument for a reservation that the node never has."""
@@ -336,7 +318,7 @@ class Executions:
         return (
             not self._closed
             and not self._ends
-            and self._input_bytes + input_bytes <= self._parts.input_bytes_max
+            and self._inputs.fit(input_bytes)
             and self._parts.admission.has_room(
                 task.id if task else "/" + plan.spec.name,
                 resources.cpu_millis,
@@ -371,30 +353,13 @@ class Executions:
 
     def _runs(self, work: Work, run: Run) -> None:
         work.run, work.stage = run, RUNS
-        if work.sink is not None:  # of an earlier attempt: this one's lines name its instance
-            work.sink = None
-            self.open_log(work)
+        self._follower.log_anew(work)
         if work.doom:
             run.cancel(work.doom)
         if run.done:  # in its first slice, on this thread
             self._surely_ended(work, run)
         else:
-            self._listen(work, run)
-
-    def _listen(self, work: Work, run: Run) -> None:
-        run.call_back(partial(self._heard, work), news=True)
-
-    def _heard(self, work: Work, run: Run) -> None:
-        if run.done:
-            self._surely_ended(work, run)
-        else:
-            self._pump(work, run)
-            asyncio.get_running_loop().call_later(_PUMP_S, self._listen, work, run)
-
-    def _pump(self, work: Work, run: Run) -> None:
-        lines = run.read_logs()
-        if lines:
-            self.open_log(work).append(lines)
+            self._follower.follow(work, run)
 
     def _give_back(self, work: Work, *, spent: bool) -> None:
         if work.lease is not None:
@@ -416,7 +381,7 @@ class Executions:
                 self._finish(work, FAILED, "internal", why)
 
     def _ended(self, work: Work, run: Run) -> None:
-        self._pump(work, run)  # what came since the last look
+        self._follower.pump(work, run)
         outcome = run.outcome
         work.run = None
         self._give_back(work, spent=outcome.status != COMPLETED)
