@@ -346,11 +346,12 @@ def _leave_the_tree_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def _tell_what_is_over_at_once_unkept(patch: pytest.MonkeyPatch) -> None:
-    def keep(self: Executions, execution: Execution, then: Callable[[], None]) -> None:
-        execution.durability = "crash"
-        asyncio.get_running_loop().call_soon(then)
+    def take(self: Executions, work: Work) -> None:
+        self._works[work.execution.id] = work
+        work.execution.durability = "crash"
+        asyncio.get_running_loop().call_soon(self._kept, work, [])
 
-    patch.setattr(Executions, "keep_unseen", keep)
+    patch.setattr(Executions, "take_ended", take)
 
 
 def _go_on_unwritten(patch: pytest.MonkeyPatch) -> None:

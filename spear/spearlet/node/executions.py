@@ -314,21 +314,17 @@ class Executions:
 
     def has_room(self, task: Task | None, plan: Plan, input_bytes: int) -> bool:
         """Whether a new execution would begin now, and its end be kept."""
-        resources = plan.spec.resources
-        return (
-            not self._closed
-            and not self._ends
-            and self._inputs.fit(input_bytes)
-            and self._parts.admission.has_room(
-                task.id if task else "/" + plan.spec.name,
-                resources.cpu_millis,
-                resources.memory_bytes,
-            )
-        )
+        if self._closed or self._ends or not self._inputs.fit(input_bytes):
+            return False
+        key, resources = task.id if task else "/" + plan.spec.name, plan.spec.resources
+        admission = self._parts.admission
+        return admission.has_room(key, resources.cpu_millis, resources.memory_bytes)
 
-    def keep_unseen(self, execution: Execution, then: Callable[[], None]) -> None:
-        """Keeps an execution that has begun and ended before it was accepted; see atonce.py."""
-        self._ends.keep(execution, [], then, written=False)
+    def take_ended(self, work: Work) -> None:
+        """Takes in a new execution that has begun and ended, and keeps it; see atonce.py."""
+        work.stage = ENDING
+        self._works[work.execution.id] = work
+        self._ends.keep(work.execution, [], partial(self._kept, work, []), written=False)
 
     def take_begun(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun in the room that there was."""

@@ -108,7 +108,7 @@ class OpenNode:
             tasks=self._tasks,
             artifacts=self._artifacts,
             executions=self._executions,
-            at_once=AtOnce(parts, self._executions, self._told),
+            at_once=AtOnce(parts, self._executions, self._history),
             history=self._history,
             objects=self._objects,
             logs=parts.logs,

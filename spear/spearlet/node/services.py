@@ -165,8 +165,6 @@ class NodeServices(ModelServices, ObjectServices):
         found = self._at_once.call(registered, plan, invocation, input) or self._accept(
             registered, plan, input, invocation, "sync"
         )
-        if isinstance(found, asyncio.Future):
-            return await found
         if isinstance(found, Execution):
             return await self.with_output(found)
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from node_runs import DIGEST, INSTANT, Bench, answer, bench
 
-from spear.errors import KvFull, NodeClosed, NotFound, QueueFull
+from spear.errors import AlreadyExists, KvFull, NodeClosed, NotFound, QueueFull
 from spear.records.execution import Invocation
 from spear.records.task import Retry, TaskSpec
 from spear.runtime.stub import StubProgram, StubRun
@@ -49,6 +49,41 @@ async def test_it_is_counted_as_any_other(tmp_path: Path):
         stats = await services.stats()
         assert (stats["executions"]["live"], stats["admission"]["running"]) == (0, 0)
         assert services._tallies.counts()["successful"] == services._history.count == 1
+
+
+async def test_an_id_of_the_callers_is_one_execution(tmp_path: Path):
+    async with bench(tmp_path, answer) as node:
+        services = await trusted(node)
+        call = Invocation(execution_id="0123456789abcdef")
+        calls = [asyncio.ensure_future(services.invoke("work", b"%d" % n, call)) for n in range(3)]
+        waits = asyncio.ensure_future(anext(services.watch(id=call.execution_id)))
+        calls[1].cancel()
+        ended = [await calls[0], await calls[2], await services.invoke("work", b"9", call)]
+        assert [one.output for one in ended] == [b"0"] * 3
+        assert (await waits).id == call.execution_id
+        assert len(node.runtime.runs) == 1
+        with pytest.raises(AlreadyExists):
+            await services.register(TaskSpec(name="other", artifact=DIGEST))
+            await services.invoke("other", b"", call)
+
+
+async def test_one_with_an_id_can_be_waited_for_before_it_is_kept(tmp_path: Path):
+    async with bench(tmp_path, answer) as node:
+        services = await trusted(node)
+        id = "0123456789abcdef"
+        call = asyncio.ensure_future(services.invoke("work", b"x", Invocation(execution_id=id)))
+        wait = asyncio.ensure_future(services.wait(id))
+        cancel = asyncio.ensure_future(services.cancel(id))
+        assert (await wait).output == (await call).output == b"x"
+        assert (await cancel).status == "completed"
+
+
+async def test_much_output_is_kept_in_a_file(tmp_path: Path):
+    async with bench(tmp_path, answer) as node:
+        services = await trusted(node)
+        ended = await services.invoke("work", b"x" * 100_000)
+        assert (ended.output_bytes, ended.output_digest != "") == (100_000, True)
+        assert b"".join([part async for part in services.read_result(ended.id)]) == b"x" * 100_000
 
 
 async def test_of_many_in_one_turn_each_has_its_end(tmp_path: Path):
@@ -146,12 +181,11 @@ async def test_what_it_logs_is_found(tmp_path: Path):
     "more",
     [
         {"idempotency_key": "k"},
-        {"execution_id": "0123456789abcdef"},
         {"webhook": "http://127.0.0.1:9/"},
     ],
     ids=str,
 )
-async def test_an_execution_that_others_know_of_is_written_first(
+async def test_an_execution_that_others_hear_of_is_written_first(
     tmp_path: Path, more: dict[str, str]
 ):
     def guest(run: StubRun) -> None:
