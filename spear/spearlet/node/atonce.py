@@ -3,7 +3,7 @@
 The rule: only where the stages would make no difference. The program is self-contained and has been
 quick of late (spear/pace.py), and there is room for it now: so of its guest nothing is seen before
 its end is kept, one write keeps all of it, and where the node dies before that nothing has
-happened. A guest that does not end well in its first slice, that logs or says much, goes on as any
+happened. A guest that does not end well in its first slice, or that says much, goes on as any
 execution that has begun.
 """
 
@@ -70,14 +70,14 @@ class AtOnce:
     def _keep(self, work: Work, run: Run) -> bool:
         """Whether its end is all that is to be kept of it."""
         outcome, output = run.outcome, run.output
-        if outcome.status != COMPLETED or outcome.log_lines or len(output) > INLINE_BYTES_MAX:
+        if outcome.status != COMPLETED or len(output) > INLINE_BYTES_MAX:
             return False
         execution = work.execution
         fill(execution, outcome, run)
         work.plan.pace.took(outcome.cpu_ns)
         execution.status, execution.cause = outcome.status, outcome.cause
         execution.output, execution.output_bytes = output, len(output)
-        self._executions.take_ended(work)
+        self._executions.take_ended(work, run)
         return True
 
     def _is_known(self, id: str) -> bool:

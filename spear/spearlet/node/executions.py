@@ -320,9 +320,11 @@ class Executions:
         admission = self._parts.admission
         return admission.has_room(key, resources.cpu_millis, resources.memory_bytes)
 
-    def take_ended(self, work: Work) -> None:
+    def take_ended(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun and ended, and keeps it; see atonce.py."""
         work.stage = ENDING
+        if work.execution.log_lines:
+            self._follower.pump(work, run)
         self._works[work.execution.id] = work
         self._ends.keep(work.execution, [], partial(self._kept, work, []), written=False)
 

@@ -169,7 +169,9 @@ async def test_what_it_logs_is_found(tmp_path: Path):
 
     async with bench(tmp_path, guest) as node:
         services = await trusted(node)
+        before = node.store.writes
         ended = await services.invoke("work")
+        assert node.store.writes == before + 1
         assert ended.log_lines == 1
         assert await node.logged(ended.id) == ["a line"]
 
