@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from spear.clock import Clock
     from spear.config import Config
+    from spear.hostcalls.llm.choice.router_filter import Hook
     from spear.kv.interface import LocalKv
     from spear.records.execution import Execution, Invocation
     from spear.records.schedule import Schedule
@@ -64,11 +65,14 @@ _INPUT_BYTES_MAX = 256 << 20  # of executions in memory
 async def open_node(
     config: Config, *, kv: LocalKv, data_dir: str, clock: Clock, log: Log, logs: LogStore,
     redactor: Redactor, environ: Mapping[str, str], runtime: Runtime | None = None,
+    router_filter: Hook | None = None,
 ) -> OpenNode:  # fmt: skip
     """A node that takes calls. `environ` is what tasks may refer to by `env:NAME`; files lie under
     `data_dir`. Raises KvError, InvalidArgument."""
     store = ObjectStore(config.object_bytes_max, epoch=_next_epoch(kv))
-    models = NodeModels(config, environ=environ, clock=clock, log=log, redactor=redactor)
+    models = NodeModels(
+        config, environ=environ, clock=clock, log=log, redactor=redactor, filter=router_filter
+    )
     calls = HostCalls(models.get, clock)
     runtime = runtime or _runtime_of(config, store, calls)
     try:

@@ -39,7 +39,7 @@ from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objectservices import ObjectServices
 from spear.spearlet.node.plan import secrets_of
 from spear.spearlet.node.plans import Plans
-from spear.spearlet.node.work import WRITING, Work
+from spear.spearlet.node.work import WRITING, Work, is_cut_off
 from spear.spearlet.taskconfig import unread
 
 TYPE_CHECKING = False
@@ -233,7 +233,7 @@ class NodeServices(ModelServices, ObjectServices):
 
     def _arrived(self, key: bytes, _: Exception | None) -> None:
         """It is a row now, or was not accepted."""
-        del self._arriving[key]
+        self._arriving.pop(key, None)  # the same key may have arrived twice: see _known
 
     def _named(self, task: str | TaskSpec) -> tuple[Task | None, Plan]:
         if isinstance(task, TaskSpec):
@@ -249,12 +249,13 @@ class NodeServices(ModelServices, ObjectServices):
 
     def _known(self, owner: str, task_id: str, invocation: Invocation) -> Work | Execution | None:
         """What was accepted before under this key or id. Raises AlreadyExists where the id is that
-        of another task's execution."""
+        of another task's execution. A call that was cut off has no key any more: its caller's next
+        attempt asks again (ADR 0022)."""
         id = invocation.execution_id
         if invocation.idempotency_key:
             key = rows.idempotency_key(owner, invocation.idempotency_key)
             row = self._parts.kv.get(key)
-            id = row.decode() if row is not None else self._arriving.get(key, id)
+            id = self._arriving.get(key) or (row.decode() if row is not None else id)
         if not id:
             return None
         found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
@@ -263,7 +264,7 @@ class NodeServices(ModelServices, ObjectServices):
         execution = found.execution if isinstance(found, Work) else found
         if execution.task_id != task_id:
             raise AlreadyExists(f"execution {id} is one of task {execution.task_name!r}")
-        return found
+        return None if invocation.idempotency_key and is_cut_off(found) else found
 
     async def execution(self, id: str, *, include_output: bool = False) -> Execution:
         found = self._find(id)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from spear.records.execution import TERMINATED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -62,8 +64,7 @@ class Work:
 
     @property
     def bound(self) -> bool:
-        """Whether it ends with the execution that called it."""
-        return self.execution.depth > 0 and not self.execution.detached
+        return is_bound(self.execution)
 
     def __repr__(self) -> str:
         return f"Work({self.execution.id}, {self.stage})"
@@ -132,3 +133,16 @@ class Work:
         for future in waiters:
             if not future.done():
                 future.set_result(execution)
+
+
+def is_bound(execution: Execution) -> bool:
+    """Whether it ends with the execution that called it."""
+    return execution.depth > 0 and not execution.detached
+
+
+def is_cut_off(found: Work | Execution) -> bool:
+    """Whether it was bound to who called it, and ended by another before it was through, or is
+    being ended."""
+    if isinstance(found, Work):
+        return found.bound and bool(found.doom) and not found.execution.completed
+    return is_bound(found) and found.status == TERMINATED

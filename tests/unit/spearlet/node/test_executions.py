@@ -363,7 +363,10 @@ async def test_cancel_while_it_waits_in_the_queue(node: Bench):
     ended = await services.cancel(waiting.id, "changed my mind")
     assert ended.status == "terminated"
     assert ended.error is not None
-    assert ended.error.message == "changed my mind"
+    assert ended.error.message == "the guest was cancelled before it began: changed my mind"
+    ended = await services.cancel((await services.submit("work")).id)
+    assert ended.error is not None
+    assert ended.error.message == "the guest was cancelled before it began"
     run.finish()
     await call
     assert len(node.runtime.runs) == 1
