@@ -63,6 +63,14 @@ class Gate:
         full = self._concurrency and self.busy >= self._concurrency
         return not full and not self._waiting and self._rate.turn_ns(now_ns) <= now_ns
 
+    def enter_at_once(self) -> bool:
+        """Takes a slot where nothing is to be waited for; whether it did."""
+        if not self.open():
+            return False
+        self.busy += 1
+        self._rate.take(self._clock.monotonic_ns())
+        return True
+
     async def enter(self, deadline_ns: int) -> None:
         """Raises ModelUnavailable where too many wait, or the turn would come too late. Who waits
         for a slot is cut off by its caller at the deadline."""
