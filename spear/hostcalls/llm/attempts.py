@@ -1,13 +1,15 @@
 """The tries of one request: each takes a slot, is timed and counted, and tells the health of who it
 asked.
 
-The rule: each try that `next` begins is told how it went (`replied`, or `failed`, which says whether
-another try can help), and then that it is over (`end`), whatever ended it: that gives its slot back.
+The rule: each try that `next` begins is told how it went (`replied`, or `failed`, which says
+whether another one can help), and then that it is over (`end`), whatever ended it: that gives its
+slot back.
 """
 
 from __future__ import annotations
 
 import asyncio
+
 import msgspec
 
 from spear.errors import (

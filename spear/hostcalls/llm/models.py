@@ -7,14 +7,13 @@ stream fails over only before its first piece. What goes to the caller names no 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
 from spear.config_llm import STUB_BACKEND
-from spear.errors import ModelError, ModelGarbled, ModelTimeout, NoBackend, NotFound
+from spear.errors import ModelError, ModelTimeout, NoBackend, NotFound
 from spear.hostcalls.llm.attempts import Attempt, Attempts
 from spear.hostcalls.llm.choice.members import CONFIG, DEFAULT, Keys, Make, Member
 from spear.hostcalls.llm.choice.plans import Plans
@@ -38,6 +37,7 @@ from spear.hostcalls.llm.request import (
     JSON_SCHEMA,
     TOOLS,
     ChatRequest,
+    Deliver,
     Delta,
     EmbedRequest,
     Reply,
@@ -98,36 +98,9 @@ class Models:
         """Raises ModelError."""
         return await self._whole(request, _ask_embed)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Reply, None]:
-        """Pieces as they come, then the whole Reply. Raises ModelError, after pieces too. Close it
-        where it is not read to its end."""
-        attempts: Attempts | None = None
-        try:
-            attempts = await self._routed(request)
-            reply: Reply | None = None
-            while reply is None:
-                one = await attempts.next()
-                try:
-                    source = one.backend.stream(one.request, one.model)
-                    async with aclosing(source), aclosing(_in_time(source, one)) as pieces:
-                        async for piece in pieces:
-                            if isinstance(piece, Reply):
-                                reply = one.replied(piece)
-                                break
-                            yield piece
-                    _check_whole(one, reply)
-                except ModelError as error:
-                    if not one.failed(error):
-                        raise
-                finally:
-                    one.end()
-            yield reply
-        except ModelError as error:
-            self._tell(error, attempts)
-            raise
-        finally:
-            if attempts is not None:
-                attempts.over()
+    async def stream(self, request: ChatRequest, deliver: Deliver) -> Reply:
+        """Hands the pieces on as they come. Raises ModelError, after pieces too."""
+        return await self._whole(request, lambda one: _ask_stream(one, deliver))
 
     def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None:
         """The most that this many tokens cost at any backend that may answer the request; None: of
@@ -206,7 +179,7 @@ class Models:
             while True:
                 one = await attempts.next()
                 try:
-                    return one.replied(await _in_its_time(one, ask(one)))
+                    return one.replied(await ask(one))
                 except ModelError as error:
                     if not one.failed(error):
                         raise
@@ -331,7 +304,15 @@ def need_of(request: Request) -> Need:
     )
 
 
-async def _in_its_time(one: Attempt, answer: Awaitable[Reply]) -> Reply:
+async def _ask_chat(one: Attempt) -> Reply:
+    return await _in_time(one, one.backend.chat(one.request, one.model))
+
+
+async def _ask_embed(one: Attempt) -> Reply:
+    return await _in_time(one, one.backend.embed(one.request, one.model))
+
+
+async def _in_time(one: Attempt, answer: Awaitable[Reply]) -> Reply:
     """Also where a backend does not keep its deadline. Raises ModelTimeout."""
     try:
         return await within(one.left_s(), answer)
@@ -339,38 +320,21 @@ async def _in_its_time(one: Attempt, answer: Awaitable[Reply]) -> Reply:
         raise one.late() from None
 
 
-def _check_whole(one: Attempt, reply: Reply | None) -> None:
-    if reply is None:
-        name = one.member.spec.name
-        raise ModelGarbled(f"backend {name!r} ended its answer too early", backend=name)
-
-
-def _ask_chat(one: Attempt) -> Awaitable[Reply]:
-    return one.backend.chat(one.request, one.model)
-
-
-def _ask_embed(one: Attempt) -> Awaitable[Reply]:
-    return one.backend.embed(one.request, one.model)
-
-
-async def _in_time(
-    pieces: AsyncGenerator[Delta | Reply, None], one: Attempt
-) -> AsyncGenerator[Delta | Reply, None]:
-    """The pieces, each waited for until the deadline and no longer. A time limit around all of them
-    would end the reader between two pieces."""
+async def _ask_stream(one: Attempt, deliver: Deliver) -> Reply:
+    """What the backend takes is limited, and not what its reader takes. Raises ModelTimeout."""
     limit = WaitLimit(one.left_s())
+
+    def pass_on(piece: Delta) -> Awaitable[None] | None:
+        if not one.begun:
+            one.come()
+        wait = deliver(piece)
+        return None if wait is None else limit.outside(wait)
+
     try:
-        while True:
-            try:
-                with limit:
-                    piece = await anext(pieces)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise one.late() from None
-            if not one.begun:
-                one.come()
-            yield piece
+        with limit:
+            return await one.backend.stream(one.request, one.model, pass_on)
+    except TimeoutError:
+        raise one.late() from None
     finally:
         limit.close()
 

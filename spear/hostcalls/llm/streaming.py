@@ -106,7 +106,8 @@ class _Events:
         begins = not held
         held.extend(delta_events(piece.content))
         if self._moving is not None or len(held) > HELD_MAX:
-            return self.all_there()
+            self.go()
+            return self._moving
         if begins and held:
             self._turn.add(self)
         return None

@@ -83,9 +83,7 @@ def ranked(
     return ordered(fitting(need, kept, verdict), draw, verdict)
 
 
-def fitting(
-    need: Need, kept: Sequence[Candidate], verdict: Verdict = EVERYBODY
-) -> list[Candidate]:
+def fitting(need: Need, kept: Sequence[Candidate], verdict: Verdict = EVERYBODY) -> list[Candidate]:
     """Those of `eligible` that are to be asked. Raises NoBackend where none is left, ModelRefused
     where the filter rejects the request."""
     if verdict.rejected:

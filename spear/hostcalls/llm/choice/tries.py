@@ -57,7 +57,7 @@ class Tries:
         return min(map(self._ready_ns, self._order), default=0)
 
     def _ready_one(self, now_ns: int) -> str | None:
-        """The first one without a try that would begin at once, else the first that may be asked."""
+        """Not tried yet: the first that would begin at once, else the first that may be asked."""
         found = None
         for name in self._untried:
             if self._ready_ns(name) <= now_ns:

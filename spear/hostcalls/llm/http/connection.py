@@ -8,6 +8,7 @@ most _BUFFERED_MAX bytes of a body wait, and what one read of the socket brings.
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from spear.errors import ModelError, ModelGarbled, ModelUnavailable
 from spear.hostcalls.llm.http.response import Response
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BUFFERED_MAX = 256 * 1024
+
+
+class Sink(Protocol):
+    """Takes a body as it comes, in the loop's turn in which it comes."""
+
+    @property
+    def done(self) -> bool:
+        """It wants no more."""
+        ...
+
+    def take(self, data: bytes) -> bool:
+        """Whether there is room for more; if not, `room` is awaited first."""
+        ...
+
+    async def room(self) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -30,7 +46,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
-        self._paused = self._unread = False
+        self._paused = self._unread = self._held = False
+        self._sink: Sink | None = None  # takes what comes, while its request waits for more
 
     @property
     def closing(self) -> bool:
@@ -55,11 +72,28 @@ class Connection(asyncio.Protocol):
         while not response.buffered:
             if response.complete:
                 return b""
-            await self._more()  # no coroutine of its own: this is done for every chunk
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
-        return response.take()
+            await self._more()
+        return self._taken(response)
+
+    async def pour(self, sink: Sink) -> None:
+        """All of the body goes into the sink, until that is done. What comes meanwhile goes there
+        at once: to wake a task for every chunk would cost more than all else about it. Raises
+        ModelError, and what the sink raises."""
+        response, self._sink = self.response, sink
+        assert response is not None
+        try:
+            while not sink.done:
+                if self._held:
+                    self._held = False
+                    await sink.room()
+                elif response.buffered:
+                    self._held = not sink.take(self._taken(response))
+                elif response.complete:
+                    break
+                else:
+                    await self._more()
+        finally:
+            self._sink, self._held = None, False
 
     def fail(self, failure: ModelError) -> None:
         """Ends the request by this error, and the connection with it."""
@@ -112,12 +146,15 @@ class Connection(asyncio.Protocol):
         except ModelGarbled as error:
             self.fail(error)
             return
-        if response.buffered > _BUFFERED_MAX and not self._paused:
+        sink, waiter = self._sink, self._waiter
+        if sink is not None and waiter is not None and response.buffered and not waiter.done():
+            self._pour_on(sink, response)
+        elif response.buffered > _BUFFERED_MAX and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         if self._unread and response.complete:
             self._over(self)
-        else:
+        elif sink is None or self._held or sink.done or response.complete:
             self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -126,6 +163,21 @@ class Connection(asyncio.Protocol):
             self._failure = _end(response, error)
         self._wake()
         self._over(self)
+
+    def _pour_on(self, sink: Sink, response: Response) -> None:
+        try:
+            self._held = not sink.take(response.take())
+        except Exception as error:
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+                waiter.exception()  # it is known, also where who waits is cancelled just now
+
+    def _taken(self, response: Response) -> bytes:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return response.take()
 
     def _more(self) -> asyncio.Future[None]:
         """Done when something happened."""

@@ -14,7 +14,7 @@ from spear.errors import ModelGarbled
 from spear.hostcalls.llm import session as sessions
 from spear.hostcalls.llm import streaming
 from spear.hostcalls.llm.chat import AUTO_TOOL_CALL, METRICS, Chat
-from spear.hostcalls.llm.request import Delta
+from spear.hostcalls.llm.request import Delta, Deliver, Reply
 from spear.hostcalls.llm.session import Room, Session
 from spear.records.usage import Usage
 
@@ -106,13 +106,15 @@ class Endless(FakeModels):
         super().__init__(reply())
         self.read, self.taken = read, 0
 
-    async def stream(self, request: Any) -> Any:
+    async def stream(self, request: Any, deliver: Deliver) -> Reply:
         while self.taken < 10 * streaming.EVENTS_MAX:
-            yield Delta(content=f"{self.taken}")
+            wait = deliver(Delta(content=f"{self.taken}"))
+            if wait is not None:
+                await wait
             self.taken += 1
             if self.taken % self.read == 0:
                 await asyncio.sleep(0)
-        yield reply()
+        return reply()
 
 
 @pytest.mark.parametrize("read", [1, 5, 1000])
