@@ -122,7 +122,8 @@ def test_a_chunk_for_a_thousand_agents(benchmark: object, a_second: int, chunks:
         {"limit": [float(CHUNK_US)] * len(figures)}, {"limit": ("<=", 1.0)} if fast else {},
         f"{chunks} chunks an agent; the whole process on one vCPU, kernel, guests and their ends "
         "included; " + ("chunks that came together are read together" if fast else
-                        "nearly every chunk is a read, a turn and a wake-up of its own"),
+                        "nearly every chunk is a read of its own; guests are woken together, "
+                        "every 2 ms"),
     )  # fmt: skip
     assert reached
 
