@@ -79,7 +79,8 @@ class Asking:
     """Asks `models` for agents."""
 
     def __init__(self, models: Models, clock: Clock) -> None:
-        self._models, self._clock, self._ids = models, clock, Ids(clock)
+        self._models, self._clock = models, clock
+        self._id, self._count = Ids(clock).next(), 0  # an id for each request is made of these
 
     async def chat(self, agent: Agent, session: Session) -> Reply:
         """Raises ModelError."""
@@ -100,7 +101,7 @@ class Asking:
             texts=request.texts, extra=request.extra, model=request.model,
             backend=request.backend, allowed=backends_of(agent.config),
             deadline_ns=self._deadline_ns(agent, timeout_ms, account.began_ns),
-            request_id=self._ids.next(), again=account.again, priced=_has_money(agent),
+            request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
         self._reserve(account, request, tokens, 0)
@@ -123,10 +124,14 @@ class Asking:
             messages=list(session.messages), tools=list(session.tools), extra=params.extra(),
             model=params.model, backend=params.backend, allowed=backends_of(agent.config),
             deadline_ns=self._deadline_ns(agent, params.timeout_ms, account.began_ns),
-            request_id=self._ids.next(), again=account.again, priced=_has_money(agent),
+            request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         self._reserve(account, request, session.bytes, completion_tokens(request))
         return request
+
+    def _next_id(self) -> str:
+        self._count += 1
+        return f"{self._id}-{self._count}"
 
     def _deadline_ns(self, agent: Agent, timeout_ms: int, now_ns: int) -> int:
         """When the request must be over: its own time, the execution's, and the budget's."""

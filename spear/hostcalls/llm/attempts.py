@@ -111,12 +111,16 @@ class Attempts:
 
     async def next(self) -> Attempt:
         """The next try, which has begun. Raises ModelError where there is none."""
-        member = await self._entered()
-        try:
-            return self._begin(member)
-        except BaseException:
-            member.gate.leave()
-            raise
+        while True:
+            now_ns = self.clock.monotonic_ns()
+            step = self._tries.next(now_ns, self._request.deadline_ns)
+            if step is None or not self._may_go_on():
+                raise self._last or self._nobody(now_ns)
+            if step.wait_ns:
+                await asyncio.sleep(step.wait_ns / 1e9)
+            member = self._members[step.name]
+            if member.gate.enter_at_once() or await self._entered(member):
+                return self._begin(member)
 
     def succeeded(self, attempt: Attempt, reply: Reply) -> Reply:
         """The reply, with what was used for it."""
@@ -160,32 +164,19 @@ class Attempts:
         """No more tries: lets go of the last error, whose traceback has all that was asked."""
         self._last = None
 
-    async def _entered(self) -> Member:
-        """The next one to ask, with a slot at it. Raises ModelError."""
-        while True:
-            member = await self._next_member()
-            if member.gate.enter_at_once():
-                return member
-            enter = member.gate.enter(self._request.deadline_ns)
-            try:
-                await within(self.left_s(self._request.deadline_ns), enter)
-            except ModelUnavailable as error:
-                self._last = error
-                continue
-            except TimeoutError:
-                sentence = f"backend {member.spec.name!r} had no room for the request in time"
-                self._last = ModelTimeout(sentence, backend=member.spec.name)
-                continue
-            return member
-
-    async def _next_member(self) -> Member:
-        now_ns = self.clock.monotonic_ns()
-        step = self._tries.next(now_ns, self._request.deadline_ns)
-        if step is None or not self._may_go_on():
-            raise self._last or self._nobody(now_ns)
-        if step.wait_ns:
-            await asyncio.sleep(step.wait_ns / 1e9)
-        return self._members[step.name]
+    async def _entered(self, member: Member) -> bool:
+        """Waits for a slot at it; whether there was one in time."""
+        enter = member.gate.enter(self._request.deadline_ns)
+        try:
+            await within(self.left_s(self._request.deadline_ns), enter)
+        except ModelUnavailable as error:
+            self._last = error
+        except TimeoutError:
+            sentence = f"backend {member.spec.name!r} had no room for the request in time"
+            self._last = ModelTimeout(sentence, backend=member.spec.name)
+        else:
+            return True
+        return False
 
     def _may_go_on(self) -> bool:
         """Whether who asks allows one more try."""

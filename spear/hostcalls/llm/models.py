@@ -7,7 +7,7 @@ stream fails over only before its first piece. What goes to the caller names no 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -63,6 +63,7 @@ _TRANSPORTS = (HTTP, "in_process")
 
 Request = ChatRequest | EmbedRequest
 # The facade has a method `list`, which hides the type from its methods' annotations.
+Answer = Coroutine[Any, Any, Reply]
 Order = list[Member]
 Infos = list[ModelInfo]
 
@@ -90,17 +91,16 @@ class Models:
         self._plans = Plans()
         self._roster = Roster(members, settings.ollama, fetch, self._member, clock, log)
 
-    async def chat(self, request: ChatRequest) -> Reply:
-        """Raises ModelError."""
-        return await self._whole(request, _ask_chat)
+    def chat(self, request: ChatRequest) -> Answer:
+        """Raises ModelError, as the two below."""
+        return self._whole(request, _ask_chat)
 
-    async def embed(self, request: EmbedRequest) -> Reply:
-        """Raises ModelError."""
-        return await self._whole(request, _ask_embed)
+    def embed(self, request: EmbedRequest) -> Answer:
+        return self._whole(request, _ask_embed)
 
-    async def stream(self, request: ChatRequest, deliver: Deliver) -> Reply:
-        """Hands the pieces on as they come. Raises ModelError, after pieces too."""
-        return await self._whole(request, lambda one: _ask_stream(one, deliver))
+    def stream(self, request: ChatRequest, deliver: Deliver) -> Answer:
+        """Hands the pieces on as they come; an error may come after pieces too."""
+        return self._whole(request, lambda one: _ask_stream(one, deliver))
 
     def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None:
         """The most that this many tokens cost at any backend that may answer the request; None: of
@@ -304,12 +304,12 @@ def need_of(request: Request) -> Need:
     )
 
 
-async def _ask_chat(one: Attempt) -> Reply:
-    return await _in_time(one, one.backend.chat(one.request, one.model))
+def _ask_chat(one: Attempt) -> Answer:
+    return _in_time(one, one.backend.chat(one.request, one.model))
 
 
-async def _ask_embed(one: Attempt) -> Reply:
-    return await _in_time(one, one.backend.embed(one.request, one.model))
+def _ask_embed(one: Attempt) -> Answer:
+    return _in_time(one, one.backend.embed(one.request, one.model))
 
 
 async def _in_time(one: Attempt, answer: Awaitable[Reply]) -> Reply:

@@ -22,11 +22,11 @@ T = TypeVar("T")
 async def within(left_s: float, wait: Awaitable[T]) -> T:
     """What the one wait gives. Raises TimeoutError."""
     limit = WaitLimit(left_s)
-    try:
-        with limit:
+    with limit:
+        try:
             return await wait
-    finally:
-        limit.close()
+        finally:
+            limit.close()
 
 
 class WaitLimit:

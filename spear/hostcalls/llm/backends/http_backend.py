@@ -95,7 +95,8 @@ class HttpBackend:
             async with self._http.request(
                 "GET", self._dialect.probe_path, deadline_ns=deadline_ns
             ) as exchange:
-                await self._check(exchange)
+                if not 200 <= exchange.status < 300:
+                    raise await self._failure(exchange)
                 await exchange.body()
         except ModelError as error:
             if error.http_status not in _ALIVE:
@@ -117,7 +118,8 @@ class HttpBackend:
         exchange = self._post(path, document, request)
         try:
             async with exchange:
-                await self._check(exchange)
+                if not 200 <= exchange.status < 300:
+                    raise await self._failure(exchange)
                 return decode(await exchange.body())
         except ModelError as error:
             error.reached = exchange.begun
@@ -131,7 +133,8 @@ class HttpBackend:
         exchange = self._post(dialect.chat_path, document, request, STREAM_BYTES_MAX)
         try:
             async with exchange:
-                await self._check(exchange)
+                if not 200 <= exchange.status < 300:
+                    raise await self._failure(exchange)
                 if self._in_pieces(exchange):
                     reader = dialect.reader(request, self._now_s())
                     await exchange.pour(_Pieces(reader, deliver))
@@ -158,11 +161,6 @@ class HttpBackend:
         return self._http.request(
             "POST", path, body, deadline_ns=request.deadline_ns, bytes_max=bytes_max
         )
-
-    async def _check(self, exchange: Exchange) -> None:
-        """Raises ModelError where the status says that it failed."""
-        if not 200 <= exchange.status < 300:
-            raise await self._failure(exchange)
 
     async def _failure(self, exchange: Exchange) -> ModelError:
         try:
@@ -232,7 +230,7 @@ class _Pieces:
             if wait is not None:
                 self._left, self._wait = left, wait
                 return False
-        return True
+        return not self._reader.done
 
     async def room(self) -> None:
         await self._wait

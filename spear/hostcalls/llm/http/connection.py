@@ -29,7 +29,7 @@ class Sink(Protocol):
         ...
 
     def take(self, data: bytes) -> bool:
-        """Whether there is room for more; if not, `room` is awaited first."""
+        """Whether it takes more now; if not it is done, or `room` is to be awaited first."""
         ...
 
     async def room(self) -> None: ...
@@ -46,8 +46,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
-        self._paused = self._unread = self._held = False
-        self._sink: Sink | None = None  # takes what comes, while its request waits for more
+        self._paused = self._unread = self._full = False
+        self._sink: Sink | None = None  # takes what comes, while its request waits for it
 
     @property
     def closing(self) -> bool:
@@ -79,21 +79,22 @@ class Connection(asyncio.Protocol):
         """All of the body goes into the sink, until that is done. What comes meanwhile goes there
         at once: to wake a task for every chunk would cost more than all else about it. Raises
         ModelError, and what the sink raises."""
-        response, self._sink = self.response, sink
+        response, self._full = self.response, False
         assert response is not None
-        try:
-            while not sink.done:
-                if self._held:
-                    self._held = False
-                    await sink.room()
-                elif response.buffered:
-                    self._held = not sink.take(self._taken(response))
-                elif response.complete:
-                    break
-                else:
+        while not sink.done:
+            if self._full:
+                self._full = False
+                await sink.room()
+            elif response.buffered:
+                self._full = not sink.take(self._taken(response))
+            elif response.complete:
+                break
+            else:
+                self._sink = sink
+                try:
                     await self._more()
-        finally:
-            self._sink, self._held = None, False
+                finally:
+                    self._sink = None
 
     def fail(self, failure: ModelError) -> None:
         """Ends the request by this error, and the connection with it."""
@@ -146,15 +147,15 @@ class Connection(asyncio.Protocol):
         except ModelGarbled as error:
             self.fail(error)
             return
-        sink, waiter = self._sink, self._waiter
-        if sink is not None and waiter is not None and response.buffered and not waiter.done():
-            self._pour_on(sink, response)
+        if self._sink is not None and response.buffered:
+            if self._pour_on(self._sink, response.take()) and not response.complete:
+                return
         elif response.buffered > _BUFFERED_MAX and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         if self._unread and response.complete:
             self._over(self)
-        elif sink is None or self._held or sink.done or response.complete:
+        else:
             self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -164,14 +165,13 @@ class Connection(asyncio.Protocol):
         self._wake()
         self._over(self)
 
-    def _pour_on(self, sink: Sink, response: Response) -> None:
+    def _pour_on(self, sink: Sink, data: bytes) -> bool:
+        """Whether nobody is to be woken for it."""
         try:
-            self._held = not sink.take(response.take())
+            self._full = not sink.take(data)
         except Exception as error:
-            waiter, self._waiter = self._waiter, None
-            if waiter is not None and not waiter.done():
-                waiter.set_exception(error)
-                waiter.exception()  # it is known, also where who waits is cancelled just now
+            self._wake(error)
+        return not self._full
 
     def _taken(self, response: Response) -> bytes:
         if self._paused:
@@ -186,10 +186,15 @@ class Connection(asyncio.Protocol):
         self._waiter = self._loop.create_future()
         return self._waiter
 
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
+    def _wake(self, error: Exception | None = None) -> None:
+        waiter, self._waiter, self._sink = self._waiter, None, None
+        if waiter is None or waiter.done():
+            return
+        if error is None:
             waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
+            waiter.exception()  # it is known, also where who waits is cancelled just now
 
 
 def _end(response: Response, error: Exception | None) -> ModelError | None:
