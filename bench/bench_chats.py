@@ -4,8 +4,11 @@ Rule: real guests on a whole node; the model is model_server.py in a process of 
 for all. A chat is what a guest does from create to close, by the guest's clock, and the peer is the
 same request by the same HTTP client, bare; both on one vCPU, the median. A chunk is the CPU time of
 the whole process, kernel included, from the moment when all agents wait for their streams' first
-byte until the last one has ended, over the chunks that guests have read. Memory is what a process
-of its own (waiting.py) grows by when so many agents wait in a send for an answer that never comes.
+byte until the last one has ended, over the chunks that guests have read. Of 40,000 chunks a second
+one vCPU has 25 us for each: where a chunk that comes alone costs more, chunks gather in the
+sockets, are read together, and the figure stays near 25 whatever else is gained. Memory is what a
+process of its own (waiting.py) grows by when so many agents wait in a send for an answer that never
+comes.
 """
 
 from __future__ import annotations
