@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from spear.records.execution import Execution as Record
     from spear.records.execution import LogLine as RecordedLine
+    from spear.records.usage import Usage
     from spear.runtime.interface import LogLine, Program
     from spear.spearlet.execution.execution import Execution
 
     AnyLogLine = LogLine | RecordedLine
 
+_USAGE = ("calls", "prompt_tokens", "completion_tokens", "model_ms", "cost_nano_usd")
 LEVELS = ("trace", "debug", "info", "warn", "error")
 
 
@@ -46,6 +48,8 @@ def _template() -> dict[str, Any]:
         "memory_bytes": 0,
         "cpu_ms": 0,
         "fuel": None,
+        "usage": dict.fromkeys(_USAGE, 0),
+        "tree_usage": dict.fromkeys(_USAGE, 0),
         "input_bytes": 0,
         "task": None,
         "node": None,
@@ -97,6 +101,8 @@ def of_execution(
         "memory_bytes": execution.memory_bytes,
         "cpu_ms": execution.cpu_ns / 1e6,
         "fuel": execution.fuel,
+        "usage": of_usage(execution.usage),
+        "tree_usage": of_usage(execution.tree_usage),
         "input_bytes": execution.input_bytes,
         "task": execution.task_name,
         "node": execution.node_name,
@@ -143,6 +149,17 @@ def log_of(line: AnyLogLine) -> dict[str, Any]:
     return {
         "seq": line.seq, "time_ms": line.time_ms, "level": level_of(line),
         "stream": line.stream, "message": line.message,
+    }  # fmt: skip
+
+
+def of_usage(used: Usage | None) -> dict[str, float]:
+    """What was used of models; zeros where none was asked."""
+    if used is None:
+        return dict.fromkeys(_USAGE, 0)
+    return {
+        "calls": used.calls, "prompt_tokens": used.prompt_tokens,
+        "completion_tokens": used.completion_tokens, "model_ms": used.model_ns / 1e6,
+        "cost_nano_usd": used.cost_nano_usd,
     }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ OPTIONS = (
     Option("--memory", "SIZE", "Limit of the guest's memory, such as 16MiB (default 64MiB)."),
     Option("--fuel", "N", "Limit of the work itself, in units of about one instruction."),
     Option("--deterministic", "", "Clock, randomness and order come from the inputs and the seed "
-           "alone, so the run is the same each time."),
+           "alone, so the run is the same each time; models and other tasks are not served in it."),
     Option("--seed", "N", "Seed of a deterministic run (default 0)."),
     Option("--trace", "FILE", "Record the steps of a deterministic run."),
     Option("--replay", "FILE", "Run again as recorded; stops at the first difference."),

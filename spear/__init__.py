@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from spear.errors import Unimplemented as Unimplemented
     from spear.errors import Unreachable as Unreachable
     from spear.errors import VersionConflict as VersionConflict
+    from spear.hostcalls.llm.choice.router_filter import Question as Question
+    from spear.hostcalls.llm.choice.routing import Decision as Decision
+    from spear.hostcalls.llm.choice.routing import Verdict as Verdict
     from spear.records.execution import Invocation as Invocation
     from spear.records.schedule import ScheduleSpec as ScheduleSpec
     from spear.records.task import Limits as Limits
@@ -89,6 +92,8 @@ _HOMES = {
     ),
     "spear.client.client": ("Client",),
     "spear.client.sync": ("SyncClient",),
+    "spear.hostcalls.llm.choice.router_filter": ("Question",),
+    "spear.hostcalls.llm.choice.routing": ("Decision", "Verdict"),
     "spear.records.execution": ("Invocation",),
     "spear.records.schedule": ("ScheduleSpec",),
     "spear.records.task": ("Limits", "Pool", "Resources", "Retry", "TaskSpec"),

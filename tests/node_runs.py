@@ -160,6 +160,12 @@ class Bench:
         await services.register(TaskSpec(name="work", artifact=DIGEST, **spec))
         return services
 
+    def trust(self) -> None:
+        """All tasks have been quick of late: their guests begin on the loop's thread."""
+        for registered in self.services._tasks.all():
+            while not registered.plan.pace.quick:
+                registered.plan.pace.took(0)
+
     async def crash(self, *, power: bool = False) -> NodeServices:
         """The process is gone, with `power` the machine too; another one starts."""
         self.store.dead = True

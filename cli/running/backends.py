@@ -63,9 +63,19 @@ def added(name: str, given: Mapping[str, Any], config_path: str | None) -> str:
     try:
         config_llm.parse(_llm_of(path, new), path)
     except InvalidArgument as error:
-        raise InvalidArgument(f"nothing was added: {error}") from None
+        raise _refused(str(error), path, before) from None
     _write(path, new)
     return path
+
+
+def _refused(sentence: str, path: str, before: Mapping[str, Any]) -> InvalidArgument:
+    """With the option that was typed in place of the key it stands for."""
+    place = f"{path}: llm.backends[{len(before.get('backends') or ())}]."
+    key, colon, rest = sentence.removeprefix(place).partition(": ")
+    if colon and sentence.startswith(place):
+        option = "NAME" if key == "name" else f"--{key.replace('_', '-')}"
+        sentence = f"{option}: {rest}"
+    return InvalidArgument(f"nothing was added: {sentence}")
 
 
 def _read(path: str) -> str:

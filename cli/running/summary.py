@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from spear.records.usage import Usage
     from spear.runtime.interface import LogLine, Program
     from spear.spearlet.execution.execution import Execution
 
@@ -52,6 +53,7 @@ class Tally:
         self.causes: dict[str, int] = {}
         self.failures: list[Failure] = []
         self.output, self.memory_bytes = b"", 0
+        self.usage: Usage | None = None
         self.elapsed_ns, self.interrupted = 0, False
         self._durations_ns = array("q")
         self._first_failure = (count + 1, exits.OK)
@@ -78,6 +80,8 @@ class Tally:
         self.statuses[execution.status] += 1
         self._durations_ns.append(execution.duration_ns)
         self.memory_bytes = max(self.memory_bytes, execution.memory_bytes)
+        if execution.usage is not None:
+            self.usage = execution.usage if self.usage is None else self.usage + execution.usage
         if number == 1:
             self.output = execution.output
         if not execution.completed:
@@ -135,6 +139,7 @@ def as_document(tally: Tally, program: Program, warnings: Sequence[str]) -> dict
         "runs_per_s": round(tally.runs_per_s, 3),
         "latency_ms": {name: ns / 1e6 for name, ns in tally.latencies_ns.items()},
         "memory_bytes": tally.memory_bytes,
+        "usage": document.of_usage(tally.usage),
         "output": text,
         "output_encoding": encoding,
         "output_bytes": len(tally.output),

@@ -127,7 +127,7 @@ OBJECTS = Kind(
 )
 MODELS = Kind(
     "model backends",
-    ("NAME", "KIND", "HOSTING", "MODEL", "STATE", "LATENCY", "NOW", "REASON"),
+    ("NAME", "KIND", "HOSTING", "MODEL", "STATE", "LATENCY", "IN FLIGHT", "REASON"),
     _model,
 )
 

@@ -13,6 +13,7 @@ import click
 
 from spear.cli.arguments import UsageError
 from spear.cli.running import inputs
+from spear.cli.visits.options import value_of
 from spear.records.execution import Invocation
 from spear.records.task import PRIORITIES
 from spear.units import parse_duration_ns
@@ -46,7 +47,7 @@ def invocation_of(
         call_args=tuple(_number(arg) for arg in args) if function else (),
         args=args if args and not function else None,
         env=inputs.environment(env),
-        timeout_ns=parse_duration_ns(timeout) if timeout else 0,
+        timeout_ns=value_of("--timeout", parse_duration_ns, timeout) if timeout else 0,
         priority=priority or "",
         idempotency_key=key,
         execution_id=execution_id,

@@ -5,8 +5,14 @@ The rule: one spelling and one meaning each, wherever they stand.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import click
 
+from spear.errors import InvalidArgument
+
+T = TypeVar("T")
 CONFIG = click.option("--config", "path", metavar="FILE", help="Instead of ~/.spear/config.toml.")
 OUTPUT = click.option(
     "--output", type=click.Choice(["table", "json"]), default="table", help="How to show it."
@@ -32,3 +38,11 @@ SET = click.option(
     help="An entry of the task's config, such as llm.backends=local or budget.tokens=5000.",
 )  # fmt: skip
 ARGS = click.argument("args", metavar="[-- ARGS]", nargs=-1)
+
+
+def value_of(flag: str, parse: Callable[[str], T], text: str) -> T:
+    """The value of an option. Raises InvalidArgument, which names the option."""
+    try:
+        return parse(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{flag}: {error}") from None

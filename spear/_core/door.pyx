@@ -14,7 +14,8 @@ import os
 import sys
 
 cimport cython
-from libc.stdint cimport int32_t, uint64_t
+from cpython.long cimport PyLong_AsLongLongAndOverflow
+from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
@@ -52,6 +53,7 @@ cdef Call _new_call(Door door, request_t *request):
     return call
 
 
+@cython.freelist(64)
 @cython.no_gc_clear
 cdef class Call:
     """One call of a guest; see door.pyi."""
@@ -115,6 +117,7 @@ cdef class Call:
         if not bytes_replace(&request.data, &request.size, args, len(args)):
             raise MemoryError("no memory for a tool's arguments")
         request.more, self.away = True, True
+        self.door.calls.add(self)
         self.door._send(request)
         return 0
 
@@ -316,14 +319,21 @@ cdef class Door:
 
     cdef _begin(self, request_t *request):
         cdef Call call = _new_call(self, request)
+        cdef int beyond = 0
+        cdef long long status
         handler = self.handlers[call.op]
-        self.calls.add(call)
-        request.call = <void *>call
+        request.call = <void *>call            # kept by this step, and by `calls` beyond it
         try:
             result = handler(call)
+            if type(result) is int:
+                status = PyLong_AsLongLongAndOverflow(result, &beyond)
+                if beyond == 0 and INT32_MIN <= status <= INT32_MAX:
+                    self._reply(call, <int32_t>status, None)
+                    return
             if isinstance(result, (int, bytes, tuple)) or not hasattr(result, "__await__"):
                 self._settle(call, result)
             else:
+                self.calls.add(call)
                 call.unbegun, call.attending = result, _attend(self, call)
                 call.task = self.loop.create_task(call.attending)
         except BaseException as error:

@@ -30,6 +30,7 @@ cdef class Module:
     cdef readonly tuple waiting
     cdef readonly bint uses_objects
     cdef readonly tuple posted
+    cdef readonly bint self_contained
     cdef readonly str source
     cdef readonly str warning
 

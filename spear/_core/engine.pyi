@@ -39,6 +39,7 @@ class Module:
     metered: bool  # its code counts fuel
     uses_objects: bool  # whether it imports a call of the object store
     posted: tuple[str, ...]  # imports that Python answers
+    self_contained: bool  # nothing its guests do is seen before they end, but in directories
     source: str  # "compiled" or "cache"
     warning: str  # why the cache was not used although asked for, else ""
 

@@ -280,6 +280,7 @@ cdef Module _describe(declared, digest, trial):
     module.posted = tuple(name for name, row in known if row.served_by == "python")
     module.uses_objects = any(
         item.module == "spear" and item.name.startswith("object_") for item in declared.imports)
+    module.self_contained = not module.posted and not module.uses_objects
     return module
 
 

@@ -1,5 +1,7 @@
 """The contract of the executor's Python face, for native modules that start guests."""
 
+from libc.stdint cimport int64_t
+
 from spear._core.engine cimport Module
 from spear._core.guest cimport guest_t
 from spear._core.run cimport ExecutorOwner, Run
@@ -16,7 +18,7 @@ cdef class Executor(ExecutorOwner):
     cdef Run launch(
         self, guest_t *guest, Module module, Signature signature, tuple kept, tuple limits,
         bint here, object context)
-    # The clock that guests live by, and Unix time by it.
-    cdef tuple times(self)
+    # Begin and deadline, by the clock that guests live by.
+    cdef void fill_times(self, guest_t *guest, int64_t timeout_ns) noexcept
     cdef object refusal(self)
     cdef world_t *own_world(self) except NULL

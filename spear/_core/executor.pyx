@@ -95,11 +95,13 @@ cdef class Executor(ExecutorOwner):
         self.engines.add(module.engine)
         return 0
 
-    cdef tuple times(self):
+    cdef void fill_times(self, guest_t *guest, int64_t timeout_ns) noexcept:
         cdef world_t *world = self.native.world
         if world == NULL:
-            return monotonic_ns(), realtime_ns()
-        return world.now_ns, <int64_t>WALL_BEGIN_S * 1_000_000_000 + world.now_ns
+            fill_times(guest, monotonic_ns(), realtime_ns(), timeout_ns)
+        else:
+            fill_times(guest, world.now_ns, <int64_t>WALL_BEGIN_S * 1_000_000_000 + world.now_ns,
+                       timeout_ns)
 
     cdef Run launch(
         self, guest_t *guest, Module module, Signature signature, tuple kept, tuple limits,
@@ -161,8 +163,7 @@ cdef class Executor(ExecutorOwner):
             guest_release(guest)
             raise
         guest.log_lines_max, guest.priority = log_lines_max, priority
-        now_ns, wall_ns = self.times()
-        fill_times(guest, now_ns, wall_ns, timeout_ns)
+        self.fill_times(guest, timeout_ns)
         return self.launch(
             guest, module, signature, kept, (timeout_ns, output_bytes_max, fuel), inline, context)
 

@@ -1,6 +1,6 @@
 """The contract of filling guest records; see filling.pyx."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from spear._core.engine cimport Module
 from spear._core.guest cimport guest_t
@@ -22,7 +22,7 @@ cdef tuple fill_id(guest_t *guest, str execution_id)
 # When it begins and must have ended, by the clock it lives by.
 cdef void fill_times(guest_t *guest, int64_t now_ns, int64_t wall_ns, int64_t timeout_ns) noexcept
 
-cdef int check_range(name, value, lowest, highest) except -1
+cdef int check_range(str name, value, int64_t lowest, uint64_t highest) except -1
 cdef int check_options(
     timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max) except -1
 cdef int check_memory(Module module, memory_bytes_max) except -1

@@ -4,7 +4,8 @@ Rule: everything is checked before a record is started, and each refusal names w
 what is accepted. A record borrows strings and bytes: what it borrows is given back to be kept.
 """
 
-from libc.stdint cimport INT64_MAX
+from cpython.long cimport PyLong_AsLongLongAndOverflow
+from libc.stdint cimport INT64_MAX, uint64_t
 from libc.stdlib cimport calloc
 
 from spear._core.engine cimport Module
@@ -16,10 +17,13 @@ from spear._core.values cimport *
 from spear._core.wasmfile import shortened
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit
 
-TIMEOUT_NS_MAX = 365 * 24 * 3600 * 1_000_000_000
-MEMORY_BYTES_MAX = 4 << 30
-TABLE_ELEMENTS_MAX = 100_000
-FUEL_MAX = 1 << 62
+cdef int64_t TIMEOUT_NS_MAX = <int64_t>365 * 24 * 3600 * 1_000_000_000
+cdef int64_t MEMORY_BYTES_MAX = <int64_t>4 << 30
+cdef int64_t SIZE_BYTES_MAX = <int64_t>1 << 40
+cdef int64_t FUEL_MAX = <int64_t>1 << 62
+
+cdef enum:
+    TABLE_ELEMENTS_MAX = 100_000
 
 
 cdef tuple _strings(items, what):
@@ -32,10 +36,15 @@ cdef tuple _strings(items, what):
     return b"\0".join(parts) + b"\0" if parts else b"", len(parts)
 
 
-cdef int check_range(name, value, lowest, highest) except -1:
+cdef int check_range(str name, value, int64_t lowest, uint64_t highest) except -1:
+    cdef int beyond = 0
+    cdef int64_t found
     if not isinstance(value, int):
         raise InvalidArgument(f"{name}={value!r}: expected an integer")
-    if not lowest <= value <= highest:
+    found = PyLong_AsLongLongAndOverflow(value, &beyond)
+    if beyond > 0 and value <= highest:            # of 64 bits without a sign
+        return 0
+    if beyond or found < lowest or (found > 0 and <uint64_t>found > highest):
         raise InvalidArgument(f"{name}={value}: expected {lowest} to {highest}")
     return 0
 
@@ -45,8 +54,8 @@ cdef int check_options(
 ) except -1:
     check_range("timeout_ns", timeout_ns, 1, TIMEOUT_NS_MAX)
     check_range("memory_bytes_max", memory_bytes_max, 65536, MEMORY_BYTES_MAX)
-    check_range("output_bytes_max", output_bytes_max, 0, 1 << 40)
-    check_range("log_bytes_max", log_bytes_max, 0, 1 << 40)
+    check_range("output_bytes_max", output_bytes_max, 0, SIZE_BYTES_MAX)
+    check_range("log_bytes_max", log_bytes_max, 0, SIZE_BYTES_MAX)
     return 0
 
 
@@ -134,13 +143,20 @@ cdef tuple fill_objects(guest_t *guest, store, task, grants):
     return (lease,)
 
 
+cdef inline bint _is_plain(char letter) noexcept:
+    return (c"0" <= letter <= c"9" or c"a" <= letter <= c"z" or c"A" <= letter <= c"Z"
+            or letter == c"-")
+
+
 cdef tuple fill_id(guest_t *guest, str execution_id):
     """It stands in JSON that the guest reads, so nothing in it needs an escape."""
-    cdef bytes id = execution_id.encode()
-    plain = execution_id.isascii() and execution_id.replace("-", "").isalnum()
-    if len(id) > EXECUTION_ID_MAX or id and not plain:
-        raise InvalidArgument(
-            f"execution_id={execution_id!r}: expected up to {EXECUTION_ID_MAX} letters, digits, -")
+    cdef bytes id = execution_id.encode("utf-8", "surrogateescape")
+    cdef const char *text = id
+    cdef Py_ssize_t at, size = len(id)
+    for at in range(min(size, EXECUTION_ID_MAX + 1)):
+        if at == EXECUTION_ID_MAX or not _is_plain(text[at]):
+            raise InvalidArgument(f"execution_id={execution_id!r}: expected up to "
+                                  f"{EXECUTION_ID_MAX} letters, digits, -")
     guest.execution_id = id
     return (id,)
 

@@ -169,7 +169,8 @@ class WarmInstance(Protocol):
 
 class Program(Protocol):
     """Loaded code, immutable and shared by its runs. `warning` is "" or why the cache failed; a
-    `metered` one counts fuel; `posted` names the calls of it that Python answers."""
+    `metered` one counts fuel; `posted` names the calls of it that Python answers. Of guests of a
+    `self_contained` one nothing is seen before they end, but for what their directories show."""
 
     @property
     def digest(self) -> str: ...
@@ -185,6 +186,8 @@ class Program(Protocol):
     def metered(self) -> bool: ...
     @property
     def posted(self) -> Sequence[str]: ...
+    @property
+    def self_contained(self) -> bool: ...
 
 
 class Runtime(Protocol):

@@ -65,3 +65,20 @@ class Invocation:
         self.entry, self.call_args = entry, tuple(call_args)
         self.args, self.env = args, env or {}
         self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline
+
+    def anew(
+        self, *, stdin: bytes, execution_id: str, timeout_ns: int, priority: int, inline: bool
+    ) -> Invocation:
+        """The same for another run, which has no context yet."""
+        made = Invocation.__new__(Invocation)
+        made.timeout_ns, made.memory_bytes_max = timeout_ns, self.memory_bytes_max
+        made.output_bytes_max, made.log_bytes_max = self.output_bytes_max, self.log_bytes_max
+        made.log_lines_max = self.log_lines_max
+        made.dirs, made.descriptors_max = self.dirs, self.descriptors_max
+        made.fuel, made.priority = self.fuel, priority
+        made.task, made.object_grants = self.task, self.object_grants
+        made.execution_id, made.context = execution_id, None
+        made.entry, made.call_args = self.entry, self.call_args
+        made.args, made.env = self.args, self.env
+        made.stdin, made.log_stdout, made.inline = stdin, self.log_stdout, inline
+        return made

@@ -34,6 +34,7 @@ class StubProgram:
         if not wasm.startswith(MAGIC):
             raise ModuleInvalid(f"expected it to begin with {MAGIC!r}, found {wasm[:4]!r}")
         self.posted = ("spear.task_invoke",) if wasm.startswith(MAGIC + b" posts") else ()
+        self.self_contained = not self.posted
         self.digest = hashlib.sha256(wasm).hexdigest()
 
 

@@ -125,13 +125,7 @@ class Admission(Generic[H]):
         """
         assert handle not in self._running, "offered twice"
         task = self._tasks.get(task_key) or self._add(task_key)
-        if (
-            not self._lanes  # so nothing of this task waits, if it may start another
-            and task.running < task.concurrency
-            and len(self._running) - len(self._placed) < self._concurrency
-            and cpu_millis <= self._cpu_free
-            and memory_bytes <= self._memory_free
-        ):
+        if self._has_room(task, cpu_millis, memory_bytes):
             self._start(handle, task, cpu_millis, memory_bytes)
             return (handle,)
         assert handle not in self._waiting, "offered twice"
@@ -143,6 +137,24 @@ class Admission(Generic[H]):
             return self._queue(entry, now_ns)
         finally:
             self._tidy(task)
+
+    def has_room(self, task_key: str, cpu_millis: int = 0, memory_bytes: int = 0) -> bool:
+        """Whether one that is offered now starts now."""
+        task = self._tasks.get(task_key)
+        if task is not None:
+            return self._has_room(task, cpu_millis, memory_bytes)
+        return self._task_defaults[0] > 0 and self._node_has_room(cpu_millis, memory_bytes)
+
+    def _has_room(self, task: _Task[H], cpu_millis: int, memory_bytes: int) -> bool:
+        return task.running < task.concurrency and self._node_has_room(cpu_millis, memory_bytes)
+
+    def _node_has_room(self, cpu_millis: int, memory_bytes: int) -> bool:
+        return (
+            not self._lanes  # so nothing of a task waits that may start another
+            and len(self._running) - len(self._placed) < self._concurrency
+            and cpu_millis <= self._cpu_free
+            and memory_bytes <= self._memory_free
+        )
 
     def release(self, handle: H) -> Sequence[H]:
         """One that ran has ended: its room is free. The handles that start now."""

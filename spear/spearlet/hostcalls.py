@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spear._core.door import Answer, Call, Handler
     from spear.clock import Clock
     from spear.config import Config
+    from spear.hostcalls.llm.choice.router_filter import Hook
     from spear.hostcalls.llm.models import Models
     from spear.hostcalls.tasks import Children
     from spear.spearlet.models import NodeModels
@@ -62,8 +63,11 @@ class LibraryCalls:
     """The same for a node that is a library: its models are its own, and nothing is said of how
     they fare but to who asks them."""
 
-    def __init__(self, config: Config, clock: Clock, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, environ: Mapping[str, str], filter: Hook | None = None
+    ) -> None:
         self._config, self._clock, self._environ = config, clock, environ
+        self._filter = filter
         self._models: NodeModels | None = None
         self._calls = HostCalls(self._get, clock)
 
@@ -79,8 +83,9 @@ class LibraryCalls:
             redactor = Redactor()
             log = open_log(_Nowhere(), self._clock, redactor, level="error")
             self._models = NodeModels(
-                self._config, environ=self._environ, clock=self._clock, log=log, redactor=redactor
-            )
+                self._config, environ=self._environ, clock=self._clock, log=log,
+                redactor=redactor, filter=self._filter,
+            )  # fmt: skip
         return self._models.get()
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from spear._core.executor import Executor
     from spear._core.objstore import ObjectStore
     from spear.config import Config
+    from spear.hostcalls.llm.choice.router_filter import Hook
     from spear.runtime.interface import Runtime
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.execution.execution import Execution
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
 class _Node:
     """What both faces share. `settings` are configuration keys, as strong as flags; a Config given
     is taken as it is. With a `seed` the node is deterministic: its guests' clock, randomness and
-    order come from the inputs and the seed alone, and it goes on only while somebody waits."""
+    order come from the inputs and the seed alone, and it goes on only while somebody waits; models
+    answer -ENOSYS in it. `router_filter` is a function, plain or async, that is asked which model
+    backend may answer a request, on the loop where models are asked: from a spear.Question to a
+    spear.Verdict."""
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class _Node:
         clock: Clock | None = None,
         seed: int | None = None,
         strategy: str = "round_robin",
+        router_filter: Hook | None = None,
     ) -> None:
         clock = clock or (Clock() if seed is None else SeededClock(seed))
         self.config = config or configuration.load(
@@ -62,7 +67,7 @@ class _Node:
             defaults={"node_name": clock.host_name()},
         )
         self._objects = Objects(self.config.object_bytes_max)
-        calls = LibraryCalls(self.config, clock, configuration.environment())
+        calls = LibraryCalls(self.config, clock, configuration.environment(), router_filter)
         runtime = runtime or WasmRuntime(
             guests_max=self.config.guests_max,
             workers=self.config.workers,
@@ -107,11 +112,13 @@ class Spearlet(_Node):
         clock: Clock | None = None,
         seed: int | None = None,
         strategy: str = "round_robin",
+        router_filter: Hook | None = None,
     ) -> SyncSpearlet:
         """The same node for callers without an event loop."""
         return SyncSpearlet(
-            settings, config=config, runtime=runtime, clock=clock, seed=seed, strategy=strategy
-        )
+            settings, config=config, runtime=runtime, clock=clock, seed=seed, strategy=strategy,
+            router_filter=router_filter,
+        )  # fmt: skip
 
     @staticmethod
     def open(
@@ -119,6 +126,7 @@ class Spearlet(_Node):
         settings: Mapping[str, object] | None = None,
         *,
         grace: float = 0.0,
+        router_filter: Hook | None = None,
     ) -> OwnNode:
         """A node that keeps tasks and executions, with the methods of spear.Client:
 
@@ -128,11 +136,11 @@ class Spearlet(_Node):
                 execution = await node.invoke("greet", b"hello")
 
         In `data_dir` it keeps what a daemon there would keep; without one all is gone with it.
-        `grace` is how many seconds what runs at the end may go on.
+        `grace` is how many seconds what runs at the end may go on, `router_filter` as above.
         """
         from spear.spearlet.node.own import OwnNode
 
-        return OwnNode(data_dir, settings, grace)
+        return OwnNode(data_dir, settings, grace, router_filter)
 
     async def load(self, source: Source, *, metered: bool = False) -> Artifact:
         """Compiles a module once, to be run often; `metered` for runs with a limit of fuel. Raises

@@ -11,6 +11,17 @@ import pytest
 Guest = Callable[[str], Path]
 
 
+def test_that_models_and_tasks_are_not_served_is_said_where_a_user_looks(
+    spear, guest: Guest
+) -> None:
+    said = " ".join(spear("run", "--help").stdout.decode().split())
+    assert "models and other tasks are not served in it" in said
+    for name, call in (("chat/chat", "cchat_create"), ("caller", "task_invoke")):
+        done = spear("run", guest(name), "--deterministic", "--", "s|a|b")
+        refused = f"[warn] spear.{call} is not served in a deterministic run, as its answers come "
+        assert done.stderr.decode().startswith(refused)
+
+
 def test_the_same_run_again_is_the_same_byte_for_byte(spear, guest: Guest) -> None:
     first = spear("run", guest("clock"), "--deterministic", "--seed", "3", "--", "5000")
     assert first.returncode == 0

@@ -249,7 +249,7 @@ def test_a_refusal_is_the_same_document(spear: Command, guest: Guest, words: lis
     assert (result.returncode, found["status"], found["execution_id"]) == (125, "refused", None)
     whole = record(spear("run", hello, "--output", "json"))
     assert list(found) == list(whole)
-    for key in ("times", "limits", "artifact"):
+    for key in ("times", "limits", "usage", "tree_usage", "artifact"):
         assert found[key].keys() == whole[key].keys()
 
 

@@ -7,7 +7,6 @@ Rule: a run depends on its seed alone. A failing run prints the seed that repeat
 
 from __future__ import annotations
 
-import argparse
 import random
 import struct
 import sys
@@ -18,6 +17,7 @@ sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
 
 from spear._core.framing import FrameDecoder, encode_many  # noqa: E402
 from spear.errors import FrameError, InvalidArgument  # noqa: E402
+from tests.fuzz import seeded  # noqa: E402
 from tests.reference import framing as reference  # noqa: E402
 
 LIMITS = (0, 1, 7, 64, 5000, 700_000)  # the last is beyond the memory that a socket fills first
@@ -106,20 +106,11 @@ def run(seed: int) -> int:
 
 def fuzz(runs: int, seed: int) -> int:
     """Bytes decoded in `runs` streams; raises with the seed of the stream that fails."""
-    total = 0
-    for number in range(seed, seed + runs):
-        try:
-            total += run(number)
-        except BaseException as error:
-            raise AssertionError(f"repeat with --runs 1 --seed {number}") from error
-    return total
+    return seeded.total(run, runs, seed)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments = seeded.asked(__doc__)
     total = fuzz(arguments.runs, arguments.seed)
     print(
         f"{arguments.runs} streams from seed {arguments.seed}, {total} bytes: all as the reference"

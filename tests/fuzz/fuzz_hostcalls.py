@@ -10,7 +10,6 @@ ends within that one too, so that a guard that does not hold costs nothing but a
 
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import random
@@ -34,7 +33,7 @@ from spear._core.filetable import Directory  # noqa: E402
 from spear._core.objstore import ObjectStore  # noqa: E402
 from spear._core.run import Run  # noqa: E402
 from spear.errors import ChannelClosed, QueueFull  # noqa: E402
-from tests.fuzz import wild_handles  # noqa: E402
+from tests.fuzz import seeded, wild_handles  # noqa: E402
 
 PAGE = 65536
 IMPORTS = sorted(host_imports(trial=True).items())
@@ -348,11 +347,7 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--verbose", action="store_true")
-    options = parser.parse_args()
+    options = seeded.asked(__doc__, verbose=True)
     causes = fuzz(options.runs, options.seed, verbose=options.verbose)
     print(f"{options.runs} guests from seed {options.seed}: {causes}")
 

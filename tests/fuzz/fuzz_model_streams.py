@@ -8,7 +8,6 @@ what the plain reference gives; readers raise ModelError or give an answer, and 
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.fakes.anthropic import AnthropicFake  # noqa: E402
 from tests.fakes.ollama import OllamaFake  # noqa: E402
 from tests.fakes.openai import OpenAiFake  # noqa: E402
 from tests.fakes.step import Call, Step  # noqa: E402
+from tests.fuzz import seeded  # noqa: E402
 from tests.reference import sse as reference  # noqa: E402
 
 PIECES = (
@@ -170,20 +170,11 @@ def run(seed: int) -> int:
 
 def fuzz(runs: int, seed: int) -> int:
     """Bytes read in `runs` streams; raises with the seed of the stream that fails."""
-    total = 0
-    for number in range(seed, seed + runs):
-        try:
-            total += run(number)
-        except BaseException as error:
-            raise AssertionError(f"repeat with --runs 1 --seed {number}") from error
-    return total
+    return seeded.total(run, runs, seed)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments = seeded.asked(__doc__)
     total = fuzz(arguments.runs, arguments.seed)
     print(
         f"{arguments.runs} streams from seed {arguments.seed}, {total} bytes: all as they must be"

@@ -8,7 +8,6 @@ few milliseconds, since a wrong module that is taken for a right one shows there
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from spear._core import wasmfile  # noqa: E402
 from spear._core.engine import Engine, Module  # noqa: E402
 from spear._core.executor import Executor  # noqa: E402
 from spear.errors import ModuleInvalid, ModuleLimit  # noqa: E402
+from tests.fuzz import seeded  # noqa: E402
 
 INTERESTING = (
     0,
@@ -112,11 +112,7 @@ def fuzz(runs: int, seed: int, *, verbose: bool = False) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--verbose", action="store_true")
-    options = parser.parse_args()
+    options = seeded.asked(__doc__, verbose=True)
     count = fuzz(options.runs, options.seed, verbose=options.verbose)
     print(f"{options.runs} files from seed {options.seed}: {count} loaded, the others refused")
 

@@ -7,7 +7,6 @@ Rule: a run depends on its seed alone. A failing run prints the seed that repeat
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from array import array
@@ -20,6 +19,7 @@ sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
 
 from spear._core.objstore import DELETE, ObjectStore  # noqa: E402
 from spear.errors import SpearError  # noqa: E402
+from tests.fuzz import seeded  # noqa: E402
 from tests.reference import objstore as reference  # noqa: E402
 
 BUDGETS = (1, 400, 5000, 300_000, 4_000_000)
@@ -51,6 +51,9 @@ ILLEGAL: list[Callable[[ObjectStore], Any]] = [
     lambda store: store.transact({}, {b"k": object()}),
     lambda store: store.transact({"k": 1}, {b"k": b"x"}),
 ]
+
+
+STEPS = 60
 
 
 class Run:
@@ -165,23 +168,20 @@ class Run:
             assert bytes(ours) == bytes(model)
 
 
-def fuzz(runs: int, seed: int, steps: int = 60) -> int:
-    """Runs that found nothing; raises at the first that does, naming its seed."""
-    for at in range(runs):
-        try:
-            run = Run(seed + at)
-            for _ in range(steps):
-                run.step()
-            run.check()
-        except Exception as error:
-            error.add_note(f"seed {seed + at}")
-            raise
-    return runs
+def run(seed: int) -> int:
+    """One run; that it found nothing."""
+    found = Run(seed)
+    for _ in range(STEPS):
+        found.step()
+    found.check()
+    return 1
+
+
+def fuzz(runs: int, seed: int) -> int:
+    """Runs that found nothing; raises with the seed of the first that does."""
+    return seeded.total(run, runs, seed)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = seeded.asked(__doc__)
     print(f"{fuzz(options.runs, options.seed)} runs, nothing found")

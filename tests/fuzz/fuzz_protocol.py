@@ -7,7 +7,6 @@ Rule: a run depends on its seed alone. A failing run prints the seed that repeat
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from pathlib import Path
@@ -15,10 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
 
-from spear.errors import FrameError, InvalidArgument, NotFound  # noqa: E402
+from spear.errors import FrameError, NotFound  # noqa: E402
 from spear.protocol import message as wire  # noqa: E402
 from spear.protocol.session import CLOSED, HOST, OPEN, PEER, Call, Greeted, Session  # noqa: E402
 from spear.protocol.streams import MESSAGE_BYTES_MAX  # noqa: E402
+from tests.fuzz import seeded  # noqa: E402
 
 EDGES = (0, 1, 2, 3, 7, 128, 129, 130, 255, 256, 65_535, 2**31, 2**32 - 1)
 
@@ -103,6 +103,11 @@ def answer(rng: random.Random, session: Session, event: object, streams: list) -
 
 
 def run(seed: int) -> int:
+    garbled_calls(seed)
+    return talk(seed)
+
+
+def talk(seed: int) -> int:
     """One session, until it ends; how many bodies it took."""
     rng = random.Random(seed)
     session = Session(rng.choice((HOST, PEER)))
@@ -147,25 +152,11 @@ def garbled_calls(seed: int) -> None:
 
 def fuzz(runs: int, seed: int) -> int:
     """Bodies taken in `runs` sessions; raises with the seed of the one that fails."""
-    total = 0
-    for number in range(seed, seed + runs):
-        try:
-            total += run(number)
-            garbled_calls(number)
-        except InvalidArgument as error:
-            if not isinstance(error, FrameError):
-                raise AssertionError(f"repeat with --runs 1 --seed {number}") from error
-            raise
-        except BaseException as error:
-            raise AssertionError(f"repeat with --runs 1 --seed {number}") from error
-    return total
+    return seeded.total(run, runs, seed)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments = seeded.asked(__doc__)
     total = fuzz(arguments.runs, arguments.seed)
     print(f"{arguments.runs} sessions from seed {arguments.seed}, {total} bodies: none went astray")
 

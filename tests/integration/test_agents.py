@@ -291,6 +291,39 @@ async def test_another_attempt_of_the_parent_begins_without_the_children_of_the_
     assert children[0].finished_ns < parent.finished_ns
 
 
+KEYED = ',"idempotency_key":"k"'
+
+
+async def test_what_was_cut_off_with_its_caller_gives_its_key_back(node: Agents) -> None:
+    await node.task("loop", "S")
+    retry = Retry(attempts=2, backoff_ns=1, on=("EXIT",))
+    keyed = (f"s|loop||1|{KEYED}", f"s|loop||1|{KEYED}", f"s|echo|x||{KEYED}", "r|2")
+    await node.task("again", *keyed, "q|1", retry=retry)
+    parent = await node.run("again")
+    assert (parent.attempt, parent.output) == (2, b"0\n0\n0\nx\n")
+    children = [await node.node.services.wait(one.id) for one in await node.tree(parent.id)]
+    assert sorted((one.task_name, one.status) for one in children) == [
+        ("echo", "completed"), ("loop", "terminated"), ("loop", "terminated"),
+    ]  # fmt: skip
+
+
+async def test_a_key_that_was_given_back_is_its_next_executions_alone(node: Agents) -> None:
+    services = node.node.services
+    cut = await node.run("parent", 's|echo|x|1|,"args":["S"]' + KEYED)
+    (child,) = await node.tree(cut.id)
+    assert (await services.wait(child.id)).status == "terminated"
+    call = Invocation(idempotency_key="k")
+    async with asyncio.TaskGroup() as group:  # in one turn, before its row is written
+        both = [group.create_task(services.submit("echo", b"x", call)) for _ in range(2)]
+    assert len({one.result().id for one in both} | {child.id}) == 2
+    calls = (f"s|echo|x||{KEYED}", "t|0", f"s|echo|y||{KEYED}", "t|1")
+    first, second = (status(line) for line in (await node.invoke("parent", *calls))[1::2])
+    assert first["execution_id"] == second["execution_id"] != child.id
+    await services.remove(child.id)
+    said = await node.invoke("parent", *calls)
+    assert [status(line)["execution_id"] for line in said[1::2]] == [first["execution_id"]] * 2
+
+
 # ---- limits
 
 

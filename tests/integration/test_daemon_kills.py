@@ -48,6 +48,9 @@ async def born(folder: Path) -> subprocess.Popen[bytes]:
         "HOME": str(folder),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "LD_PRELOAD": os.environ.get("LD_PRELOAD", ""),
+        # The executions of keys are asked for to the end: none may be forgotten.
+        "SPEARLET_HISTORY_COUNT": "1000000",
+        "SPEARLET_HISTORY_RETENTION": "1d",
     }
     command = [
         sys.executable, "-m", "spear.cli.spearlet", "--storage-path", str(folder / "data"),

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from node_runs import INSTANT, Bench, Died, Life, bench
+from node_runs import INSTANT, Bench, Died, Life, answer, bench
 
 from spear.errors import SpearError
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Retry, TaskSpec
-from spear.spearlet.node import family
+from spear.runtime.stub import StubRun
+from spear.spearlet.node import family, rows
 from spear.spearlet.node.executions import Executions
 from spear.spearlet.node.work import ENDING, Work
 
@@ -224,7 +225,13 @@ async def life(folder: Path, seed: int) -> None:
     loop = asyncio.get_running_loop()
     seen, tasks = Seen(), set[asyncio.Task[None]]()
     loop.set_exception_handler(lambda loop, context: _only_died(seen, context))
-    async with bench(folder) as node:
+    quick = draw.random() < 0.5
+
+    def guest(run: StubRun) -> None:
+        if quick and run.invocation.context is None and draw.random() < 0.5:
+            answer(run)
+
+    async with bench(folder, guest) as node:
         services = await node.ready(concurrency=draw.choice([1, 2, 0]))
         artifact = await services.put_artifact(AGENT)
         allowed = {"tasks.allowed": "*"}
@@ -235,6 +242,8 @@ async def life(folder: Path, seed: int) -> None:
             )
         power = draw.random() < 0.5
         for _ in range(draw.randrange(1, 4)):
+            if quick:
+                node.trust()
             node.store.dies_after = node.store.writes + draw.randrange(1, 30)
             for _ in range(STEPS):
                 await act(node, seen, draw, tasks)
@@ -328,9 +337,32 @@ def _answer_a_detached_call_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def _leave_the_tree_out(patch: pytest.MonkeyPatch) -> None:
-    from spear.spearlet.node import rows
+    real = rows.rows_of_end
 
-    patch.setattr(rows, "tree_key", rows.time_key)
+    def without(execution: Execution) -> list[tuple[bytes, bytes]]:
+        return [row for row in real(execution) if not row[0].startswith(b"tree/")]
+
+    patch.setattr(rows, "rows_of_end", without)
+
+
+def _tell_what_is_over_at_once_unkept(patch: pytest.MonkeyPatch) -> None:
+    def take(self: Executions, work: Work, run: StubRun) -> None:
+        self._works[work.execution.id] = work
+        work.execution.durability = "crash"
+        asyncio.get_running_loop().call_soon(self._kept, work, [])
+
+    patch.setattr(Executions, "take_ended", take)
+
+
+def _go_on_unwritten(patch: pytest.MonkeyPatch) -> None:
+    """A guest that is not over at once."""
+
+    def take(self: Executions, work: Work, run: StubRun) -> None:
+        self._take(work)
+        self._offer(work)
+        self._runs(work, run)
+
+    patch.setattr(Executions, "take_begun", take)
 
 
 @pytest.mark.parametrize(
@@ -341,6 +373,8 @@ def _leave_the_tree_out(patch: pytest.MonkeyPatch) -> None:
         _take_up_what_was_bound,
         _answer_a_detached_call_at_once,
         _leave_the_tree_out,
+        _tell_what_is_over_at_once_unkept,
+        _go_on_unwritten,
         _answer_before_the_flush,
         _begin_before_it_is_written,
         _forget_to_keep_the_end,

@@ -33,6 +33,13 @@ async def register(node: NodeServices, guest: str, **spec: object) -> None:
     await node.register(TaskSpec(name=guest, artifact=artifact.digest, **spec))  # type: ignore[arg-type]
 
 
+def trust(node: NodeServices, task: str) -> None:
+    """It has been quick of late."""
+    pace = node._tasks.find(task).plan.pace
+    while not pace.quick:
+        pace.took(0)
+
+
 async def call(node: NodeServices, function: str, *args: int | float, **more: object) -> Execution:
     invocation = Invocation(function=function, call_args=args, **more)  # type: ignore[arg-type]
     return await node.invoke("reactor", b"", invocation)
@@ -55,6 +62,28 @@ async def test_what_it_logs_is_there_with_levels_and_streams(node: NodeServices)
     assert [line.message for line in lines if line.stream == "stdout"] == ["Hello, SPEAR!"]
     assert {line.stream for line in lines} == {"log", "stdout"}
     assert execution.output == b"Hello, SPEAR!\n"
+
+
+async def test_a_quick_guest_is_kept_with_one_write(node: NodeServices):
+    await register(node, "answer", args=("Ada",))
+    trust(node, "answer")
+    before = node._parts.kv.writes
+    execution = await node.invoke("answer", b"hello")
+    assert node._parts.kv.writes == before + 1
+    assert (await node.execution(execution.id, include_output=True)) == execution
+    assert b"Ada" in execution.output
+
+
+async def test_one_that_turns_slow_goes_on_like_any_other(node: NodeServices):
+    await register(node, "sleeper", args=("300",))
+    trust(node, "sleeper")
+    call = asyncio.ensure_future(node.invoke("sleeper"))
+    await until(lambda: node._executions.stats()["running"] == 1)
+    (live,) = (await node.executions()).executions
+    assert (live.status, live.instance_id) == ("running", live.id)
+    ended = await call
+    assert ended.completed
+    assert (await node.execution(ended.id)).status == "completed"
 
 
 async def test_a_runaway_ends_at_its_time_and_others_go_on(node: NodeServices):

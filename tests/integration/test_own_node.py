@@ -43,3 +43,17 @@ async def test_without_a_directory_it_keeps_nothing():
     async with spear.Spearlet.open(settings=SETTINGS) as node:
         with pytest.raises(NotFound):
             await node.execution(execution.id)
+
+
+async def test_a_function_of_who_opened_it_has_a_say_in_who_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))  # no configuration of who runs the tests
+
+    def nobody(question: spear.Question) -> spear.Verdict:
+        return spear.Verdict(rejected=True, message=f"not {question.candidates[0].spec.name}")
+
+    async with spear.Spearlet.open(settings=SETTINGS, router_filter=nobody) as node:
+        artifact = await node.put_artifact(guest_bytes("talker"))
+        spec = TaskSpec(name="talker", artifact=artifact.digest, args=("m=hi", "s=0"))
+        assert b"not stub" in (await node.invoke(spec)).output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from random import Random
 
 from hypothesis import given, settings
@@ -102,13 +103,17 @@ def test_the_means_stay_between_what_was_seen(events: list[tuple[bool, int]]) ->
 def test_no_minute_has_more_requests_than_the_rate_and_its_burst(
     per_minute: int, gaps: list[int]
 ) -> None:
-    rate, now_ns, begins = Rate(per_minute), 0, list[int]()
-    for gap_ns in gaps:
-        now_ns += gap_ns
-        turn_ns = rate.turn_ns(now_ns)
-        assert rate.take(now_ns) == turn_ns >= now_ns
-        begins.append(turn_ns)
-    assert begins == sorted(begins)
+    rate, arrived = Rate(per_minute), list(accumulate(gaps))
+    begins, foretold = list[int](), list[int]()
+    for now_ns in [*arrived, 1 << 60]:  # all have had their turn by the last
+        while len(begins) < len(foretold):
+            turn_ns = rate.turn_ns(arrived[len(begins)])
+            if turn_ns > now_ns:
+                break
+            rate.take(turn_ns)
+            begins.append(turn_ns)
+        foretold.append(rate.turn_ns(now_ns, len(foretold) - len(begins)))
+    assert begins == sorted(begins) == foretold[:-1]
     burst = max(1, per_minute // 10)
     for first, begin in enumerate(begins):
         within = sum(begin <= other < begin + 60 * S for other in begins[first:])

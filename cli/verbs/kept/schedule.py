@@ -10,7 +10,7 @@ from spear.cli.running import inputs
 from spear.cli.screens import tables, words
 from spear.cli.visits import ids
 from spear.cli.visits.calls import call_options, invocation_of
-from spear.cli.visits.options import ARGS
+from spear.cli.visits.options import ARGS, value_of
 from spear.cli.visits.visit import Visit, on_node
 from spear.clock import unix_ns_of
 from spear.records.schedule import MISSED, ScheduleSpec
@@ -61,7 +61,8 @@ async def add(
     if sum(bool(said) for said in (cron, every, at)) != 1:
         raise UsageError("one of --cron, --every and --at says when")
     spec = ScheduleSpec(
-        task=task, cron=cron, every_ns=parse_duration_ns(every) if every else 0,
+        task=task, cron=cron,
+        every_ns=value_of("--every", parse_duration_ns, every) if every else 0,
         at_ns=_moment(at) if at else 0, missed=missed, overlap=overlap, name=name,
         input=inputs.payload(source) if source else b"",
         invocation=invocation_of(args, **call),  # type: ignore[arg-type]

@@ -9,9 +9,9 @@ import click
 
 from spear.cli import document, exits, terminal
 from spear.cli.screens import tables, words
-from spear.cli.visits.options import CONFIG, OUTPUT
+from spear.cli.visits.options import CONFIG, OUTPUT, value_of
 from spear.cli.visits.visit import Visit, on_node
-from spear.errors import ModelError, Unreachable
+from spear.errors import InvalidArgument, ModelError, NoBackend, Unreachable
 from spear.records.models import KINDS, ModelInfo, ModelTest
 from spear.units import parse_duration_ns
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spear.records.node import Node
 
 T = TypeVar("T")
+_NO_MODEL = "--model NAME asks for a model where the backend has none of its own"
 _WITHOUT_NODE = "no node runs here: this is by the configuration and environment of this command"
 
 
@@ -51,12 +52,14 @@ async def ls(visit: Visit) -> int:
               help="How long the answer may take.")  # fmt: skip
 @on_node
 async def test(visit: Visit, name: str, prompt: str, model: str, timeout: str) -> int:
-    """Ask the backend NAME for a few words, and show the answer and what it took.
+    """Ask the backend NAME for a few words.
+
+    Shows the answer, how long it took and what it used.
 
     \b
     spear model test gpt --prompt "Say hello"
     """
-    timeout_ns = parse_duration_ns(timeout)
+    timeout_ns = value_of("--timeout", _time_ns, timeout)
     try:
         found = await _asked(
             visit,
@@ -64,7 +67,7 @@ async def test(visit: Visit, name: str, prompt: str, model: str, timeout: str) -
             lambda models: models.test(name, prompt, model=model, timeout_ns=timeout_ns),
         )
     except ModelError as error:
-        return _failed(visit, error)
+        return _failed(visit, error, "" if model or not isinstance(error, NoBackend) else _NO_MODEL)
     visit.answer(found, _text_of(found))
     return exits.OK
 
@@ -72,7 +75,8 @@ async def test(visit: Visit, name: str, prompt: str, model: str, timeout: str) -
 @command.command("add")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What it speaks.")
-@click.option("--base-url", metavar="URL", default="", help="Where it is, without a key in it.")
+@click.option("--base-url", metavar="URL", default="",
+              help="Where it is (default: Ollama's and Anthropic's own).")  # fmt: skip
 @click.option("--hosting", type=click.Choice(["local", "remote"]), default=None,
               help="Whose machine it is on (default: by the URL).")  # fmt: skip
 @click.option("--model", metavar="NAME", default="",
@@ -82,17 +86,20 @@ async def test(visit: Visit, name: str, prompt: str, model: str, timeout: str) -
 @click.option("--weight", type=int, default=None, help="Its part among equals (default: 100).")
 @click.option("--priority", type=int, default=None, help="Higher is asked first (default: 0).")
 @click.option("--concurrency", type=int, default=None, help="Requests at once (default: any).")
-@click.option("--requests-per-minute", type=int, default=None, help="(default: any).")
-@click.option("--timeout", metavar="DURATION", default=None, help="Of one request to it.")
+@click.option("--requests-per-minute", type=int, default=None,
+              help="Requests a minute (default: any).")  # fmt: skip
+@click.option("--timeout", metavar="DURATION", default=None,
+              help="How long one request may take (default: as the agent says).")  # fmt: skip
 @CONFIG
 @OUTPUT
 @click.pass_context
 def add(
     context: click.Context, /, name: str, path: str | None, output: str, **given: object
 ) -> None:
-    """Add a backend to the configuration file; what the file holds is kept as it is.
+    """Add a backend to the configuration file.
 
-    A node takes it when it is started next. The key itself goes into no file: name the variable.
+    What the file holds is kept as it is; a node takes the backend when it is started next. The key
+    itself goes into no file: name the variable.
 
     \b
     spear model add gpt --kind openai_chat_completion --base-url https://api.openai.com/v1 \\
@@ -106,7 +113,11 @@ def add(
 
         terminal.write(terminal.STDOUT, values.dump({"name": name, "file": file}))
     else:
-        said = words.one_line(f"{name} is in {file}; a node takes it when it is started")
+        asked = f"{name}{'' if given['model'] else ' --model NAME'}"
+        said = words.one_line(
+            f"{name} is in {file}: spear model test {asked} tries it, a node takes it when it is "
+            "started"
+        )
         terminal.write(terminal.STDOUT, f"{said}\n".encode("utf-8", "backslashreplace"))
     context.exit(exits.OK)
 
@@ -135,12 +146,19 @@ async def _listed(models: Models) -> list[ModelInfo]:
     return models.list()
 
 
-def _failed(visit: Visit, error: ModelError) -> int:
+def _time_ns(text: str) -> int:
+    found = parse_duration_ns(text)
+    if found <= 0:
+        raise InvalidArgument(f"expected more than 0, found {text!r}")
+    return found
+
+
+def _failed(visit: Visit, error: ModelError, hint: str) -> int:
     if visit.as_json:
-        content = {"code": document.code_of(error), "message": str(error), "hint": ""}
+        content = {"code": document.code_of(error), "message": str(error), "hint": hint}
         terminal.write(terminal.STDOUT, document.dump({"error": content}))
     else:
-        terminal.say_error(str(error))
+        terminal.say_error(str(error), hint)
     return exits.FAILED
 
 

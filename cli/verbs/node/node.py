@@ -9,7 +9,7 @@ import click
 from spear import config as configuration
 from spear.cli import exits, terminal
 from spear.cli.screens import bars, overview, words
-from spear.cli.visits.options import CONFIG
+from spear.cli.visits.options import CONFIG, value_of
 from spear.cli.visits.visit import Visit, on_node
 from spear.units import parse_duration_ns
 
@@ -39,7 +39,7 @@ async def drain(visit: Visit, grace: str) -> int:
     \b
     spear node drain --grace 2m
     """
-    grace_ns = parse_duration_ns(grace)
+    grace_ns = value_of("--grace", parse_duration_ns, grace)
     with bars.waiting("draining"):
         await visit.node.drain(grace_ns)
     visit.answer({"drained": True}, "the node has drained\n")

@@ -74,7 +74,10 @@ class WasmRuntime:
 
     def start(self, program: Module, invocation: Invocation) -> Run:
         objects = self._objects if program.uses_objects else None
-        return self._executor_for(program).start(
+        executor = self._executor
+        if executor is None or (program.posted and self._handlers is not None):
+            executor = self._executor_for(program)
+        return executor.start(
             program,
             entry=invocation.entry,
             call_args=invocation.call_args,

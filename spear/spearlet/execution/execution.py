@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spear.records.usage import Usage
     from spear.runtime.interface import Frame, Outcome
     from spear.runtime.invocation import Invocation
 
@@ -46,14 +47,14 @@ class Execution:
     `exit_code` is the guest's own, None where it never exited by itself; `output` all it wrote to
     stdout; `cpu_ns` the time it ran, `fuel` what it used where that was counted; `limits` those
     that held for it; `durability` what the record survives (`volatile`:
-    this process only).
+    this process only); `usage` what it used of models, None where it asked none.
     """
 
     __slots__ = (
         "artifact", "cause", "cpu_ns", "created_ns", "durability", "duration_ns", "error",
         "exit_code", "finished_ns", "fuel", "id", "input_bytes", "limits", "log_lines",
         "log_lost", "log_truncated", "memory_bytes", "node_name", "output", "started_ns",
-        "status", "task_name",
+        "status", "task_name", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +70,7 @@ class Execution:
         self.duration_ns = self.memory_bytes = self.log_lines = self.log_lost = 0
         self.log_truncated, self.cpu_ns = False, 0
         self.fuel: int | None = None
+        self.usage: Usage | None = None
         self.limits: dict[str, int | None] = {
             "timeout_ns": invocation.timeout_ns,
             "memory_bytes": invocation.memory_bytes_max,
@@ -88,6 +90,11 @@ class Execution:
     def completed(self) -> bool:
         return self.status == COMPLETED
 
+    @property
+    def tree_usage(self) -> Usage | None:
+        """As a node's record has it: nothing is called from here."""
+        return self.usage
+
     def advance(self, status: str) -> None:
         """Enters the next state. RuntimeError where the table has no such step."""
         self._check_step(status)
@@ -97,7 +104,7 @@ class Execution:
         if status not in TRANSITIONS[self.status]:
             raise RuntimeError(f"execution {self.id} cannot go from {self.status} to {status}")
 
-    def finish(self, outcome: Outcome, output: bytes) -> None:
+    def finish(self, outcome: Outcome, output: bytes, usage: Usage | None = None) -> None:
         """Keeps what the outcome says and then enters its terminal state, so that another thread
         that sees the end sees all of it."""
         self._check_step(outcome.status)
@@ -107,7 +114,7 @@ class Execution:
         self.finished_ns = outcome.started_ns + outcome.duration_ns
         self.memory_bytes, self.log_lines = outcome.memory_bytes, outcome.log_lines
         self.log_lost, self.log_truncated = outcome.log_lost, outcome.log_truncated
-        self.cpu_ns, self.fuel = outcome.cpu_ns, outcome.fuel
+        self.cpu_ns, self.fuel, self.usage = outcome.cpu_ns, outcome.fuel, usage
         if outcome.status != COMPLETED:
             self.error = ExecutionError(
                 outcome.cause.upper(), outcome.message, outcome.trap, tuple(outcome.backtrace)

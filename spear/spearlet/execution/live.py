@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
+    from spear.hostcalls.agent import Agent
+    from spear.records.usage import Usage
     from spear.runtime.interface import Run, UserStream
     from spear.spearlet.execution.execution import Execution
 
 
 class Live:
-    """`begun` opens once `run` is there."""
+    """`begun` opens once `run` is there. `agent` is who its guest is, where that may ask."""
 
-    __slots__ = ("_doom", "begun", "execution", "run")
+    __slots__ = ("_agent", "_doom", "begun", "execution", "run")
 
-    def __init__(self, execution: Execution) -> None:
-        self.execution = execution
+    def __init__(self, execution: Execution, agent: Agent | None = None) -> None:
+        self.execution, self._agent = execution, agent
         self.run: Run | None = None
         self.begun = Latch()
         self._doom: str | None = None
@@ -32,6 +34,12 @@ class Live:
     @property
     def ended(self) -> bool:
         return self.run is not None and self.run.done
+
+    @property
+    def usage(self) -> Usage | None:
+        """What it used of models until now; None where nothing."""
+        meter = self._agent and self._agent.meter
+        return meter.own if meter and meter.own.calls else None
 
     def begin(self, run: Run) -> None:
         self.run = run

@@ -79,9 +79,10 @@ class Manager:
         )
         self._sweep()
         invocation.execution_id = execution.id
+        agent = None
         if artifact.program.posted:
-            invocation.context = self._agent(execution, invocation, config or {})
-        live = Live(execution)
+            invocation.context = agent = self._agent(execution, invocation, config or {})
+        live = Live(execution, agent)
         run = self._runtime.start(artifact.program, invocation)
         execution.advance(RUNNING)
         live.begin(run)
@@ -234,7 +235,7 @@ class Manager:
         outcome, output = run.outcome, run.output
         with self._lock:
             if not execution.ended:
-                execution.finish(outcome, output)
+                execution.finish(outcome, output, live.usage)
                 self._totals[execution.status] += 1
                 self._duration_ns += execution.duration_ns
                 self._history.add(execution, self._clock.now_ns())

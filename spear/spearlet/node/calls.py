@@ -5,7 +5,7 @@ The rule: pure but for the ids and the clock; what is wrong is refused before an
 
 from __future__ import annotations
 
-from copy import copy
+from msgspec.structs import replace
 
 from spear.errors import InvalidArgument
 from spear.records.execution import Execution, Invocation
@@ -34,7 +34,7 @@ def execution_of(
         )
     if invocation is not NOTHING:
         check(invocation)
-    execution = copy(_blank_of(parts, task, plan))
+    execution = replace(plan.blank or _blank_of(parts, task, plan))
     execution.id = execution.root_id = invocation.execution_id or parts.ids.next()
     execution.mode, execution.created_ns = mode, parts.clock.now_ns()
     execution.timeout_ns = plan.timeout_for(invocation, mode)
@@ -46,17 +46,16 @@ def execution_of(
 
 def _blank_of(parts: Parts, task: Task | None, plan: Plan) -> Execution:
     """What all executions of a plan have in common; made once."""
-    if plan.blank is None:
-        spec = plan.spec
-        plan.blank = Execution(
-            id="",
-            task_id=task.id if task else "",
-            task_name=spec.name,
-            task_version=task.version if task else 0,
-            artifact=spec.artifact,
-            node_name=parts.node_name,
-            priority=spec.priority,
-        )
+    spec = plan.spec
+    plan.blank = Execution(
+        id="",
+        task_id=task.id if task else "",
+        task_name=spec.name,
+        task_version=task.version if task else 0,
+        artifact=spec.artifact,
+        node_name=parts.node_name,
+        priority=spec.priority,
+    )
     return plan.blank
 
 

@@ -73,19 +73,25 @@ class Ends:
         for id in self._unkept:
             self._write_again(id)
 
-    def keep(self, execution: Execution, more: Rows, then: Callable[[], None]) -> None:
+    def keep(
+        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool
+    ) -> None:
         """Calls `then` once the record and the rows `more` are kept or cannot be; the record's
-        durability says which."""
+        durability says which. `written`: there is a row of its beginning."""
         power = execution.mode == "async"
         execution.durability = self._parts.journal.class_of(power)
         if len(execution.output) <= INLINE_BYTES_MAX:
-            self._write(execution, execution, more, then)
+            self._write(execution, execution, more, then, written)
             return
-        task = asyncio.get_running_loop().create_task(self._keep_large(execution, more, then))
+        task = asyncio.get_running_loop().create_task(
+            self._keep_large(execution, more, then, written)
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _keep_large(self, execution: Execution, more: Rows, then: Callable[[], None]) -> None:
+    async def _keep_large(
+        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool
+    ) -> None:
         """The file first, so that no record names one that is not there."""
         sync = execution.mode == "async"
         try:
@@ -95,26 +101,24 @@ class Ends:
         except (KvError, OSError) as error:
             self._parts.log.error("result not kept", execution=execution.id, reason=str(error))
         kept = msgspec.structs.replace(execution, output=b"")
-        self._write(execution, kept, more, then)
+        self._write(execution, kept, more, then, written)
 
     def _write(
-        self, execution: Execution, kept: Execution, more: Rows, then: Callable[[], None]
-    ) -> None:
+        self, execution: Execution, kept: Execution, more: Rows, then: Callable[[], None],
+        written: bool,
+    ) -> None:  # fmt: skip
+        if written:
+            self._parts.journal.delete(rows.live_key(kept.id))
         self._put(kept, more)
-        written = partial(self._written, execution, kept, more, then)
-        self._parts.journal.then(written, power=kept.mode == "async")
+        told = partial(self._written, execution, kept, more, then)
+        self._parts.journal.then(told, power=kept.mode == "async")
 
     def _put(self, kept: Execution, more: Rows) -> None:
-        journal = self._parts.journal
-        journal.delete(rows.live_key(kept.id))
-        journal.put(rows.execution_key(kept.id), rows.encode(kept))
-        journal.put(rows.time_key(kept), rows.time_value(kept))
-        if kept.depth:
-            journal.put(rows.tree_key(kept), rows.time_value(kept))
-        if kept.output_digest:
-            journal.put(rows.result_key(kept.output_digest, kept.id), b"")
+        put = self._parts.journal.put
+        for key, value in rows.rows_of_end(kept):
+            put(key, value)
         for key, value in more:
-            journal.put(key, value)
+            put(key, value)
 
     def _written(
         self, execution: Execution, kept: Execution, more: Rows, then: Callable[[], None],
@@ -145,6 +149,7 @@ class Ends:
 
     def _write_again(self, id: str) -> None:
         kept, more = self._unkept[id]
+        self._parts.journal.delete(rows.live_key(id))
         self._put(kept, more)
         written = partial(self._written_again, id)
         self._parts.journal.then(written, power=kept.mode == "async")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from spear.errors import NodeBusy, NodeClosed, QueueFull, SpearError
+from spear.errors import NodeClosed, QueueFull, SpearError
 from spear.records.execution import (
     COMPLETED,
     FAILED,
@@ -26,6 +26,8 @@ from spear.records.execution import (
 )
 from spear.spearlet.node import rows
 from spear.spearlet.node.ends import Ends, Rows
+from spear.spearlet.node.follower import Follower
+from spear.spearlet.node.inputs import Inputs
 from spear.spearlet.node.outcomes import cancelled, error_of, fill, redacted, unstarted
 from spear.spearlet.node.starter import Starter
 from spear.spearlet.node.work import ENDING, LOADING, QUEUED, RESTING, RUNS, WRITING, Work
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
     from spear.spearlet.logs.sink import Sink
     from spear.spearlet.node.family import Family
     from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.plan import Plan
 
-_PUMP_S = 0.02  # between two looks at the log of a guest that writes
 _FULL_S = 0.5  # until a queue that was full is tried again, by what may not be refused
 _GONE = "the node was closed"
 
@@ -56,7 +58,8 @@ class Executions:
         self._ends = Ends(parts)
         self._starter = Starter(parts, self._runs, self._end_unstarted)
         self._works: dict[str, Work] = {}
-        self._input_bytes = 0
+        self._inputs = Inputs(parts.files.inputs, parts.input_bytes_max)
+        self._follower = Follower(parts.logs, self._surely_ended)
         self._closed = False
 
     def introduce(self, family: Family) -> None:
@@ -84,7 +87,7 @@ class Executions:
         kept. Raises NodeClosed, NodeBusy, QueueFull, and then nothing of it is left."""
         if self._closed:
             raise NodeClosed("the node is closed or draining and takes no more work")
-        self._check_room(len(work.input))
+        self._inputs.check(len(work.input))
         self._take(work)
         try:
             self._offer(work)
@@ -136,14 +139,8 @@ class Executions:
             self._end_doomed(work)
 
     def open_log(self, work: Work) -> Sink:
-        """The log of an execution that has not ended; it has none before its first line or its
-        first follower."""
-        if work.sink is None:
-            execution = work.execution
-            work.sink = self._parts.logs.sink(
-                execution.id, execution.task_name, execution.instance_id, resumed=work.recovered
-            )
-        return work.sink
+        """The log of an execution that has not ended."""
+        return self._follower.log_of(work)
 
     def limit(self, task: Task) -> None:
         """The task's limits are these from now on; begins whom they make room for."""
@@ -177,28 +174,15 @@ class Executions:
 
     # ---- admission
 
-    def _check_room(self, size: int) -> None:
-        limit = self._parts.input_bytes_max
-        if self._input_bytes + size > limit:
-            raise NodeBusy(
-                f"the inputs of executions in memory take {self._input_bytes} bytes, {limit} is "
-                f"the limit, and this one has {size}: come back later"
-            )
-
     def _take(self, work: Work) -> None:
         self._works[work.execution.id] = work
         work.taken_ns = self._parts.clock.monotonic_ns()
-        work.charged = len(work.input)
-        self._input_bytes += work.charged
-        if work.input_digest:
-            self._parts.files.inputs.hold(work.input_digest)
+        work.written = work.recovered
+        self._inputs.take(work)
 
     def _forget(self, work: Work, *, delete: bool = True) -> None:
         del self._works[work.execution.id]
-        self._input_bytes -= work.charged
-        if work.input_digest and delete:  # else it is held: no garbage while this process lives
-            self._parts.files.inputs.let_go(work.input_digest)
-            self._parts.files.inputs.delete(work.input_digest)
+        self._inputs.let_go(work, delete=delete)
 
     def _offer(self, work: Work) -> None:
         """Raises QueueFull, InvalidArgument for a reservation that the node never has."""
@@ -263,6 +247,7 @@ class Executions:
             row.input, row.input_digest = work.inline_input(), work.input_digest
             row.spec = None if execution.task_id else work.plan.spec
         journal.put(rows.live_key(execution.id), rows.encode(row))
+        work.written = True
         journal.then(then, power=work.powered)
 
     def _accepted(self, work: Work, error: Exception | None) -> None:
@@ -327,36 +312,52 @@ class Executions:
 
     # ---- the guest
 
+    def has_room(self, task: Task | None, plan: Plan, input_bytes: int) -> bool:
+        """Whether a new execution would begin now, and its end be kept."""
+        if self._closed or self._ends or not self._inputs.fit(input_bytes):
+            return False
+        key, resources = task.id if task else "/" + plan.spec.name, plan.spec.resources
+        admission = self._parts.admission
+        return admission.has_room(key, resources.cpu_millis, resources.memory_bytes)
+
+    def take_ended(self, work: Work, run: Run) -> None:
+        """Takes in a new execution that has begun and ended, and keeps it; see atonce.py."""
+        work.stage = ENDING
+        if work.execution.log_lines:
+            self._follower.pump(work, run)
+        self._works[work.execution.id] = work
+        self._ends.keep(work.execution, [], partial(self._kept, work, []), written=False)
+
+    def take_begun(self, work: Work, run: Run) -> None:
+        """Takes in a new execution that has begun in the room that there was."""
+        self._take(work)
+        self._offer(work)
+        if run.done:
+            self._surely_ended(work, run)
+        else:
+            self._write(work, partial(self._accepted_begun, work, run))
+
+    def _accepted_begun(self, work: Work, run: Run, error: Exception | None) -> None:
+        if error is not None:
+            run.cancel("its acceptance could not be kept")
+            self._accepted(work, error)
+            return
+        self._parts.events.changed(work.execution)
+        self._runs(work, run)
+
     def _begin(self, work: Work) -> None:
         work.stage = LOADING
         self._starter.start(work)
 
     def _runs(self, work: Work, run: Run) -> None:
         work.run, work.stage = run, RUNS
-        if work.sink is not None:  # of an earlier attempt: this one's lines name its instance
-            work.sink = None
-            self.open_log(work)
+        self._follower.log_anew(work)
         if work.doom:
             run.cancel(work.doom)
         if run.done:  # in its first slice, on this thread
             self._surely_ended(work, run)
         else:
-            self._listen(work, run)
-
-    def _listen(self, work: Work, run: Run) -> None:
-        run.call_back(partial(self._heard, work), news=True)
-
-    def _heard(self, work: Work, run: Run) -> None:
-        if run.done:
-            self._surely_ended(work, run)
-        else:
-            self._pump(work, run)
-            asyncio.get_running_loop().call_later(_PUMP_S, self._listen, work, run)
-
-    def _pump(self, work: Work, run: Run) -> None:
-        lines = run.read_logs()
-        if lines:
-            self.open_log(work).append(lines)
+            self._follower.follow(work, run)
 
     def _give_back(self, work: Work, *, spent: bool) -> None:
         if work.lease is not None:
@@ -378,7 +379,7 @@ class Executions:
                 self._finish(work, FAILED, "internal", why)
 
     def _ended(self, work: Work, run: Run) -> None:
-        self._pump(work, run)  # what came since the last look
+        self._follower.pump(work, run)
         outcome = run.outcome
         work.run = None
         self._give_back(work, spent=outcome.status != COMPLETED)
@@ -453,7 +454,9 @@ class Executions:
         execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
         self._release(work)
         notices = rows_for(execution, *work.webhooks) if any(work.webhooks) else []
-        self._ends.keep(execution, notices, partial(self._kept, work, notices))
+        self._ends.keep(
+            execution, notices, partial(self._kept, work, notices), written=work.written
+        )
 
     def _kept(self, work: Work, notices: Rows) -> None:
         self._forget(work)

@@ -94,7 +94,8 @@ class History:
             self._parts.journal.delete(rows.tree_key(execution))
         if execution.idempotency_key:
             key = rows.idempotency_key(rows.owner(execution), execution.idempotency_key)
-            self._parts.journal.delete(key)
+            if self._parts.kv.get(key) == id.encode():  # else another has it by now
+                self._parts.journal.delete(key)
         await self._forget(execution)
 
     async def _stamps(

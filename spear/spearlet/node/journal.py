@@ -32,7 +32,7 @@ class Journal:
 
     def __init__(self, kv: LocalKv) -> None:
         self._kv = kv
-        self._batch = Batch()
+        self._begin_batch()
         self._crash: list[Then] = []
         self._power: list[Then] = []
         self._full: list[tuple[Batch, list[Then], list[Then]]] = []
@@ -46,12 +46,6 @@ class Journal:
         if self._kv.durability == "volatile":
             return "volatile"
         return "power" if power else "crash"
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self._batch.put(key, value)
-
-    def delete(self, key: bytes) -> None:
-        self._batch.delete(key)
 
     def then(self, call: Then, *, power: bool = False) -> None:
         """Calls `call(None)` once all that was put so far is kept, or `call(error)`; never before
@@ -110,7 +104,13 @@ class Journal:
 
     def _turn_over(self) -> None:
         self._full.append((self._batch, self._crash, self._power))
-        self._batch, self._crash, self._power = Batch(), [], []
+        self._begin_batch()
+        self._crash, self._power = [], []
+
+    def _begin_batch(self) -> None:
+        """`put` and `delete` are those of the batch that is being filled."""
+        self._batch = batch = Batch()
+        self.put, self.delete = batch.put, batch.delete
 
     def _write(self, batch: Batch, crash: list[Then], power: list[Then]) -> None:
         try:

@@ -10,7 +10,8 @@ a durable object follows into its row (`follow_guests`); until then its durabili
 from __future__ import annotations
 
 import contextlib
-import heapq
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
@@ -21,7 +22,7 @@ from spear.spearlet.node import rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from spear._core.objstore import ObjectStat, ObjectStore
     from spear.kv.interface import LocalKv
@@ -40,6 +41,32 @@ class _Kept(msgspec.Struct):
     away: bool = False
 
 
+class _Durable(dict[bytes, _Kept]):
+    """Those with a row, by their keys; changed by `[]` and `del` alone. `names` are the keys in
+    order, `digests` counts how many need a file: so a page, and whether a file is needed, cost the
+    same however many there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[bytes] = []
+        self.digests: Counter[str] = Counter()
+
+    def __setitem__(self, key: bytes, kept: _Kept) -> None:
+        if key in self:
+            del self[key]
+        insort(self.names, key)
+        self.digests[kept.digest] += 1
+        super().__setitem__(key, kept)
+
+    def __delitem__(self, key: bytes) -> None:
+        digest = self[key].digest
+        super().__delitem__(key)
+        del self.names[bisect_left(self.names, key)]
+        self.digests[digest] -= 1
+        if not self.digests[digest]:
+            del self.digests[digest]
+
+
 class NodeObjects:
     """Of one node, on its loop. `value_bytes_max` bounds one object."""
 
@@ -48,7 +75,7 @@ class NodeObjects:
     ) -> None:
         self._store, self._journal, self._blobs = store, journal, blobs
         self._kv, self._value_bytes_max = kv, value_bytes_max
-        self._durable: dict[bytes, _Kept] = {}
+        self._durable = _Durable()
         self._unkept = 0  # how many ceased to be durable, ever
         self._followed = (0, 0, 0, 0)  # `moved` when guests were last followed
         self._keeping: dict[bytes, rows.ObjectRow] = {}  # whose files are being written
@@ -106,19 +133,25 @@ class NodeObjects:
         start, after = prefix.encode(), start_after.encode()
         stats = self._store.list(start, limit + 1, after or None)
         found = {stat.key: self._info(stat) for stat in stats}
-        for key in self._away(start, after, limit + 1):
+        last = stats[limit].key if len(stats) > limit else None
+        for key in self._away(start, after, last, limit + 1):
             found.setdefault(key, self._durable[key].info)
         keys = sorted(found)[: limit + 1]
         objects = tuple(found[key] for key in keys[:limit])
         return ObjectPage(objects, objects[-1].key if len(keys) > limit else "")
 
-    def _away(self, start: bytes, after: bytes, limit: int) -> Iterable[bytes]:
-        """The first keys behind `after` of what had to make room."""
-        if self._evictions == self._followed[2] and not any(k.away for k in self._durable.values()):
-            return []
-        keys = (key for key in self._durable if key.startswith(start) and key > after)
-        missing = (key for key in keys if self._is_away(key))
-        return heapq.nsmallest(limit, missing)
+    def _away(self, start: bytes, after: bytes, last: bytes | None, limit: int) -> Iterator[bytes]:
+        """The first keys behind `after`, up to `last`, of what had to make room. What is passed
+        over lies in the table, so it is no more than the table has of the page."""
+        names = self._durable.names
+        at = max(bisect_left(names, start), bisect_right(names, after))
+        while at < len(names) and limit and names[at].startswith(start):
+            if last is not None and names[at] > last:
+                return
+            if self._is_away(names[at]):
+                limit -= 1
+                yield names[at]
+            at += 1
 
     def _is_away(self, key: bytes) -> bool:
         """What is missing in the table although nothing was evicted was deleted by a guest."""
@@ -177,7 +210,7 @@ class NodeObjects:
 
     def needs(self, digest: str) -> bool:
         """Whether a file of this digest holds the value of a durable object."""
-        return any(kept.digest == digest for kept in self._durable.values())
+        return self._durable.digests[digest] > 0
 
     @property
     def moved(self) -> tuple[int, int, int, int]:
@@ -285,7 +318,8 @@ class NodeObjects:
         for key in keys:
             self._keeping.pop(key, None)
             if key in self._durable:
-                digests.append(self._durable.pop(key).digest)
+                digests.append(self._durable[key].digest)
+                del self._durable[key]
                 self._unkept += 1
                 self._journal.delete(rows.object_key(key))
         if digests:

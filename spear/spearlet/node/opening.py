@@ -23,6 +23,7 @@ from spear.spearlet.hostcalls import HostCalls
 from spear.spearlet.models import NodeModels
 from spear.spearlet.node import rows
 from spear.spearlet.node.artifacts import Artifacts
+from spear.spearlet.node.atonce import AtOnce
 from spear.spearlet.node.events import Events
 from spear.spearlet.node.executions import Executions
 from spear.spearlet.node.family import Family
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from spear.clock import Clock
     from spear.config import Config
+    from spear.hostcalls.llm.choice.router_filter import Hook
     from spear.kv.interface import LocalKv
     from spear.records.execution import Execution, Invocation
     from spear.records.schedule import Schedule
@@ -63,11 +65,14 @@ _INPUT_BYTES_MAX = 256 << 20  # of executions in memory
 async def open_node(
     config: Config, *, kv: LocalKv, data_dir: str, clock: Clock, log: Log, logs: LogStore,
     redactor: Redactor, environ: Mapping[str, str], runtime: Runtime | None = None,
+    router_filter: Hook | None = None,
 ) -> OpenNode:  # fmt: skip
     """A node that takes calls. `environ` is what tasks may refer to by `env:NAME`; files lie under
     `data_dir`. Raises KvError, InvalidArgument."""
     store = ObjectStore(config.object_bytes_max, epoch=_next_epoch(kv))
-    models = NodeModels(config, environ=environ, clock=clock, log=log, redactor=redactor)
+    models = NodeModels(
+        config, environ=environ, clock=clock, log=log, redactor=redactor, filter=router_filter
+    )
     calls = HostCalls(models.get, clock)
     runtime = runtime or _runtime_of(config, store, calls)
     try:
@@ -107,6 +112,7 @@ class OpenNode:
             tasks=self._tasks,
             artifacts=self._artifacts,
             executions=self._executions,
+            at_once=AtOnce(parts, self._executions, self._history),
             history=self._history,
             objects=self._objects,
             logs=parts.logs,

@@ -49,7 +49,10 @@ def unstarted(error: Exception) -> ExecutionError:
 
 
 def cancelled(reason: str) -> ExecutionError:
-    return ExecutionError(code="CANCELLED", message=reason)
+    """While it waited for its guest to begin; one that runs says the rest of this by itself.
+    `cancelled` is no reason."""
+    why = "" if reason == "cancelled" else f": {reason}"
+    return ExecutionError(code="CANCELLED", message=f"the guest was cancelled before it began{why}")
 
 
 def redacted(error: ExecutionError | None, redactor: Redactor) -> ExecutionError | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spear.config import Config
+    from spear.hostcalls.llm.choice.router_filter import Hook
     from spear.spearlet.datadir import DataDir
     from spear.spearlet.node.services import NodeServices
     from spear.spearlet.node.serving import ServedNode
@@ -33,11 +34,12 @@ class OwnNode:
     data directory; `grace_s` is for what runs at the end."""
 
     def __init__(
-        self, data_dir: str | None, settings: Mapping[str, object] | None, grace_s: float
-    ) -> None:
+        self, data_dir: str | None, settings: Mapping[str, object] | None, grace_s: float,
+        router_filter: Hook | None = None,
+    ) -> None:  # fmt: skip
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._log: Log | None = None
-        self._grace_s = grace_s
+        self._grace_s, self._filter = grace_s, router_filter
         self._flags: dict[str, tuple[str, object]] = {
             key: (key, value) for key, value in (settings or {}).items()
         }
@@ -61,6 +63,7 @@ class OwnNode:
                 log=self._log,
                 redactor=redactor,
                 environ=configuration.environment(),
+                router_filter=self._filter,
             )
         except BaseException:
             self._let_go()

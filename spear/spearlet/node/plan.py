@@ -34,8 +34,8 @@ class Plan:
     """Raises InvalidArgument where the spec cannot be run."""
 
     __slots__ = (
-        "_budget", "_config", "_dirs", "_env", "_grants", "argv", "blank", "metered", "pace",
-        "spec", "timeout_ns",
+        "_budget", "_config", "_dirs", "_env", "_grants", "_model", "argv", "blank", "metered",
+        "pace", "plain", "spec", "timeout_ns",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, config: Config) -> None:
@@ -49,6 +49,9 @@ class Plan:
         self.pace = Pace(_QUICK_NS)
         self.blank: Execution | None = None  # see calls.py
         self._budget: Budget | None = None
+        self._model: RunInvocation | None = None  # of what adds nothing to the spec
+        # Whether a fresh instance that sees no files runs it, and nobody else is told of its end.
+        self.plain = not (spec.pool.isolation == "shared" or spec.dirs or spec.webhook)
         self.timeout_ns = spec.limits.timeout_ns
         _check_limits(spec)
 
@@ -65,6 +68,24 @@ class Plan:
     ) -> RunInvocation:  # fmt: skip
         """What the runtime is told. Raises InvalidArgument for what the call asks for and for a
         reference to a variable that the node does not have."""
+        adds = (
+            invocation.args is not None or invocation.function or invocation.call_args
+            or invocation.env or self.spec.env_from
+        )  # fmt: skip
+        if adds:
+            model = self._model_of(invocation, environ)
+        else:
+            model = self._model = self._model or self._model_of(invocation, environ)
+        return model.anew(
+            stdin=input,
+            execution_id=id,
+            timeout_ns=timeout_ns,
+            priority=_PRIORITIES[priority],
+            inline=self.pace.quick,
+        )
+
+    def _model_of(self, invocation: Invocation, environ: Mapping[str, str]) -> RunInvocation:
+        """What all runs that are asked for like this have in common."""
         spec, config = self.spec, self._config
         limits = spec.limits
         env = self._env
@@ -80,8 +101,7 @@ class Plan:
             call_args=invocation.call_args,
             args=argv,
             env=env,
-            stdin=input,
-            timeout_ns=timeout_ns,
+            timeout_ns=config.timeout_ns,
             memory_bytes_max=limits.memory_bytes or config.memory_bytes_max,
             output_bytes_max=limits.output_bytes or config.output_bytes_max,
             log_bytes_max=limits.log_bytes or config.log_bytes_max,
@@ -89,11 +109,8 @@ class Plan:
             dirs=self.directories(),
             descriptors_max=config.descriptors_max,
             fuel=limits.fuel or None,
-            priority=_PRIORITIES[priority],
             task=spec.name,
             object_grants=self._grants,
-            execution_id=id,
-            inline=self.pace.quick,
         )
 
     def warm_of(self, environ: Mapping[str, str]) -> RunInvocation:

@@ -64,6 +64,18 @@ def execution_key(id: str) -> bytes:
     return b"exec/" + id.encode()
 
 
+def rows_of_end(execution: Execution) -> list[tuple[bytes, bytes]]:
+    """Its record and what leads to it."""
+    id, value = execution.id.encode(), time_value(execution)
+    stamp = execution.created_ns.to_bytes(8, "big") + id
+    found = [(b"exec/" + id, encode(execution)), (EXECUTIONS_BY_TIME + stamp, value)]
+    if execution.depth:
+        found.append((tree_prefix(execution.root_id) + stamp, value))
+    if execution.output_digest:
+        found.append((result_prefix(execution.output_digest) + id, b""))
+    return found
+
+
 def time_key(execution: Execution) -> bytes:
     return EXECUTIONS_BY_TIME + stamp_of(execution)
 

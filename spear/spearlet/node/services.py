@@ -39,7 +39,7 @@ from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objectservices import ObjectServices
 from spear.spearlet.node.plan import secrets_of
 from spear.spearlet.node.plans import Plans
-from spear.spearlet.node.work import WRITING, Work
+from spear.spearlet.node.work import WRITING, Work, is_cut_off
 from spear.spearlet.taskconfig import unread
 
 TYPE_CHECKING = False
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from spear.records.node import Bytes
     from spear.spearlet.logs.store import LogStore
     from spear.spearlet.node.artifacts import Artifacts
+    from spear.spearlet.node.atonce import AtOnce
     from spear.spearlet.node.executions import Executions
     from spear.spearlet.node.history import History
     from spear.spearlet.node.journal import Journal
@@ -70,10 +71,12 @@ class NodeServices(ModelServices, ObjectServices):
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
         history: History, objects: NodeObjects, logs: LogStore, models: Callable[[], Models],
-        schedules: Scheduler, tallies: Tallies, upkeep: Upkeep, facts: dict[str, str],
+        at_once: AtOnce, schedules: Scheduler, tallies: Tallies, upkeep: Upkeep,
+        facts: dict[str, str],
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
+        self._at_once = at_once
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
         self._upkeep, self._facts, self._models = upkeep, facts, models
         self._secrets: set[tuple[str, str]] = set()
@@ -158,7 +161,10 @@ class NodeServices(ModelServices, ObjectServices):
     async def invoke(
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = NOTHING
     ) -> Execution:
-        found = self._accept(task, input, invocation, "sync")
+        registered, plan = self._named(task)
+        found = self._at_once.call(registered, plan, invocation, input) or self._accept(
+            registered, plan, input, invocation, "sync"
+        )
         if isinstance(found, Execution):
             return await self.with_output(found)
         try:
@@ -175,7 +181,7 @@ class NodeServices(ModelServices, ObjectServices):
         if len(input) > INLINE_BYTES_MAX:
             digest = await inputs.put(input, sync=True)
         try:
-            found = self._accept(task, input, invocation, "async", digest)
+            found = self._accept(*self._named(task), input, invocation, "async", digest)
         finally:
             if digest:
                 inputs.let_go(digest)  # the execution holds it, if there is one
@@ -190,12 +196,11 @@ class NodeServices(ModelServices, ObjectServices):
         return bare(found.execution)
 
     def _accept(
-        self, task: str | TaskSpec, input: bytes, invocation: Invocation, mode: str,
-        input_digest: str = "", born: Callable[[Work], None] | None = None,
+        self, registered: Task | None, plan: Plan, input: bytes, invocation: Invocation,
+        mode: str, input_digest: str = "", born: Callable[[Work], None] | None = None,
     ) -> Work | Execution:  # fmt: skip
         """A new execution, or the one that was asked for before under the same key or id; a new one
         is given to `born` before it is accepted."""
-        registered, plan = self._named(task)
         key = None
         if invocation is not NOTHING and (invocation.idempotency_key or invocation.execution_id):
             owner = (
@@ -224,11 +229,11 @@ class NodeServices(ModelServices, ObjectServices):
         born: Callable[[Work], None],
     ) -> Work | Execution:  # fmt: skip
         """For agents that call others; see family.py."""
-        return self._accept(task, input, invocation, mode, born=born)
+        return self._accept(*self._named(task), input, invocation, mode, born=born)
 
     def _arrived(self, key: bytes, _: Exception | None) -> None:
         """It is a row now, or was not accepted."""
-        del self._arriving[key]
+        self._arriving.pop(key, None)  # the same key may have arrived twice: see _known
 
     def _named(self, task: str | TaskSpec) -> tuple[Task | None, Plan]:
         if isinstance(task, TaskSpec):
@@ -244,12 +249,13 @@ class NodeServices(ModelServices, ObjectServices):
 
     def _known(self, owner: str, task_id: str, invocation: Invocation) -> Work | Execution | None:
         """What was accepted before under this key or id. Raises AlreadyExists where the id is that
-        of another task's execution."""
+        of another task's execution. A call that was cut off has no key any more: its caller's next
+        attempt asks again (ADR 0022)."""
         id = invocation.execution_id
         if invocation.idempotency_key:
             key = rows.idempotency_key(owner, invocation.idempotency_key)
             row = self._parts.kv.get(key)
-            id = row.decode() if row is not None else self._arriving.get(key, id)
+            id = self._arriving.get(key) or (row.decode() if row is not None else id)
         if not id:
             return None
         found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
@@ -258,7 +264,7 @@ class NodeServices(ModelServices, ObjectServices):
         execution = found.execution if isinstance(found, Work) else found
         if execution.task_id != task_id:
             raise AlreadyExists(f"execution {id} is one of task {execution.task_name!r}")
-        return found
+        return None if invocation.idempotency_key and is_cut_off(found) else found
 
     async def execution(self, id: str, *, include_output: bool = False) -> Execution:
         found = self._find(id)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from spear.clock import Clock
     from spear.config import Config
+    from spear.hostcalls.llm.choice.router_filter import Hook
     from spear.kv.interface import LocalKv
     from spear.protocol.serving import Turn
     from spear.spearlet.node.services import NodeServices
@@ -48,8 +49,9 @@ class ServedNode:
 
 
 async def open_served(
-    config: Config, *, clock: Clock, log: Log, redactor: Redactor, environ: Mapping[str, str]
-) -> ServedNode:
+    config: Config, *, clock: Clock, log: Log, redactor: Redactor, environ: Mapping[str, str],
+    router_filter: Hook | None = None,
+) -> ServedNode:  # fmt: skip
     """The node of this configuration. `environ` is what its tasks may refer to, and `redactor`
     learns what they do. Raises KvError, InvalidArgument."""
     kv = _open_kv(config)
@@ -71,6 +73,7 @@ async def open_served(
             logs=logs,
             redactor=redactor,
             environ=environ,
+            router_filter=router_filter,
         )
     except BaseException:
         logs.close()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from spear.records.execution import TERMINATED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -34,7 +36,7 @@ class Work:
     __slots__ = (
         "accepted", "admitted", "arrived_ns", "charged", "doom", "execution", "input",
         "input_digest", "invocation", "kin", "lease", "offered", "plan", "powered", "recovered",
-        "run", "sink", "stage", "taken_ns", "timer", "waiters", "webhooks",
+        "run", "sink", "stage", "taken_ns", "timer", "waiters", "webhooks", "written",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +48,7 @@ class Work:
         self.webhooks = (plan.spec.webhook, invocation.webhook)
         self.stage, self.doom = WRITING, ""
         self.recovered = False  # accepted by an earlier process
+        self.written = False  # there is a row of it
         self.offered = self.admitted = False  # to admission; by it
         self.taken_ns = 0  # when its caller began to wait
         self.arrived_ns = 0  # in the queue, with this attempt
@@ -61,8 +64,7 @@ class Work:
 
     @property
     def bound(self) -> bool:
-        """Whether it ends with the execution that called it."""
-        return self.execution.depth > 0 and not self.execution.detached
+        return is_bound(self.execution)
 
     def __repr__(self) -> str:
         return f"Work({self.execution.id}, {self.stage})"
@@ -131,3 +133,16 @@ class Work:
         for future in waiters:
             if not future.done():
                 future.set_result(execution)
+
+
+def is_bound(execution: Execution) -> bool:
+    """Whether it ends with the execution that called it."""
+    return execution.depth > 0 and not execution.detached
+
+
+def is_cut_off(found: Work | Execution) -> bool:
+    """Whether it was bound to who called it, and ended by another before it was through, or is
+    being ended."""
+    if isinstance(found, Work):
+        return found.bound and bool(found.doom) and not found.execution.completed
+    return is_bound(found) and found.status == TERMINATED

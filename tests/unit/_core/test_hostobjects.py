@@ -508,3 +508,10 @@ def test_a_module_knows_whether_it_uses_objects() -> None:
     assert not guest("hello").uses_objects
     wasm = asm.module([("spear", "cchat_create", "", "i")], asm.call(0) + asm.DROP)
     assert not engine().load(wasm).uses_objects
+
+
+def test_a_module_whose_guests_reach_nobody_is_self_contained() -> None:
+    assert guest("hello").self_contained
+    assert not guest("object_calls").self_contained
+    posts = asm.module([("spear", "cchat_create", "", "i")], asm.call(0) + asm.DROP)
+    assert not engine().load(posts).self_contained

@@ -9,6 +9,8 @@ import pytest
 
 from spear.cli import document
 from spear.errors import ModuleInvalid
+from spear.records.execution import Execution as Record
+from spear.records.usage import Usage
 from spear.runtime.invocation import Invocation
 from spear.runtime.stub import StubProgram, StubRun
 from spear.spearlet.execution.execution import Execution
@@ -72,6 +74,21 @@ def test_a_refusal_is_no_execution() -> None:
     found = reread(document.of_refusal(document.code_of(ModuleInvalid("no")), "no", "look"))
     assert (found["status"], found["execution_id"]) == ("refused", None)
     assert found["error"] == {"code": "MODULE_INVALID", "message": "no", "trap": "", "hint": "look"}
+
+
+def test_what_was_used_of_models_is_there_by_the_names_of_the_record() -> None:
+    used = Usage(calls=2, prompt_tokens=3, completion_tokens=4, model_ns=5_000_000, cost_nano_usd=6)
+    shown = {
+        "calls": 2, "prompt_tokens": 3, "completion_tokens": 4, "model_ms": 5.0, "cost_nano_usd": 6,
+    }  # fmt: skip
+    here, node = ended(), Record(id="1", usage=used, tree_usage=used + used)
+    here.usage = used
+    found = reread(document.of_execution(here, PROGRAM, [], []))
+    assert (found["usage"], found["tree_usage"]) == (shown, shown)
+    found = reread(document.of_execution(node, None, [], []))
+    assert (found["usage"], found["tree_usage"]) == (shown, {k: 2 * v for k, v in shown.items()})
+    nothing = reread(document.of_execution(ended(), PROGRAM, [], []))
+    assert nothing["usage"] == nothing["tree_usage"] == dict.fromkeys(shown, 0)
 
 
 def test_lone_surrogates_do_not_break_the_document() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tomllib
@@ -43,7 +44,9 @@ def test_a_try_shows_answer_time_and_tokens(cli: Cli) -> None:
     failed = cli("model", "test", "gpt", "--output", "json")
     assert (failed.code, failed.json["error"]["code"]) == (1, "NO_BACKEND")
     assert cli("model", "test", "nobody").code == 3
-    assert cli("model", "test", "stub", "--timeout", "soon").code == 2
+    for wrong in ("soon", "0s"):
+        said = cli("model", "test", "stub", "--timeout", wrong)
+        assert (said.code, said.err.startswith("error: --timeout: expected ")) == (2, True)
 
 
 class Absent:
@@ -83,7 +86,16 @@ def test_without_a_node_the_local_configuration_is_used(alone: Any, tmp_path: Pa
     assert alone("model", "add", "gpt", *OPENAI, "--model", "m", "--key-env", "GPT_KEY")[0] == 0
     code, out, _ = alone("model", "ls")
     assert "the environment variable GPT_KEY is not set" in out
-    assert alone("model", "test", "gpt")[0] == 1
+    code, _, err = alone("model", "test", "gpt")
+    assert (code, "GPT_KEY is not set" in err) == (1, True)
+    assert alone("model", "add", "any", *OPENAI)[0] == 0
+    code, _, err = alone("model", "test", "any")
+    assert code == 1
+    assert err.endswith(
+        "hint: --model NAME asks for a model where the backend has none of its own\n"
+    )
+    _, out, _ = alone("model", "test", "any", "--output", "json")
+    assert json.loads(out)["error"]["hint"].startswith("--model NAME asks")
 
 
 def test_what_is_added_is_read_and_the_rest_of_the_file_stays(cli: Cli, tmp_path: Path) -> None:
@@ -96,7 +108,10 @@ def test_what_is_added_is_read_and_the_rest_of_the_file_stays(cli: Cli, tmp_path
         "--priority", "-1", "--concurrency", "2", "--requests-per-minute", "60", "--timeout", "9s",
         "--config", file,
     )  # fmt: skip
-    assert said == (0, f"gpt is in {file}; a node takes it when it is started\n", "")
+    assert said == (
+        0, f"gpt is in {file}: spear model test gpt tries it, a node takes it when it is started\n",
+        "",
+    )  # fmt: skip
     assert cli("model", "add", "more", "--kind", "ollama_chat", "--config", file).code == 0
     assert cli("model", "add", "twin", *OPENAI, "--key-env", "GPT_KEY", "--config", file).code == 0
     assert file.read_text().startswith(text + "\n")
@@ -125,10 +140,17 @@ def test_a_file_is_made_for_its_owner_alone(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "words", "code", "sentence"),
     [
-        ("", ("a b", "--kind", "stub"), 2, "expected a name of letters"),
-        ("", ("a", "--kind", "openai_chat_completion"), 2, "base_url: is missing"),
+        ("", ("a b", "--kind", "stub"), 2, "added: NAME: expected a name of letters"),
+        ("", ("a", "--kind", "openai_chat_completion"), 2, "added: --base-url: is missing"),
+        ("", ("a", *OPENAI, "--base-url", "x"), 2, "added: --base-url: expected http://"),
+        ("", ("a", *OPENAI, "--weight", "-3"), 2, "added: --weight: expected a whole number"),
+        ("", ("a", *OPENAI, "--requests-per-minute", "-3"), 2, "--requests-per-minute: expected"),
+        ("[[spearlet.llm.backends]]\nname = 'b'\nkind = 'stub'\nhosting = 'local'\n",
+         ("a", "--kind", "stub", "--concurrency", "-1"), 2, "added: --concurrency: expected"),
+        ("[[spearlet.llm.backends]]\nname = 'b'\nkind = 'stub'\n",
+         ("a", "--kind", "stub"), 2, "own.toml: llm.backends[0].hosting: is missing"),
         ("", ("a", *OPENAI, "--key-env", KEY), 2, "is never written into a file"),
-        ("", ("a", "--kind", "stub", "--timeout", "x"), 2, "expected a duration"),
+        ("", ("a", "--kind", "stub", "--timeout", "x"), 2, "added: --timeout: expected a duration"),
         ("[spearlet.llm]\nbackends = []\n", ("a", "--kind", "stub"), 2, "cannot add to"),
         ("[spearlet]\nllm = {}\n", ("a", "--kind", "stub"), 2, "cannot add to"),
         ("[spear", ("a", "--kind", "stub"), 2, "cannot add to"),

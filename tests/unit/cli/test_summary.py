@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from spear.cli import exits
 from spear.cli.running import summary
 from spear.cli.running.summary import Failure, Tally
+from spear.records.usage import Usage
 
 PROGRAM = cast(Any, SimpleNamespace(digest="d", shape="small", source="cache"))
 LINE = SimpleNamespace(seq=0, time_ms=1, level=2, stream="log", message="a line")
@@ -22,7 +23,7 @@ def execution(cause: str = "exit", code: int | None = 0, **more: Any) -> Any:
     status = statuses.get(cause, "failed") if code or cause != "exit" else "completed"
     found = SimpleNamespace(
         status=status, cause=cause, exit_code=code, completed=status == "completed",
-        duration_ns=1000, memory_bytes=65536, output=b"", error=None,
+        duration_ns=1000, memory_bytes=65536, output=b"", error=None, usage=None,
     )  # fmt: skip
     found.__dict__.update(more)
     return found
@@ -52,6 +53,14 @@ def test_all_completed_is_zero() -> None:
     tally = tally_of(execution(), execution())
     assert (tally.exit_code, tally.ended, tally.statuses["completed"]) == (exits.OK, 2, 2)
     assert tally.causes == {}
+
+
+def test_what_all_runs_used_of_models_is_one_sum() -> None:
+    tally = tally_of(execution(), execution(usage=Usage(calls=1, prompt_tokens=5)),
+                     execution(usage=Usage(calls=2, model_ns=10**6)))  # fmt: skip
+    shown = summary.as_document(tally, PROGRAM, [])["usage"]
+    assert (shown["calls"], shown["prompt_tokens"], shown["model_ms"]) == (3, 5, 1.0)
+    assert set(summary.as_document(tally_of(execution()), PROGRAM, [])["usage"].values()) == {0}
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,25 @@ def test_bad_options_are_wrong_use_before_the_node_is_asked(cli: Cli) -> None:
         assert said.err.startswith("error: "), words
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("invoke", "echo", "--timeout", "soon"),
+        ("wait", "12345678", "--timeout", "soon"),
+        ("node", "drain", "--grace", "soon"),
+        ("schedule", "add", "echo", "--every", "soon"),
+        ("task", "update", "echo", "--timeout", "soon"),
+        ("task", "update", "echo", "--memory", "much"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_told_by_its_option(
+    cli: Cli, words: tuple[str, ...]
+) -> None:
+    said = cli(*words)
+    assert said.code == 2
+    assert said.err.startswith(f"error: {words[-2]}: expected a ")
+
+
 def test_the_address_and_the_configuration_reach_the_dial(cli: Cli) -> None:
     cli("ls", "--node", "unix:/run/x.sock", "--config", "c.toml")
     cli("ls", "--node", "far:1", "--ca", "ca.pem", "--token-file", "token")

@@ -1,7 +1,8 @@
 """How many requests a backend is asked at once and a minute; who comes later waits, in order.
 
 The rule: a slot that was taken is given back, whatever becomes of its request: one whose caller
-goes while it waits leaves nothing behind. Nobody waits for a turn that comes after its deadline.
+goes while it waits leaves nothing behind. A turn of the minute is taken as it comes and never
+before, so one that is given up is the next one's. Nobody waits for a turn after its deadline.
 On one event loop.
 """
 
@@ -32,25 +33,26 @@ class Rate:
         self._full_ns = 0
         self.free = per_minute == 0  # every turn is at once
 
-    def turn_ns(self, now_ns: int) -> int:
-        """When the next request may begin."""
-        return max(now_ns, self._full_ns - self._room_ns)
+    def turn_ns(self, now_ns: int, ahead: int = 0) -> int:
+        """When a request may begin that has so many `ahead` of it, which wait for their turns."""
+        return max(now_ns, self._full_ns + ahead * self._step_ns - self._room_ns)
 
-    def take(self, now_ns: int) -> int:
-        """Takes the next turn, and says when it is."""
-        turn_ns = self.turn_ns(now_ns)
-        self._full_ns = max(self._full_ns, now_ns) + self._step_ns
-        return turn_ns
+    def take(self, turn_ns: int) -> None:
+        """The turn that has come."""
+        self._full_ns = max(self._full_ns, turn_ns) + self._step_ns
 
 
 class Gate:
     """Before one backend. `enter` gives a slot, which `leave` gives back; `busy` counts them."""
 
-    __slots__ = ("_clock", "_concurrency", "_name", "_rate", "_waiting", "busy")
+    __slots__ = (
+        "_clock", "_concurrency", "_in_line", "_line", "_name", "_rate", "_waiting", "busy",
+    )  # fmt: skip
 
     def __init__(self, name: str, concurrency: int, per_minute: int, clock: Clock) -> None:
         self._name, self._concurrency, self._clock = name, concurrency, clock
         self._rate = Rate(per_minute)
+        self._line, self._in_line = asyncio.Lock(), 0  # who holds it has the next turn
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.busy = 0
 
@@ -65,11 +67,11 @@ class Gate:
         if self._rate.free:
             return True
         now_ns = self._clock.monotonic_ns()
-        return self._rate.turn_ns(now_ns) <= now_ns
+        return self._rate.turn_ns(now_ns, self._in_line) <= now_ns
 
     def enter_at_once(self) -> bool:
         """Takes a slot where nothing is to be waited for; whether it did."""
-        if not self.open():
+        if self._in_line or not self.open():
             return False
         self.busy += 1
         if not self._rate.free:
@@ -118,7 +120,7 @@ class Gate:
 
     async def _turn(self, deadline_ns: int) -> None:
         now_ns = self._clock.monotonic_ns()
-        turn_ns = self._rate.turn_ns(now_ns)
+        turn_ns = self._rate.turn_ns(now_ns, self._in_line)
         if deadline_ns and turn_ns > deadline_ns:
             raise ModelUnavailable(
                 f"backend {self._name!r} has its requests of this minute: the next one would begin "
@@ -126,6 +128,18 @@ class Gate:
                 backend=self._name,
                 retry_after_ms=-(-(turn_ns - now_ns) // 10**6),
             )
-        self._rate.take(now_ns)
-        if turn_ns > now_ns:
-            await asyncio.sleep((turn_ns - now_ns) / 1e9)
+        if turn_ns <= now_ns and not self._in_line:
+            self._rate.take(now_ns)
+            return
+        self._in_line += 1
+        try:
+            async with self._line:
+                await self._next_turn()
+        finally:
+            self._in_line -= 1
+
+    async def _next_turn(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        turn_ns = self._rate.turn_ns(now_ns)
+        await asyncio.sleep((turn_ns - now_ns) / 1e9)
+        self._rate.take(turn_ns)

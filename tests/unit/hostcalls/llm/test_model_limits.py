@@ -96,3 +96,42 @@ def test_who_leaves_while_it_waits_for_its_minute_gives_the_slot_back() -> None:
         assert gate.busy == 0
 
     run(main())
+
+
+def test_a_turn_that_nobody_waits_for_any_more_is_the_next_one_s() -> None:
+    async def main() -> None:
+        gate = Gate("a", 0, 1, CLOCK)
+        began_ns, entered_s = CLOCK.monotonic_ns(), list[float]()
+
+        async def enter() -> None:
+            await gate.enter(0)
+            entered_s.append((CLOCK.monotonic_ns() - began_ns) / 1e9)
+
+        await enter()
+        tasks = [asyncio.create_task(enter()) for _ in range(4)]
+        await asyncio.sleep(90)  # the second is gone in, the third waits for its turn
+        tasks[1].cancel()
+        tasks[2].cancel()
+        await asyncio.sleep(1)
+        tasks.append(asyncio.create_task(enter()))
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert entered_s == pytest.approx([0, 60, 120, 180])
+
+    run(main())
+
+
+def test_a_turn_after_the_deadline_is_refused_by_its_place_in_line() -> None:
+    async def main() -> None:
+        gate = Gate("a", 0, 1, CLOCK)
+        await gate.enter(0)
+        waiting = await turns(gate, 2)  # at 60 and at 120 s
+        assert not gate.open()
+        deadline_ns = CLOCK.monotonic_ns() + 179 * 10**9
+        with pytest.raises(ModelUnavailable, match="would begin in 180000 ms"):
+            await gate.enter(deadline_ns)
+        waiting[0].cancel()
+        await asyncio.gather(waiting[0], return_exceptions=True)
+        await gate.enter(deadline_ns)  # at 120 s now
+        assert waiting[1].done()
+
+    run(main())

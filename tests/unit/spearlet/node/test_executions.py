@@ -24,6 +24,7 @@ from spear.errors import (
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Limits, Pool, Resources, Retry, TaskSpec
 from spear.spearlet.node import plan
+from spear.spearlet.node.inputs import Inputs
 
 SECOND = 10**9
 AGAIN = Retry(attempts=3, backoff_ns=INSTANT, on=("TRAP",))
@@ -232,7 +233,7 @@ async def test_a_reservation_that_the_node_never_has_is_refused(node: Bench):
 
 async def test_inputs_in_memory_are_bounded(node: Bench):
     services = await node.ready()
-    services._parts.input_bytes_max = 10
+    services._executions._inputs = Inputs(services._parts.files.inputs, 10)
     call = asyncio.ensure_future(services.invoke("work", b"12345678"))
     run = await node.run()
     with pytest.raises(Exception, match="inputs of executions"):
@@ -362,7 +363,10 @@ async def test_cancel_while_it_waits_in_the_queue(node: Bench):
     ended = await services.cancel(waiting.id, "changed my mind")
     assert ended.status == "terminated"
     assert ended.error is not None
-    assert ended.error.message == "changed my mind"
+    assert ended.error.message == "the guest was cancelled before it began: changed my mind"
+    ended = await services.cancel((await services.submit("work")).id)
+    assert ended.error is not None
+    assert ended.error.message == "the guest was cancelled before it began"
     run.finish()
     await call
     assert len(node.runtime.runs) == 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node_runs import Bench, bench, until
@@ -13,7 +15,7 @@ from node_runs import Bench, bench, until
 from spear._core.objstore import ObjectStore
 from spear.errors import KvDamaged, ObjectNotFound, QueueFull, VersionConflict
 from spear.records.objects import ObjectInfo
-from spear.spearlet.node import blobs, objectwatch
+from spear.spearlet.node import blobs, objects, objectwatch
 from spear.spearlet.node.objects import NodeObjects
 
 LARGE = bytes(range(256)) * 1000
@@ -139,6 +141,57 @@ async def test_all_durable_objects_are_listed_in_pages(narrow: Bench):
     assert found == ["a", "b", "c", "d"]
     services = await narrow.crash()
     assert len((await services.list_objects("shared/")).objects) == 4
+
+
+def steps_of(what: Callable[[], object]) -> int:
+    """How many lines of objects.py it takes."""
+    count = 0
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename != objects.__file__:
+            return None
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        what()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("size", ["16MiB", "64KiB"], ids=["room for all", "room for few"])
+@pytest.mark.parametrize("followed", [True, False])
+async def test_a_page_and_a_file_cost_the_same_however_many_objects_there_are(
+    tmp_path: Path, size: str, followed: bool
+):
+    async with bench(tmp_path, **{"objects.size": size}) as made:
+        services = await made.start()
+        kept, taken = services._objects, list[tuple[int, int, int]]()
+        for part in range(4):
+            for number in range(150):
+                key = f"shared/{part}/{number:04}"
+                await services.put_object(key, b"v" * 1000, durable=True)
+            if followed:
+                await kept.follow_guests()
+            await services.put_object("shared/other", b"")
+            digest = str(part)
+            taken.append((
+                steps_of(lambda: kept.list("shared/0/", 10, "shared/0/0020")),
+                steps_of(lambda: kept.list("shared/0/", 10, "")),
+                steps_of(lambda digest=digest: kept.needs(digest)),  # type: ignore[misc]
+            ))  # fmt: skip
+        assert len(set(taken[1:])) == 1, taken  # before the first eviction less is to be looked at
+        found, after = list[str](), ""
+        while not found or after:
+            page = kept.list("shared/", 7, after)
+            found += [info.key for info in page.objects]
+            after = page.next_start_after
+        durable = [f"shared/{part}/{number:04}" for part in range(4) for number in range(150)]
+        assert found == [*durable, "shared/other"]
 
 
 async def test_references_and_pins_reach_one_that_had_to_make_room(narrow: Bench):

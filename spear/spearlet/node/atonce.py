@@ -1,0 +1,85 @@
+"""Calls that are over at once: run and kept in one step, with no work for the stages between.
+
+The rule: only where the stages would make no difference. The program is self-contained and has been
+quick of late (spear/pace.py), and there is room for it now: so of its guest nothing is seen before
+its end is kept, one write keeps all of it, and where the node dies before that nothing has
+happened. A guest that does not end well in its first slice, or that says much, goes on as any
+execution that has begun.
+"""
+
+from __future__ import annotations
+
+from spear.records.execution import COMPLETED, RUNNING
+from spear.spearlet.node.calls import execution_of
+from spear.spearlet.node.ends import INLINE_BYTES_MAX
+from spear.spearlet.node.outcomes import fill
+from spear.spearlet.node.work import Work
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.records.execution import Invocation
+    from spear.records.task import Task
+    from spear.runtime.interface import Run
+    from spear.spearlet.node.executions import Executions
+    from spear.spearlet.node.history import History
+    from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.plan import Plan
+
+
+class AtOnce:
+    """Of one node, on its loop."""
+
+    def __init__(self, parts: Parts, executions: Executions, history: History) -> None:
+        self._parts, self._executions, self._history = parts, executions, history
+
+    def call(
+        self, task: Task | None, plan: Plan, invocation: Invocation, input: bytes
+    ) -> Work | None:
+        """The execution of a sync call, which has begun and as a rule has ended; None where it is
+        not of this kind. Raises InvalidArgument."""
+        if not (plan.plain and plan.pace.quick) or invocation.idempotency_key or invocation.webhook:
+            return None
+        if invocation.execution_id and self._is_known(invocation.execution_id):
+            return None
+        program = self._parts.programs.ready(plan.spec.artifact, plan.metered)
+        if program is None or not program.self_contained:
+            return None
+        if not self._executions.has_room(task, plan, len(input)):
+            return None
+        execution = execution_of(self._parts, task, plan, invocation, input, "sync")
+        try:
+            run = self._parts.runtime.start(
+                program,
+                plan.run_of(
+                    invocation,
+                    input=input,
+                    id=execution.id,
+                    timeout_ns=execution.timeout_ns,
+                    priority=execution.priority,
+                    environ=self._parts.environ,
+                ),
+            )
+        except Exception:  # it is tried once more, by who tells of it
+            return None
+        execution.status, execution.instance_id = RUNNING, execution.id
+        work = Work(execution, invocation, plan, input)
+        if not (run.done and self._keep(work, run)):
+            self._executions.take_begun(work, run)
+        return work
+
+    def _keep(self, work: Work, run: Run) -> bool:
+        """Whether its end is all that is to be kept of it."""
+        outcome, output = run.outcome, run.output
+        if outcome.status != COMPLETED or len(output) > INLINE_BYTES_MAX:
+            return False
+        execution = work.execution
+        fill(execution, outcome, run)
+        work.plan.pace.took(outcome.cpu_ns)
+        execution.status, execution.cause = outcome.status, outcome.cause
+        execution.output, execution.output_bytes = output, len(output)
+        self._executions.take_ended(work, run)
+        return True
+
+    def _is_known(self, id: str) -> bool:
+        known = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
+        return known is not None

@@ -1,0 +1,58 @@
+"""Follows guests while they run: their log lines as they come, and their end.
+
+The rule: no task watches a guest, the runtime calls back. An execution has no log before its first
+line or its first reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spear.runtime.interface import Run
+    from spear.spearlet.logs.sink import Sink
+    from spear.spearlet.logs.store import LogStore
+    from spear.spearlet.node.work import Work
+
+_PAUSE_S = 0.02  # between two looks at the log of a guest that writes
+
+
+class Follower:
+    """Of one node, on its loop. `ended` hears of the end of each that is followed."""
+
+    def __init__(self, logs: LogStore, ended: Callable[[Work, Run], None]) -> None:
+        self._logs, self._ended = logs, ended
+
+    def log_of(self, work: Work) -> Sink:
+        if work.sink is None:
+            execution = work.execution
+            work.sink = self._logs.sink(
+                execution.id, execution.task_name, execution.instance_id, resumed=work.recovered
+            )
+        return work.sink
+
+    def log_anew(self, work: Work) -> None:
+        """Lines of this attempt name its instance, where there are lines of an earlier one."""
+        if work.sink is not None:
+            work.sink = None
+            self.log_of(work)
+
+    def follow(self, work: Work, run: Run) -> None:
+        run.call_back(partial(self._heard, work), news=True)
+
+    def pump(self, work: Work, run: Run) -> None:
+        """What came since the last look."""
+        lines = run.read_logs()
+        if lines:
+            self.log_of(work).append(lines)
+
+    def _heard(self, work: Work, run: Run) -> None:
+        if run.done:
+            self._ended(work, run)
+        else:
+            self.pump(work, run)
+            asyncio.get_running_loop().call_later(_PAUSE_S, self.follow, work, run)
