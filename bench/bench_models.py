@@ -12,7 +12,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -87,17 +87,21 @@ async def chats_of_aiohttp(url: str) -> float:
         return await each_chat_us(chat)
 
 
-async def each_chunk_us(stream: Callable[[], AsyncIterator[object]]) -> float:
+async def each_chunk_us(stream: Callable[[Callable[[object], None]], Awaitable[object]]) -> float:
+    """`stream` hands each piece to the function that it gets."""
     begun = chunks = cpu_ns = 0
 
     async def read() -> None:
-        nonlocal begun, chunks, cpu_ns
         first = True
-        async for _ in stream():
+
+        def take(_: object) -> None:
+            nonlocal begun, chunks, cpu_ns, first
             chunks += begun == STREAMS
             if first:
                 first, begun = False, begun + 1
                 cpu_ns = time.process_time_ns()
+
+        await stream(take)
 
     await asyncio.gather(*(read() for _ in range(STREAMS)))
     assert chunks > STREAMS
@@ -108,7 +112,7 @@ async def chunks_of_ours(url: str) -> float:
     backend = backend_at(url)
 
     try:
-        return await each_chunk_us(lambda: backend.stream(REQUEST, "m"))
+        return await each_chunk_us(lambda take: backend.stream(REQUEST, "m", take))
     finally:
         await backend.close()
 
@@ -117,10 +121,10 @@ async def chunks_of_aiohttp(url: str) -> float:
     body = msgspec.json.encode({**DOCUMENT, "stream": True})
     async with session_without_limits() as session:
 
-        async def pieces() -> AsyncIterator[object]:
+        async def pieces(take: Callable[[object], None]) -> None:
             async with session.post(f"{url}/chat/completions", data=body) as response:
                 while piece := await response.content.readany():
-                    yield piece
+                    take(piece)
 
         return await each_chunk_us(pieces)
 

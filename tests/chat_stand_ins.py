@@ -7,13 +7,13 @@ cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.meter import Meter
 from spear.hostcalls.llm.policy import budget_of
-from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest, Reply
+from spear.hostcalls.llm.request import ChatRequest, Deliver, Delta, EmbedRequest, Reply
 from spear.records.usage import Usage
 
 USED = Usage(calls=1, prompt_tokens=3, completion_tokens=2, model_ns=5, cost_nano_usd=7)
@@ -71,12 +71,13 @@ class FakeModels:
         assert isinstance(found, Reply)
         return found
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Reply, None]:
+    async def stream(self, request: ChatRequest, deliver: Deliver) -> Reply:
         try:
             for piece in self.pieces:
-                yield piece
-            yield await self.chat(request)
-        except (asyncio.CancelledError, GeneratorExit):
+                if wait := deliver(piece):
+                    await wait
+            return await self.chat(request)
+        except asyncio.CancelledError:
             self.cancelled += 1
             raise
 

@@ -6,13 +6,13 @@ The rule: they keep to the interface of real ones, and count what they see.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from spear.config_llm import BackendSettings, LlmSettings
 from spear.errors import ModelError
 from spear.hostcalls.llm.models import Models
-from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest, Reply
+from spear.hostcalls.llm.request import ChatRequest, Deliver, Delta, EmbedRequest, Reply
 from spear.records.models import BackendSpec
 from spear.records.usage import Usage
 from spear.telemetry.jsonlog import Log, open_log
@@ -49,18 +49,18 @@ class Scripted:
         message = {"role": "assistant", "content": f"by {self.spec.name}"}
         return self._reply({"choices": [{"message": message}]}, model)
 
-    async def stream(self, request: ChatRequest, model: str) -> AsyncGenerator[Delta | Reply, None]:
+    async def stream(self, request: ChatRequest, model: str, deliver: Deliver) -> Reply:
         await self._act(request, model)
         self._enter()
         try:
             for piece in self.pieces:
-                if isinstance(piece, str):
-                    yield Delta(content=piece)
-                else:
+                if not isinstance(piece, str):
                     await asyncio.sleep(piece())
+                elif wait := deliver(Delta(content=piece)):
+                    await wait
         finally:
             self.busy -= 1
-        yield self._reply({"choices": []}, model)
+        return self._reply({"choices": []}, model)
 
     async def embed(self, request: EmbedRequest, model: str) -> Reply:
         await self._act(request, model)

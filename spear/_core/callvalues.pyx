@@ -10,7 +10,7 @@ from libc.string cimport strlen
 from spear._core.guest cimport guest_release, guest_retain, guest_t
 from spear._core.handles cimport Handle
 from spear._core.post cimport request_answer, request_release, request_t
-from spear._core.states cimport executor_t, executor_wake
+from spear._core.states cimport executor_t, executor_wake, wakes_hold, wakes_release
 
 cdef enum:
     ANSWER_BYTES_MAX = 64 << 20
@@ -54,6 +54,7 @@ cdef void tell_answers(executor_t *executor, request_t **requests, int count) no
     cdef guest_t *guest
     cdef bint waits
     cdef int at
+    wakes_hold()
     for at in range(count):
         guest = requests[at].guest
         guest_retain(guest)
@@ -62,3 +63,4 @@ cdef void tell_answers(executor_t *executor, request_t **requests, int count) no
         if waits:
             executor_wake(executor, guest)
         guest_release(guest)
+    wakes_release()

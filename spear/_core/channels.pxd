@@ -96,6 +96,12 @@ cdef void channel_release(channel_t *channel) noexcept nogil
 cdef void channel_bind(channel_t *channel, bell_t *bell) noexcept nogil
 # Copies one message in.
 cdef PutResult channel_put(channel_t *channel, const void *data, uint32_t size) noexcept nogil
+# Messages that were made before, in their order, until one is not taken: that one and those behind
+# it are left in the list. All that were are told once.
+cdef PutResult channel_put_items(channel_t *channel, item_t **items) noexcept nogil
+# NULL: no memory.
+cdef item_t *item_new(const void *data, uint32_t size) noexcept nogil
+cdef void items_free(item_t *items) noexcept nogil
 # Size of the first message; -1 if there is none.
 cdef int64_t channel_peek(channel_t *channel) noexcept nogil
 # Takes the first message if it is of at most `room` bytes; the caller frees it.

@@ -93,7 +93,7 @@ cdef void channel_release(channel_t *channel) noexcept nogil:
     cdef int wanted
     if add64(&channel.refs, -1) != 0:
         return
-    _free_items(channel.first)
+    items_free(channel.first)
     for wanted in range(2):
         _free_watches(channel.watches[wanted])
     if channel.bell != NULL:
@@ -106,7 +106,7 @@ cdef void _let_go(void *channel) noexcept nogil:
     channel_release(<channel_t *>channel)
 
 
-cdef void _free_items(item_t *item) noexcept nogil:
+cdef void items_free(item_t *item) noexcept nogil:
     cdef item_t *following
     while item != NULL:
         following = item.next
@@ -189,26 +189,46 @@ cdef PutResult _link(channel_t *channel, item_t *item, item_t **dropped) noexcep
     return PUT_DONE
 
 
-cdef PutResult channel_put(channel_t *channel, const void *data, uint32_t size) noexcept nogil:
+cdef item_t *item_new(const void *data, uint32_t size) noexcept nogil:
     cdef item_t *item = <item_t *>malloc(sizeof(item_t) + size)
+    if item != NULL:
+        item.next, item.size = NULL, size
+        if size > 0:
+            memcpy(item.data, data, size)
+    return item
+
+
+cdef PutResult channel_put_items(channel_t *channel, item_t **items) noexcept nogil:
+    cdef item_t *item
     cdef item_t *dropped = NULL
     cdef watch_t *watches = NULL
-    cdef PutResult result
-    if item == NULL:
-        return PUT_NO_MEMORY
-    item.next, item.size, item.put_ns = NULL, size, monotonic_ns()
-    if size > 0:
-        memcpy(item.data, data, size)
+    cdef PutResult result = PUT_DONE
+    cdef int64_t now_ns = monotonic_ns()
+    cdef bint changed = False
     pthread_mutex_lock(&channel.lock)
-    result = _link(channel, item, &dropped)
-    if result == PUT_DONE:
+    while result == PUT_DONE and items[0] != NULL:
+        item = items[0]
+        items[0], item.next, item.put_ns = item.next, NULL, now_ns
+        result = _link(channel, item, &dropped)
+        if result == PUT_DONE:
+            changed = True
+        else:
+            item.next, items[0] = items[0], item
+    if changed:
         watches = _taken(channel, WANT_ITEM)
     pthread_mutex_unlock(&channel.lock)
-    _free_items(dropped)
-    if result == PUT_DONE:
+    items_free(dropped)
+    if changed:
         _tell(channel, watches)
-    else:
-        free(item)
+    return result
+
+
+cdef PutResult channel_put(channel_t *channel, const void *data, uint32_t size) noexcept nogil:
+    cdef item_t *item = item_new(data, size)
+    if item == NULL:
+        return PUT_NO_MEMORY
+    cdef PutResult result = channel_put_items(channel, &item)
+    items_free(item)
     return result
 
 
@@ -247,7 +267,7 @@ cdef void channel_drop(channel_t *channel, int64_t until_ns) noexcept nogil:
         watches = _taken(channel, WANT_ROOM)
     pthread_mutex_unlock(&channel.lock)
     if dropped != NULL:
-        _free_items(dropped)
+        items_free(dropped)
         _tell(channel, watches)
 
 

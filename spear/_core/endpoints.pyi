@@ -18,6 +18,11 @@ class Channel:
     def put_nowait(self, item: bytes) -> None:
         """Copies `item` in. Raises QueueFull, ChannelClosed, InvalidArgument (it never fits)."""
 
+    def put_some(self, items: list[bytes]) -> None:
+        """Copies in as many as there is room for, in their order, and takes those out of the list.
+        Who reads is told once. Raises ChannelClosed, InvalidArgument (the first one that is left
+        never fits)."""
+
     def put(self, item: bytes) -> Coroutine[Any, Any, None]:
         """As put_nowait, but waits for room."""
 
@@ -46,6 +51,14 @@ class Channel:
     @property
     def size_bytes(self) -> int: ...
     def __len__(self) -> int: ...
+
+@final
+class Together:
+    """A context, on one thread, around puts into the channels of many guests: those that wait are
+    woken together at its end."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 @final
 class UserStream:

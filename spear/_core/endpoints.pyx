@@ -14,6 +14,7 @@ from spear._core.channels cimport *
 from spear._core.completions cimport Hub, running_loop
 from spear._core.guest cimport guest_t
 from spear._core.hoststreams cimport guest_streams
+from spear._core.states cimport wakes_hold, wakes_release
 from spear._core.streams cimport *
 from spear._core.sync cimport *
 
@@ -77,6 +78,35 @@ cdef class Channel:
             result = channel_put(self.native, first, <uint32_t>data.shape[0])
         if result != PUT_DONE:
             raise _refusal(self.native, result, data.shape[0])
+
+    def put_some(self, list items not None):
+        """Copies in what there is room for; see endpoints.pyi."""
+        cdef item_t *made = NULL
+        cdef item_t *left
+        cdef item_t **end = &made
+        cdef Py_ssize_t count = 0
+        cdef PutResult result
+        for item in items:
+            if not isinstance(item, bytes) or len(<bytes>item) > self.native.bytes_max:
+                break
+            end[0] = item_new(<const char *><bytes>item, <uint32_t>len(<bytes>item))
+            if end[0] == NULL:
+                break
+            end = &end[0].next
+            count += 1
+        left = made
+        with nogil:
+            result = channel_put_items(self.native, &left)
+        made = left
+        while made != NULL:
+            made, count = made.next, count - 1
+        items_free(left)
+        del items[:count]
+        if result == PUT_CLOSED:
+            raise _refusal(self.native, result, 0)
+        if result == PUT_DONE and items:
+            self.put_nowait(items[0])          # which says why that one is not taken
+            del items[0]
 
     async def put(self, item not None):
         """As put_nowait, but waits for room."""
@@ -142,6 +172,18 @@ cdef class Channel:
 
     def __len__(self):
         return channel_look(self.native).items
+
+
+@cython.final
+cdef class Together:
+    """Around puts into the channels of many guests; see endpoints.pyi."""
+
+    def __enter__(self):
+        wakes_hold()
+
+    def __exit__(self, kind, error, traceback):
+        with nogil:
+            wakes_release()
 
 
 cdef object _refusal(channel_t *channel, PutResult result, Py_ssize_t size):

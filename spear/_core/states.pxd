@@ -112,6 +112,10 @@ cdef guest_t *any_live(executor_t *executor, const void *batch) noexcept nogil
 # Into the queue of the worker that ran it last; the caller made it QUEUED.
 cdef void push_guest(executor_t *executor, guest_t *guest) noexcept nogil
 cdef void announce_work(executor_t *executor) noexcept nogil
+# Between the two no worker is woken by this thread, but for all at the end: one that is woken for
+# the first guest takes the core from who wakes the others, and sleeps again, for each of them.
+cdef void wakes_hold() noexcept nogil
+cdef void wakes_release() noexcept nogil
 # The caller is done with what it popped.
 cdef void drop_entry(uint64_t entry) noexcept nogil
 # Polls a guest until it ends, parks or used its slice; the caller made it RUNNING, at `now`.

@@ -20,6 +20,17 @@ from spear._core.world cimport *
 
 wasmtime_bind(engineapi.functions())
 
+cdef extern from *:
+    """
+    static __thread struct { int depth; void *executor; int count; } held;
+    """
+    ctypedef struct held_t:
+        int depth
+        void *executor         # the first that got work, retained; others' workers wake at once
+        int count              # of what it got
+    held_t held                # the thread's own
+
+
 cdef enum:
     DUE_BATCH = 64
     STALE_SLACK = 256          # entries of ended guests in the queues, beyond guests_max
@@ -147,8 +158,29 @@ cdef void drop_entry(uint64_t entry) noexcept nogil:
 
 cdef void announce_work(executor_t *executor) noexcept nogil:
     add32(&executor.work, 1)
-    if load32(&executor.idle) != 0:
+    if held.depth > 0 and (held.executor == NULL or held.executor == executor):
+        if held.executor == NULL:
+            executor_retain(executor)
+            held.executor = executor
+        held.count += 1
+    elif load32(&executor.idle) != 0:
         futex_wake(&executor.work, 1)
+
+
+cdef void wakes_hold() noexcept nogil:
+    held.depth += 1
+
+
+cdef void wakes_release() noexcept nogil:
+    cdef executor_t *executor = <executor_t *>held.executor
+    cdef int32_t count = held.count
+    held.depth -= 1
+    if held.depth > 0 or executor == NULL:
+        return
+    held.executor, held.count = NULL, 0
+    if load32(&executor.idle) != 0:
+        futex_wake(&executor.work, count)
+    executor_release(executor)
 
 
 cdef void push_guest(executor_t *executor, guest_t *guest) noexcept nogil:

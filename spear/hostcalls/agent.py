@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spear.hostcalls.llm.meter import Meter
+    from spear.hostcalls.llm.session import Room
 
 
 class Agent:
     """`deadline_ns` is monotonic, of the execution. `config` is the task's own, for capabilities to
     read their policy from; `meter` counts what models were asked for, for the execution and all
-    above it in its tree. `depth` is 0 for one that nobody's agent called."""
+    above it in its tree; `room` is what its sessions share, once it has one. `depth` is 0 for one
+    that nobody's agent called."""
 
     __slots__ = (
-        "__weakref__", "config", "deadline_ns", "depth", "execution_id", "meter", "root_id", "task",
+        "__weakref__", "config", "deadline_ns", "depth", "execution_id", "meter", "room", "root_id",
+        "task",
     )  # fmt: skip
 
     def __init__(
@@ -29,3 +32,4 @@ class Agent:
         self.execution_id, self.task, self.deadline_ns = execution_id, task, deadline_ns
         self.config, self.meter = config, meter
         self.root_id, self.depth = root_id or execution_id, depth
+        self.room: Room | None = None

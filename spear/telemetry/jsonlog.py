@@ -57,6 +57,10 @@ class Log:
         """The same log, with these fields in each line."""
         return Log(self._writer, LEVELS[self._level], {**self._fields, **fields})
 
+    def tells(self, level: str) -> bool:
+        """Whether lines of that level are kept: for callers whose fields cost something."""
+        return _RANK[level] >= self._level
+
     def trace(self, event: str, **fields: Any) -> None:
         self._say(0, event, fields)
 

@@ -115,8 +115,7 @@ class Rig:
             elif ask == "test":
                 await self.models.test("b")
             else:
-                async for _ in self.models.stream(chat()):
-                    pass
+                await self.models.stream(chat(), lambda _: None)
         return caught.value
 
 

@@ -61,11 +61,9 @@ async def pair_of(kind: str) -> AsyncIterator[Pair]:
 
 
 async def streamed(backend: Backend, request: ChatRequest) -> tuple[list[Delta], Reply]:
-    pieces = [piece async for piece in backend.stream(request, "m")]
-    deltas = [piece for piece in pieces if isinstance(piece, Delta)]
-    assert isinstance(pieces[-1], Reply)
-    assert len(deltas) == len(pieces) - 1
-    return deltas, pieces[-1]
+    deltas: list[Delta] = []
+    reply = await backend.stream(request, "m", deltas.append)
+    return deltas, reply
 
 
 async def chat(backend: Backend, request: ChatRequest = HELLO) -> object:
@@ -297,9 +295,12 @@ async def test_a_caller_that_is_cancelled_ends_the_request_upstream(
 async def test_closing_a_stream_ends_the_request_upstream(kind: str) -> None:
     async with pair_of(kind) as (fake, backend):
         fake.script(Step(text="one two three four", hang=HANG_WITHIN))
-        pieces = backend.stream(HELLO, "m")
-        assert await anext(pieces) == Delta(content="one")
-        await pieces.aclose()
+        pieces = asyncio.Queue[Delta]()
+        task = asyncio.create_task(backend.stream(HELLO, "m", pieces.put_nowait))
+        assert await pieces.get() == Delta(content="one")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         await fake.wait_gone(1)
 
 
@@ -371,12 +372,10 @@ async def test_what_comes_whole_instead_of_a_stream_is_no_larger_than_an_answer(
 async def test_an_error_within_a_stream_comes_after_its_pieces(kind: str) -> None:
     async with pair_of(kind) as (fake, backend):
         fake.script(Step(text="one two", error="out of memory"))
-        pieces = backend.stream(HELLO, "m")
-        assert [await anext(pieces), await anext(pieces)] == [
-            Delta(content="one"), Delta(content=" two"),
-        ]  # fmt: skip
+        pieces: list[Delta] = []
         with pytest.raises(ModelUnavailable, match="out of memory") as caught:
-            await anext(pieces)
+            await backend.stream(HELLO, "m", pieces.append)
+        assert pieces == [Delta(content="one"), Delta(content=" two")]
         assert caught.value.code
         assert caught.value.backend == "under-test"
 

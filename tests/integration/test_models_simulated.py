@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import aclosing
 from random import Random
 
 import pytest
@@ -100,15 +99,20 @@ class World:
             self.ends[id] = deadline_ns, self.clock.monotonic_ns()
 
     async def _stream(self, id: str, request: object) -> None:
-        pieces: list[Delta | Reply] = []
-        async with aclosing(self.stage.models.stream(request)) as stream:  # type: ignore[arg-type]
-            async for piece in stream:
-                pieces.append(piece)
-                if self.random.random() < 0.1:
-                    return
-        assert isinstance(pieces[-1], Reply)
-        assert all(isinstance(piece, Delta) for piece in pieces[:-1])
-        self.calls[id] = pieces[-1].usage.calls
+        task: asyncio.Task[Reply]
+
+        def deliver(piece: Delta) -> None:
+            assert isinstance(piece, Delta)
+            if self.random.random() < 0.1:
+                task.cancel()
+
+        stream = self.stage.models.stream(request, deliver)  # type: ignore[arg-type]
+        task = asyncio.create_task(stream)
+        try:
+            self.calls[id] = (await task).usage.calls
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
 
     def check(self) -> None:
         backends: list[Scripted] = list(self.stage.backends.values())

@@ -7,25 +7,17 @@ its reservation ends with it. No retries here: `Models` decides about those, wit
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from spear.clock import Clock, Ids
-from spear.errors import (
-    BudgetSpent,
-    ModelError,
-    ModelGarbled,
-    ModelRefused,
-    ModelTimeout,
-)
+from spear.errors import BudgetSpent, ModelError, ModelRefused, ModelTimeout
 from spear.hostcalls.agent import Agent
-from spear.hostcalls.llm.meter import CODE, Meter
+from spear.hostcalls.llm.meter import CODE, NOTHING, Meter, Reservation
 from spear.hostcalls.llm.policy import backends_of
-from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest, Reply
+from spear.hostcalls.llm.request import ChatRequest, Deliver, EmbedRequest, Reply
 from spear.hostcalls.llm.session import Session
 from spear.hostcalls.llm.waits import within
 from spear.records.usage import Usage
@@ -33,7 +25,6 @@ from spear.records.usage import Usage
 LONGEST_NS = 600 * 10**9  # of one request where the guest gave no time
 GRACE_NS = 200_000_000  # for a backend to say itself that it was too slow
 COMPLETION_TOKENS = 4096  # reserved where the guest gave no limit
-Deliver = Callable[[Delta], Awaitable[None] | None]  # a wait only where there is no room
 Request = ChatRequest | EmbedRequest
 AnyRequest = TypeVar("AnyRequest", ChatRequest, EmbedRequest)
 
@@ -42,85 +33,85 @@ class Models(Protocol):
     """What is asked; one a node."""
 
     async def chat(self, request: ChatRequest) -> Reply: ...
-    def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Reply, None]: ...
+    async def stream(self, request: ChatRequest, deliver: Deliver) -> Reply: ...
     async def embed(self, request: EmbedRequest) -> Reply: ...
     def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None: ...
 
 
 class _Account:
-    """Of one request: what is reserved for it, and what it used, once that is known."""
+    """Of one request: what is reserved for it. However the request ends, `used` or `failed` says
+    what it used, and then nothing is reserved any more."""
 
-    __slots__ = ("_one_try", "lost", "reservation", "used")
+    __slots__ = ("_lost", "_meter", "_one_try", "_reservation", "began_ns")
 
-    def __init__(self, meter: Meter, one_try: Usage) -> None:
-        self.reservation, self._one_try = meter.reserve(one_try), one_try
-        self.used = self.lost = Usage()
+    def __init__(self, meter: Meter, began_ns: int) -> None:
+        self._meter, self.began_ns, self._lost = meter, began_ns, NOTHING
+        self._one_try: Usage
+        self._reservation: Reservation
+
+    def reserve(self, one_try: Usage) -> None:
+        """Raises BudgetSpent."""
+        self._reservation, self._one_try = self._meter.reserve(one_try), one_try
 
     def again(self, seen: bool) -> bool:
         """Whether one more try is within the budget. The one before was refused (`seen`), or may
         have used all that was reserved for it."""
-        lost = Usage() if seen else msgspec.structs.replace(self._one_try, calls=0, model_ns=0)
-        if not self.reservation.extend(lost + Usage(calls=1)):
+        lost = NOTHING if seen else msgspec.structs.replace(self._one_try, calls=0, model_ns=0)
+        if not self._reservation.extend(lost + Usage(calls=1)):
             return False
-        self.lost += lost
+        if not seen:
+            self._lost += lost
         return True
+
+    def used(self, usage: Usage) -> None:
+        self._reservation.settle(usage, self._lost)
+
+    def failed(self, error: BaseException, now_ns: int) -> None:
+        if not isinstance(error, ModelError):  # cancelled, or a mistake
+            self._reservation.abandon(Usage(calls=1, model_ns=now_ns - self.began_ns))
+        elif error.unseen:
+            self._reservation.abandon(Usage(calls=error.calls, model_ns=error.model_ns))
+        else:
+            self._reservation.settle(Usage(calls=error.calls, model_ns=error.model_ns))
 
 
 class Asking:
     """Asks `models` for agents."""
 
     def __init__(self, models: Models, clock: Clock) -> None:
-        self._models, self._clock, self._ids = models, clock, Ids(clock)
+        self._models, self._clock = models, clock
+        self._id, self._count = Ids(clock).next(), 0  # an id for each request is made of these
 
     async def chat(self, agent: Agent, session: Session) -> Reply:
         """Raises ModelError."""
-        request = self._chat_request(agent, session)
-        with self._reserved(agent, request, session.bytes, completion_tokens(request)) as account:
-            metered = _metered(request, account)
-            reply = await self._whole(metered, self._models.chat(metered))
-            account.used = reply.usage
-        return reply
+        account = _Account(agent.meter, self.now_ns())
+        request = self._chat_request(agent, session, account)
+        return await self._counted(account, request, self._models.chat)
 
     async def stream(self, agent: Agent, session: Session, deliver: Deliver) -> Reply:
         """Hands each piece to `deliver`, whose time is the request's too. Raises ModelError."""
-        request, reply, began_ns = self._chat_request(agent, session), None, self.now_ns()
-        with self._reserved(agent, request, session.bytes, completion_tokens(request)) as account:
-            answer = self._models.stream(_metered(request, account))
-            async with self._in_time(request), aclosing(answer) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, Reply):
-                        reply = piece
-                        break
-                    wait = deliver(piece)
-                    if wait is not None:
-                        await wait
-            if reply is None:
-                raise _unseen(
-                    ModelGarbled("the model's stream ended before its answer was whole"),
-                    self.now_ns() - began_ns,
-                )
-            account.used = reply.usage
-        return reply
+        account = _Account(agent.meter, self.now_ns())
+        request = self._chat_request(agent, session, account)
+        return await self._counted(account, request, lambda it: self._models.stream(it, deliver))
 
     async def embed(self, agent: Agent, request: EmbedRequest, timeout_ms: int) -> Reply:
         """Completes the request, and asks. Raises ModelError."""
+        account = _Account(agent.meter, self.now_ns())
         request = EmbedRequest(
             texts=request.texts, extra=request.extra, model=request.model,
             backend=request.backend, allowed=backends_of(agent.config),
-            deadline_ns=self._deadline_ns(agent, timeout_ms), request_id=self._ids.next(),
-            priced=_has_money(agent),
+            deadline_ns=self._deadline_ns(agent, timeout_ms, account.began_ns),
+            request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
-        with self._reserved(agent, request, tokens, 0) as account:
-            metered = _metered(request, account)
-            reply = await self._whole(metered, self._models.embed(metered))
-            account.used = reply.usage
-        return reply
+        self._reserve(account, request, tokens, 0)
+        return await self._counted(account, request, self._models.embed)
 
     def now_ns(self) -> int:
         return self._clock.monotonic_ns()
 
-    def _chat_request(self, agent: Agent, session: Session) -> ChatRequest:
+    def _chat_request(self, agent: Agent, session: Session, account: _Account) -> ChatRequest:
+        """With what it may use reserved."""
         if not session.messages:
             raise ModelRefused("the session has no message yet: write one before it is sent")
         if session.full:
@@ -129,78 +120,59 @@ class Asking:
                 code="session_full",
             )
         params = session.params
-        return ChatRequest(
+        request = ChatRequest(
             messages=list(session.messages), tools=list(session.tools), extra=params.extra(),
             model=params.model, backend=params.backend, allowed=backends_of(agent.config),
-            deadline_ns=self._deadline_ns(agent, params.timeout_ms), request_id=self._ids.next(),
-            priced=_has_money(agent),
+            deadline_ns=self._deadline_ns(agent, params.timeout_ms, account.began_ns),
+            request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
+        self._reserve(account, request, session.bytes, completion_tokens(request))
+        return request
 
-    def _deadline_ns(self, agent: Agent, timeout_ms: int) -> int:
+    def _next_id(self) -> str:
+        self._count += 1
+        return f"{self._id}-{self._count}"
+
+    def _deadline_ns(self, agent: Agent, timeout_ms: int, now_ns: int) -> int:
         """When the request must be over: its own time, the execution's, and the budget's."""
-        now_ns = self.now_ns()
-        ends = [now_ns + (timeout_ms * 1_000_000 or LONGEST_NS)]
-        if agent.deadline_ns:
-            ends.append(agent.deadline_ns)
+        end_ns = now_ns + (timeout_ms * 1_000_000 or LONGEST_NS)
+        if agent.deadline_ns and agent.deadline_ns < end_ns:
+            end_ns = agent.deadline_ns
         left_ns = agent.meter.left("model_ns")
-        if left_ns is not None:
-            ends.append(now_ns + left_ns)
-        return min(ends)
+        return end_ns if left_ns is None else min(end_ns, now_ns + left_ns)
 
-    async def _whole(self, request: Request, answer: Awaitable[Reply]) -> Reply:
-        """In time, also where a backend does not keep its deadline."""
-        began_ns = self.now_ns()
-        try:
-            return await within(self._patience_s(request, began_ns), answer)
-        except TimeoutError:
-            raise self._late(began_ns) from None
-
-    @asynccontextmanager
-    async def _in_time(self, request: Request) -> AsyncIterator[None]:
-        """The same for all that a stream does."""
-        began_ns = self.now_ns()
-        try:
-            async with asyncio.timeout(self._patience_s(request, began_ns)):
-                yield
-        except TimeoutError:
-            raise self._late(began_ns) from None
-
-    def _patience_s(self, request: Request, now_ns: int) -> float:
-        return max(0, request.deadline_ns + GRACE_NS - now_ns) / 1e9
-
-    def _late(self, began_ns: int) -> ModelError:
-        return _unseen(ModelTimeout("the model did not answer in time"), self.now_ns() - began_ns)
-
-    @contextmanager
-    def _reserved(
-        self, agent: Agent, request: Request, prompt_tokens: int, completion: int
-    ) -> Iterator[_Account]:
-        """Raises BudgetSpent, and then nothing was asked."""
-        began_ns = self.now_ns()
+    def _reserve(
+        self, account: _Account, request: Request, prompt_tokens: int, completion: int
+    ) -> None:
+        """Raises BudgetSpent, and then nothing is asked."""
         one_try = Usage(
             calls=1, prompt_tokens=prompt_tokens, completion_tokens=completion,
-            model_ns=max(1, request.deadline_ns - began_ns),
-            cost_nano_usd=self._cost(agent, request, prompt_tokens, completion),
+            model_ns=max(1, request.deadline_ns - account.began_ns),
+            cost_nano_usd=self._cost(request, prompt_tokens, completion) if request.priced else 0,
         )  # fmt: skip
-        account = _Account(agent.meter, one_try)
-        try:
-            yield account
-        except ModelError as error:
-            known = Usage(calls=error.calls, model_ns=error.model_ns)
-            if error.unseen:
-                account.reservation.abandon(known)
-            else:
-                account.reservation.settle(known)
-            raise
-        except BaseException:  # cancelled, or a mistake
-            known = Usage(calls=1, model_ns=self.now_ns() - began_ns)
-            account.reservation.abandon(known)
-            raise
-        account.reservation.settle(account.used, account.lost)
+        account.reserve(one_try)
 
-    def _cost(self, agent: Agent, request: Request, prompt: int, completion: int) -> int:
-        if not _has_money(agent):
-            return 0
+    async def _counted(
+        self, account: _Account, request: AnyRequest,
+        ask: Callable[[AnyRequest], Awaitable[Reply]],
+    ) -> Reply:  # fmt: skip
+        """In time, also where a backend does not keep its deadline."""
+        left_ns = request.deadline_ns + GRACE_NS - account.began_ns
+        try:
+            try:
+                reply = await within(max(0, left_ns) / 1e9, ask(request))
+            except TimeoutError:
+                error = ModelTimeout("the model did not answer in time")
+                error.calls = error.unseen = 1  # nobody said what was used
+                error.model_ns = max(0, self.now_ns() - account.began_ns)
+                raise error from None
+        except BaseException as error:
+            account.failed(error, self.now_ns())
+            raise
+        account.used(reply.usage)
+        return reply
+
+    def _cost(self, request: Request, prompt: int, completion: int) -> int:
         price = self._models.price(request, prompt, completion)
         if price is None:
             raise BudgetSpent(
@@ -215,22 +187,13 @@ def _has_money(agent: Agent) -> bool:
     return agent.meter.left("cost_nano_usd") is not None
 
 
-def _metered(request: AnyRequest, account: _Account) -> AnyRequest:
-    """The request, whose further tries are reserved too."""
-    return msgspec.structs.replace(request, again=account.again)
-
-
-def _unseen(error: ModelError, model_ns: int) -> ModelError:
-    """Where nobody said what was used."""
-    error.calls, error.model_ns, error.unseen = 1, max(0, model_ns), 1
-    return error
-
-
 def completion_tokens(request: ChatRequest) -> int:
     """What the answer may have at most, by what the guest asked for."""
-    limits = [request.extra.get(key) for key in ("max_completion_tokens", "max_tokens")]
-    given = max(map(_count, limits)) or COMPLETION_TOKENS
-    return given * (_count(request.extra.get("n")) or 1)
+    extra = request.extra
+    if not extra:
+        return COMPLETION_TOKENS
+    given = max(_count(extra.get("max_completion_tokens")), _count(extra.get("max_tokens")))
+    return (given or COMPLETION_TOKENS) * (_count(extra.get("n")) or 1)
 
 
 def _count(value: Any) -> int:

@@ -1,15 +1,14 @@
 """The tries of one request: each takes a slot, is timed and counted, and tells the health of who it
 asked.
 
-The rule: `next()` is a context around one try. A ModelError in it is taken where another try can
-help and none of the answer went out yet, else it goes on; whatever ends it, its slot is given back.
+The rule: each try that `next` begins is told how it went (`replied`, or `failed`, which says
+whether another one can help), and then that it is over (`end`), whatever ended it: that gives its
+slot back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
 
@@ -20,6 +19,7 @@ from spear.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
+from spear.hostcalls.llm.choice.routing import model_of
 from spear.hostcalls.llm.choice.tries import Tries
 from spear.hostcalls.llm.request import Reply
 from spear.hostcalls.llm.waits import within
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from spear.hostcalls.llm.choice.members import Member
     from spear.hostcalls.llm.choice.prices import Prices
     from spear.hostcalls.llm.choice.routing import Draw
-    from spear.records.models import BackendSpec
     from spear.telemetry.jsonlog import Log
 
 # A time-out sooner than this says more of the request than of the backend.
@@ -45,14 +44,17 @@ _TOO_MANY = 429
 class Attempt:
     """One try. `request` has the try's own deadline; `begun`: a piece of the answer was there."""
 
-    __slots__ = ("_attempts", "_clock", "began_ns", "begun", "first_ns", "member", "model",
-                 "request")  # fmt: skip
+    __slots__ = ("_attempts", "_clock", "_trial", "began_ns", "begun", "first_ns", "member",
+                 "model", "request")  # fmt: skip
 
-    def __init__(self, attempts: Attempts, member: Member, request: Any, model: str) -> None:
+    def __init__(
+        self, attempts: Attempts, member: Member, request: Any, model: str, now_ns: int
+    ) -> None:
         self._attempts, self._clock = attempts, attempts.clock
         self.member, self.request, self.model = member, request, model
-        self.began_ns, self.first_ns = self._clock.monotonic_ns(), 0
+        self.began_ns, self.first_ns = now_ns, 0
         self.begun = False
+        self._trial = member.health.begun(now_ns)
 
     @property
     def backend(self) -> Backend:
@@ -70,6 +72,21 @@ class Attempt:
         """The reply as the caller gets it, with what all tries used."""
         return self._attempts.succeeded(self, reply)
 
+    def late(self) -> ModelTimeout:
+        """What it failed by where its time was over."""
+        name, took_ns = self.member.spec.name, self._clock.monotonic_ns() - self.began_ns
+        sentence = f"backend {name!r} did not answer within {took_ns // 10**6} ms"
+        return ModelTimeout(sentence, backend=name)
+
+    def failed(self, error: ModelError) -> bool:
+        """Whether another try can help: not where a part of the answer went out already."""
+        return self._attempts.failed(self, error)
+
+    def end(self) -> None:
+        if self._trial:
+            self.member.health.trial_over()
+        self.member.gate.leave()
+
 
 class Attempts:
     """Of one request over `order`, which is not empty. `calls` and `model_ns` count every try that
@@ -77,10 +94,10 @@ class Attempts:
     what they used."""
 
     def __init__(
-        self, request: Any, order: list[Member], *, model_of: Callable[[BackendSpec], str],
-        retries: int, prices: Prices, clock: Clock, log: Log, draw: Draw,
+        self, request: Any, order: list[Member], *, retries: int, prices: Prices, clock: Clock,
+        log: Log, draw: Draw,
     ) -> None:  # fmt: skip
-        self._request, self._model_of, self._prices = request, model_of, prices
+        self._request, self._prices = request, prices
         self.clock, self._log = clock, log
         self._members = members = {member.spec.name: member for member in order}
         self._tries = Tries(  # which knows nothing of its owner: no cycle keeps a large request
@@ -92,21 +109,18 @@ class Attempts:
         self._unasked: bool | None = None  # of a call that `again` was not asked about: was it seen
         self.calls = self.model_ns = self.unseen = 0
 
-    @asynccontextmanager
-    async def next(self) -> AsyncIterator[Attempt]:
-        """Raises ModelError where there is no further try."""
-        member = await self._entered()
-        try:
-            attempt = self._begin(member)
-            trial = member.health.begun(attempt.began_ns)
-            try:
-                with self._judged(attempt):
-                    yield attempt
-            finally:
-                if trial:
-                    member.health.trial_over()
-        finally:
-            member.gate.leave()
+    async def next(self) -> Attempt:
+        """The next try, which has begun. Raises ModelError where there is none."""
+        while True:
+            now_ns = self.clock.monotonic_ns()
+            step = self._tries.next(now_ns, self._request.deadline_ns)
+            if step is None or not self._may_go_on():
+                raise self._last or self._nobody(now_ns)
+            if step.wait_ns:
+                await asyncio.sleep(step.wait_ns / 1e9)
+            member = self._members[step.name]
+            if member.gate.enter_at_once() or await self._entered(member):
+                return self._begin(member)
 
     def succeeded(self, attempt: Attempt, reply: Reply) -> Reply:
         """The reply, with what was used for it."""
@@ -124,56 +138,45 @@ class Attempts:
             model_ns=self.model_ns,
             cost_nano_usd=cost or 0,
         )
-        self._log.debug(
-            "model answered", **self._about(attempt), prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-        )  # fmt: skip
+        if self._log.tells("debug"):
+            self._log.debug(
+                "model answered", **self._about(attempt), prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+            )  # fmt: skip
         return msgspec.structs.replace(reply, usage=usage)
+
+    def failed(self, attempt: Attempt, error: ModelError) -> bool:
+        """Counts it; whether another try can help."""
+        took_ns = self.clock.monotonic_ns() - attempt.began_ns
+        lost = isinstance(error, (ModelGarbled, ModelTimeout))
+        if lost or error.http_status or error.reached:
+            self._used(took_ns)
+            self._unasked = seen = not lost and error.http_status != 0
+            self.unseen += not seen
+        if self._harm(attempt.member, error, took_ns):
+            name = attempt.member.spec.name
+            self._log.warn("a model backend is failing", backend=name, reason=error)
+        self._log.debug("model failed", **self._about(attempt), reason=error)
+        self._last = error
+        return self._another_helps(attempt, error)
 
     def over(self) -> None:
         """No more tries: lets go of the last error, whose traceback has all that was asked."""
         self._last = None
 
-    @contextmanager
-    def _judged(self, attempt: Attempt) -> Iterator[None]:
-        """A failure is counted, and taken where another try can help."""
+    async def _entered(self, member: Member) -> bool:
+        """Waits for a slot at it; whether there was one in time."""
+        enter = member.gate.enter(self._request.deadline_ns)
         try:
-            try:
-                yield
-            except TimeoutError:
-                raise self._late(attempt) from None
-        except ModelError as error:
-            self._failed(attempt, error)
-            if not self._another_helps(attempt, error):
-                raise
-
-    async def _entered(self) -> Member:
-        """The next one to ask, with a slot at it. Raises ModelError."""
-        while True:
-            member = await self._next_member()
-            enter = member.gate.enter(self._request.deadline_ns)
-            try:
-                if member.gate.open():  # nothing is waited for, and no time taken for a limit
-                    await enter
-                else:
-                    await within(self.left_s(self._request.deadline_ns), enter)
-            except ModelUnavailable as error:
-                self._last = error
-                continue
-            except TimeoutError:
-                sentence = f"backend {member.spec.name!r} had no room for the request in time"
-                self._last = ModelTimeout(sentence, backend=member.spec.name)
-                continue
-            return member
-
-    async def _next_member(self) -> Member:
-        now_ns = self.clock.monotonic_ns()
-        step = self._tries.next(now_ns, self._request.deadline_ns)
-        if step is None or not self._may_go_on():
-            raise self._last or self._nobody(now_ns)
-        if step.wait_ns:
-            await asyncio.sleep(step.wait_ns / 1e9)
-        return self._members[step.name]
+            await within(self.left_s(self._request.deadline_ns), enter)
+        except ModelUnavailable as error:
+            self._last = error
+        except TimeoutError:
+            sentence = f"backend {member.spec.name!r} had no room for the request in time"
+            self._last = ModelTimeout(sentence, backend=member.spec.name)
+        else:
+            return True
+        return False
 
     def _may_go_on(self) -> bool:
         """Whether who asks allows one more try."""
@@ -194,30 +197,11 @@ class Attempts:
         )
 
     def _begin(self, member: Member) -> Attempt:
-        now_ns, deadline_ns = self.clock.monotonic_ns(), self._request.deadline_ns
-        if member.settings.timeout_ns:
-            deadline_ns = min(deadline_ns, now_ns + member.settings.timeout_ns)
-        request = msgspec.structs.replace(self._request, deadline_ns=deadline_ns)
-        return Attempt(self, member, request, self._model_of(member.spec))
-
-    def _late(self, attempt: Attempt) -> ModelTimeout:
-        name, took_ns = attempt.member.spec.name, self.clock.monotonic_ns() - attempt.began_ns
-        sentence = f"backend {name!r} did not answer within {took_ns // 10**6} ms"
-        return ModelTimeout(sentence, backend=name)
-
-    def _failed(self, attempt: Attempt, error: ModelError) -> None:
-        """Counts it."""
-        took_ns = self.clock.monotonic_ns() - attempt.began_ns
-        lost = isinstance(error, (ModelGarbled, ModelTimeout))
-        if lost or error.http_status or error.reached:
-            self._used(took_ns)
-            self._unasked = seen = not lost and error.http_status != 0
-            self.unseen += not seen
-        if self._harm(attempt.member, error, took_ns):
-            name = attempt.member.spec.name
-            self._log.warn("a model backend is failing", backend=name, reason=error)
-        self._log.debug("model failed", **self._about(attempt), reason=error)
-        self._last = error
+        now_ns, request = self.clock.monotonic_ns(), self._request
+        timeout_ns = member.settings.timeout_ns
+        if timeout_ns and now_ns + timeout_ns < request.deadline_ns:
+            request = msgspec.structs.replace(request, deadline_ns=now_ns + timeout_ns)
+        return Attempt(self, member, request, model_of(request.model, member.spec), now_ns)
 
     def _harm(self, member: Member, error: ModelError, took_ns: int) -> bool:
         """Tells the backend's health; whether it is failing from now on."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from errno import EINVAL, EIO, ENOMEM
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from spear._core.handles import CHAT_RESPONSE, CHAT_SESSION, Handle
 from spear.errors import InvalidArgument, ModelError
@@ -18,7 +17,7 @@ from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.asking import Asking, Models
 from spear.hostcalls.llm.documents import NO_METRICS, Metrics, failure_of, success
 from spear.hostcalls.llm.embedding import read_request
-from spear.hostcalls.llm.loop import Ask, CallTool, Done, Step, ToolLoop
+from spear.hostcalls.llm.loop import CallTool, Done, Step, ToolLoop
 from spear.hostcalls.llm.params import mcp_status, read_setting
 from spear.hostcalls.llm.session import Room, Session, SessionFull
 from spear.hostcalls.llm.streaming import Streams
@@ -51,16 +50,17 @@ def chat_handlers(models: Models, clock: Clock) -> dict[int, Handler]:
 
 
 class Chat:
-    """The handlers; what they keep of an execution goes with its Agent."""
+    """The handlers; what they keep of an execution is its Agent's."""
 
     def __init__(self, models: Models, clock: Clock) -> None:
         self._asking = Asking(models, clock)
         self.streams = Streams(self._asking)
-        self._rooms: WeakKeyDictionary[Agent, Room] = WeakKeyDictionary()
 
     def create(self, call: Call) -> Handle:
-        room = self._rooms.setdefault(_agent(call), Room())
-        return Handle(CHAT_SESSION, Session(room), closed=lambda handle: handle.value.let_go())
+        agent = _agent(call)
+        if agent.room is None:
+            agent.room = Room()
+        return Handle(CHAT_SESSION, Session(agent.room), closed=_let_go)
 
     def write_message(self, call: Call) -> int:
         handle, role, content = call.args
@@ -103,31 +103,40 @@ class Chat:
 
     async def send(self, call: Call) -> Handle:
         handle, flags = call.args
-        session = _session(handle)
-        began_ns, sums = self._asking.now_ns(), Metrics()
+        session, agent = _session(handle), _agent(call)
+        began_ns, sums = self._asking.now_ns(), Metrics() if flags & METRICS else None
         session.hold()
         try:
-            done = await self._send(call, session, sums, auto=bool(flags & AUTO_TOOL_CALL))
+            if flags & AUTO_TOOL_CALL:
+                done = await self._with_tools(call, agent, session, sums)
+            else:
+                reply = await self._asking.chat(agent, session)
+                if sums is not None:
+                    sums.add(reply)
+                done = Done(success(reply), ok=True)
         except ModelError as error:
             call.log(WARN, f"cchat_send: {error}")
             done = Done(failure_of(error), ok=False)
         finally:
             session.let_go()
-        measured = flags & METRICS and done.ok
-        about = sums.document(self._asking.now_ns() - began_ns) if measured else NO_METRICS
-        return _response(done.document, about)
+        if sums is None or not done.ok:
+            return _response(done.document, NO_METRICS)
+        return _response(done.document, sums.document(self._asking.now_ns() - began_ns))
 
-    async def _send(self, call: Call, session: Session, sums: Metrics, *, auto: bool) -> Done:
+    async def _with_tools(
+        self, call: Call, agent: Agent, session: Session, sums: Metrics | None
+    ) -> Done:
         """Raises ModelError."""
-        agent, loop = _agent(call), ToolLoop(session)
-        step: Step = loop.begin() if auto else Ask()
+        loop = ToolLoop(session)
+        step: Step = loop.begin()
         while not isinstance(step, Done):
             if isinstance(step, CallTool):
                 step = loop.tool_ended(*await _tool(call, session, step))
                 continue
             reply = await self._asking.chat(agent, session)
-            sums.add(reply)
-            step = loop.answered(reply) if auto else Done(success(reply), ok=True)
+            if sums is not None:
+                sums.add(reply)
+            step = loop.answered(reply)
         return step
 
     def stream(self, call: Call) -> Handle | int:
@@ -169,6 +178,10 @@ def _response(document: bytes, about: bytes) -> Handle:
     handle = Handle(CHAT_RESPONSE)
     handle.finish(0, document, about)
     return handle
+
+
+def _let_go(handle: Handle) -> None:
+    _session(handle).let_go()
 
 
 def _refuse(call: Call, error: int, sentence: str) -> int:

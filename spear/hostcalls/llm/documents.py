@@ -7,7 +7,7 @@ Source: the guest ABI, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,12 +16,11 @@ from spear.errors import ModelError
 from spear.hostcalls.llm.request import Reply
 
 NO_METRICS = b"{}"
-_PIECE_CHARACTERS = 8192  # of text in one event of a stream
+PIECE_CHARACTERS = 8192  # of text in one event of a stream
 _COUNT_END = 1 << 53  # what counts more tokens counts nothing
 
 
-def compact(value: Any) -> bytes:
-    return msgspec.json.encode(value)
+compact = msgspec.json.Encoder().encode  # of any value
 
 
 def success(reply: Reply) -> bytes:
@@ -73,16 +72,18 @@ class Metrics:
 # ---- events of a stream
 
 
-def delta_events(content: str) -> Iterable[bytes]:
+class _DeltaEvent(msgspec.Struct, tag_field="type", tag="delta", gc=False):
+    content: str
+
+
+def delta_event(content: str) -> bytes:
+    return compact(_DeltaEvent(content))
+
+
+def delta_events(content: str) -> list[bytes]:
     """A long text goes in pieces, each of whole characters."""
-    if len(content) <= _PIECE_CHARACTERS:  # nearly every one
-        return (_delta_event(content),) if content else ()
-    pieces = range(0, len(content), _PIECE_CHARACTERS)
-    return [_delta_event(content[at : at + _PIECE_CHARACTERS]) for at in pieces]
-
-
-def _delta_event(content: str) -> bytes:
-    return b'{"type":"delta","content":%b}' % compact(content)
+    pieces = range(0, len(content), PIECE_CHARACTERS)
+    return [delta_event(content[at : at + PIECE_CHARACTERS]) for at in pieces]
 
 
 def end_events(reply: Reply) -> Iterator[bytes]:

@@ -76,11 +76,13 @@ class Reservation:
 class Meter:
     """`own` is what the execution used itself, `total` with all that it called."""
 
-    __slots__ = ("_budget", "_lost", "_parent", "_reserved", "own", "total")
+    __slots__ = ("_budget", "_limited", "_line", "_lost", "_reserved", "own", "total")
 
     def __init__(self, budget: Budget, parent: Meter | None = None) -> None:
-        self._budget, self._parent = budget, parent
-        self._reserved = self._lost = self.own = self.total = Usage()
+        self._budget = budget
+        self._limited = tuple(what for what in LIMITS if getattr(budget, what))
+        self._line: tuple[Meter, ...] = (self, *(parent._line if parent is not None else ()))
+        self._reserved = self._lost = self.own = self.total = NOTHING
 
     def reserve(self, usage: Usage) -> Reservation:
         """Raises BudgetSpent."""
@@ -89,8 +91,12 @@ class Meter:
 
     def left(self, what: str) -> int | None:
         """The least that is left of `what`, a name of LIMITS, here and above; None: no limit."""
-        found = [meter._left(what) for meter in self._line() if getattr(meter._budget, what)]
-        return min(found, default=None)
+        found: int | None = None
+        for meter in self._line:
+            if what in meter._limited:
+                left = meter._left(what)
+                found = left if found is None else min(found, left)
+        return found
 
     @property
     def reserved(self) -> Usage:
@@ -99,28 +105,21 @@ class Meter:
 
     def _take(self, usage: Usage) -> None:
         """All or nothing, here and above. Raises BudgetSpent."""
-        line = self._line()
-        for meter in line:
-            meter._check(usage)
-        for meter in line:
+        for meter in self._line:
+            if meter._limited:
+                meter._check(usage)
+        for meter in self._line:
             meter._reserved += usage
-
-    def _line(self) -> list[Meter]:
-        """This one and all above it."""
-        found, meter = [self], self._parent
-        while meter is not None:
-            found.append(meter)
-            meter = meter._parent
-        return found
 
     def _left(self, what: str) -> int:
         taken = self.total + self._reserved + self._lost
         return max(0, int(getattr(self._budget, what)) - int(getattr(taken, what)))
 
     def _check(self, usage: Usage) -> None:
-        for what, (key, show) in LIMITS.items():
-            limit, wanted = getattr(self._budget, what), getattr(usage, what)
-            if limit and wanted > self._left(what):
+        for what in self._limited:
+            (key, show), wanted = LIMITS[what], getattr(usage, what)
+            limit = getattr(self._budget, what)
+            if wanted > self._left(what):
                 raise BudgetSpent(
                     f"this call may use {show(wanted)}; the budget of {show(limit)} has "
                     f"{show(self._left(what))} left ({key} of the task, or of one above it, says "
@@ -130,10 +129,11 @@ class Meter:
 
     def _settle(self, reserved: Usage, used: Usage, lost: Usage) -> None:
         self.own += used
-        for meter in self._line():
+        for meter in self._line:
             meter.total += used
-            meter._lost += lost
             meter._reserved -= reserved
+            if lost is not NOTHING:
+                meter._lost += lost
 
 
 def _beyond(reserved: Usage, known: Usage) -> Usage:

@@ -7,16 +7,16 @@ stream fails over only before its first piece. What goes to the caller names no 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
 from spear.config_llm import STUB_BACKEND
-from spear.errors import ModelError, ModelGarbled, ModelTimeout, NoBackend, NotFound
+from spear.errors import ModelError, ModelTimeout, NoBackend, NotFound
 from spear.hostcalls.llm.attempts import Attempt, Attempts
 from spear.hostcalls.llm.choice.members import CONFIG, DEFAULT, Keys, Make, Member
+from spear.hostcalls.llm.choice.plans import Plans
 from spear.hostcalls.llm.choice.prices import Prices
 from spear.hostcalls.llm.choice.roster import Roster
 from spear.hostcalls.llm.choice.router_filter import Decider, Question, Running, hooked
@@ -26,9 +26,10 @@ from spear.hostcalls.llm.choice.routing import (
     Need,
     Verdict,
     eligible,
+    fitting,
     lack_of,
     model_of,
-    ranked,
+    ordered,
 )
 from spear.hostcalls.llm.choice.scrubbing import scrub
 from spear.hostcalls.llm.request import (
@@ -36,6 +37,7 @@ from spear.hostcalls.llm.request import (
     JSON_SCHEMA,
     TOOLS,
     ChatRequest,
+    Deliver,
     Delta,
     EmbedRequest,
     Reply,
@@ -61,6 +63,7 @@ _TRANSPORTS = (HTTP, "in_process")
 
 Request = ChatRequest | EmbedRequest
 # The facade has a method `list`, which hides the type from its methods' annotations.
+Answer = Coroutine[Any, Any, Reply]
 Order = list[Member]
 Infos = list[ModelInfo]
 
@@ -85,40 +88,19 @@ class Models:
             self._member(one, DEFAULT if one is STUB_BACKEND else CONFIG)
             for one in settings.backends
         ]
+        self._plans = Plans()
         self._roster = Roster(members, settings.ollama, fetch, self._member, clock, log)
 
-    async def chat(self, request: ChatRequest) -> Reply:
-        """Raises ModelError."""
-        return await self._whole(request, _ask_chat)
+    def chat(self, request: ChatRequest) -> Answer:
+        """Raises ModelError, as the two below."""
+        return self._whole(request, _ask_chat)
 
-    async def embed(self, request: EmbedRequest) -> Reply:
-        """Raises ModelError."""
-        return await self._whole(request, _ask_embed)
+    def embed(self, request: EmbedRequest) -> Answer:
+        return self._whole(request, _ask_embed)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta | Reply, None]:
-        """Pieces as they come, then the whole Reply. Raises ModelError, after pieces too. Close it
-        where it is not read to its end."""
-        attempts: Attempts | None = None
-        try:
-            attempts = await self._routed(request)
-            reply: Reply | None = None
-            while reply is None:
-                async with attempts.next() as one:
-                    source = one.backend.stream(one.request, one.model)
-                    async with aclosing(source), aclosing(_in_time(source, one)) as pieces:
-                        async for piece in pieces:
-                            if isinstance(piece, Reply):
-                                reply = one.replied(piece)
-                                break
-                            yield piece
-                    _check_whole(one, reply)
-            yield reply
-        except ModelError as error:
-            self._tell(error, attempts)
-            raise
-        finally:
-            if attempts is not None:
-                attempts.over()
+    def stream(self, request: ChatRequest, deliver: Deliver) -> Answer:
+        """Hands the pieces on as they come; an error may come after pieces too."""
+        return self._whole(request, lambda one: _ask_stream(one, deliver))
 
     def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None:
         """The most that this many tokens cost at any backend that may answer the request; None: of
@@ -126,7 +108,7 @@ class Models:
         need = need_of(request)
         costs = [
             self._prices.of(
-                member.spec, model_of(need, member.spec), prompt_tokens, completion_tokens
+                member.spec, model_of(request.model, member.spec), prompt_tokens, completion_tokens
             )
             for member in self._roster
             if not lack_of(need, Candidate(spec=member.spec, missing=member.missing))
@@ -195,8 +177,14 @@ class Models:
         try:
             attempts = await self._routed(request, retries)
             while True:
-                async with attempts.next() as one:
-                    return one.replied(await within(one.left_s(), ask(one)))
+                one = await attempts.next()
+                try:
+                    return one.replied(await ask(one))
+                except ModelError as error:
+                    if not one.failed(error):
+                        raise
+                finally:
+                    one.end()
         except ModelError as error:
             self._tell(error, attempts)
             raise
@@ -206,23 +194,39 @@ class Models:
 
     async def _routed(self, request: Request, retries: int | None = None) -> Attempts:
         """Who is to be asked, the first one first. Raises ModelError."""
-        deadline_ns = request.deadline_ns or self._clock.monotonic_ns() + DEADLINE_NS
-        request = msgspec.structs.replace(request, deadline_ns=deadline_ns)
-        try:
-            left_ns = deadline_ns - self._clock.monotonic_ns()
-            order = await within(left_ns / 1e9, self._order(request))
-        except TimeoutError:
-            raise ModelTimeout("the time for the model was over before one was chosen") from None
+        now_ns = self._clock.monotonic_ns()
+        if not request.deadline_ns:
+            request = msgspec.structs.replace(request, deadline_ns=now_ns + DEADLINE_NS)
+        order = self._order_at_once(request, now_ns)
+        if order is None:
+            try:
+                order = await within((request.deadline_ns - now_ns) / 1e9, self._order(request))
+            except TimeoutError:
+                sentence = "the time for the model was over before one was chosen"
+                raise ModelTimeout(sentence) from None
         return Attempts(
             request,
             order,
-            model_of=lambda spec: model_of(need_of(request), spec),
             retries=self._settings.retries if retries is None else retries,
             prices=self._prices,
             clock=self._clock,
             log=self._log,
             draw=self._draw,
         )
+
+    def _order_at_once(self, request: Request, now_ns: int) -> Order | None:
+        """None where nobody asked for the like yet, or somebody else is to be heard first."""
+        if self._decider is not None or self._roster.due():
+            return None
+        members = self._plans.get(need_of(request), request.priced, self._roster.changes)
+        if members is None or len(members) == 1:
+            return members
+        return self._ranked(members, now_ns)
+
+    def _ranked(self, members: Order, now_ns: int) -> Order:
+        names = {member.spec.name: member for member in members}
+        found = ordered([member.candidate(now_ns) for member in members], self._draw)
+        return [names[one.spec.name] for one in found]
 
     async def _order(self, request: Request) -> Order:
         await self._roster.look()
@@ -234,17 +238,21 @@ class Models:
         return await self._chosen(request)
 
     async def _chosen(self, request: Request) -> Order:
-        need, now_ns = need_of(request), self._clock.monotonic_ns()
+        need, now_ns, changes = need_of(request), self._clock.monotonic_ns(), self._roster.changes
         members = {member.spec.name: member for member in self._roster}
         kept = eligible(need, [self._candidate(one, request, now_ns) for one in members.values()])
         verdict = await self._verdict(request, need, kept, members)
-        return [members[one.spec.name] for one in ranked(need, kept, self._draw, verdict)]
+        left = fitting(need, kept, verdict)
+        if self._decider is None:
+            able = [members[one.spec.name] for one in left]
+            self._plans.keep(need, request.priced, changes, able)
+        return [members[one.spec.name] for one in ordered(left, self._draw, verdict)]
 
     def _candidate(self, member: Member, request: Request, now_ns: int) -> Candidate:
         found = member.candidate(now_ns)
         if not request.priced or found.missing:
             return found
-        model = model_of(need_of(request), member.spec)
+        model = model_of(request.model, member.spec)
         if self._prices.of(member.spec, model, 0, 0) is not None:
             return found
         return msgspec.structs.replace(
@@ -296,36 +304,37 @@ def need_of(request: Request) -> Need:
     )
 
 
-def _check_whole(one: Attempt, reply: Reply | None) -> None:
-    if reply is None:
-        name = one.member.spec.name
-        raise ModelGarbled(f"backend {name!r} ended its answer too early", backend=name)
+def _ask_chat(one: Attempt) -> Answer:
+    return _in_time(one, one.backend.chat(one.request, one.model))
 
 
-def _ask_chat(one: Attempt) -> Awaitable[Reply]:
-    return one.backend.chat(one.request, one.model)
+def _ask_embed(one: Attempt) -> Answer:
+    return _in_time(one, one.backend.embed(one.request, one.model))
 
 
-def _ask_embed(one: Attempt) -> Awaitable[Reply]:
-    return one.backend.embed(one.request, one.model)
-
-
-async def _in_time(
-    pieces: AsyncGenerator[Delta | Reply, None], one: Attempt
-) -> AsyncGenerator[Delta | Reply, None]:
-    """The pieces, each waited for until the deadline and no longer. A time limit around all of them
-    would end the reader between two pieces."""
-    limit = WaitLimit(one.left_s())
+async def _in_time(one: Attempt, answer: Awaitable[Reply]) -> Reply:
+    """Also where a backend does not keep its deadline. Raises ModelTimeout."""
     try:
-        while True:
-            with limit:
-                try:
-                    piece = await anext(pieces)
-                except StopAsyncIteration:
-                    return
-            if not one.begun:
-                one.come()
-            yield piece
+        return await within(one.left_s(), answer)
+    except TimeoutError:
+        raise one.late() from None
+
+
+async def _ask_stream(one: Attempt, deliver: Deliver) -> Reply:
+    """What the backend takes is limited, and not what its reader takes. Raises ModelTimeout."""
+    limit = WaitLimit(one.left_s())
+
+    def pass_on(piece: Delta) -> Awaitable[None] | None:
+        if not one.begun:
+            one.come()
+        wait = deliver(piece)
+        return None if wait is None else limit.outside(wait)
+
+    try:
+        with limit:
+            return await one.backend.stream(one.request, one.model, pass_on)
+    except TimeoutError:
+        raise one.late() from None
     finally:
         limit.close()
 

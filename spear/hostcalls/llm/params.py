@@ -29,8 +29,21 @@ class Setting(NamedTuple):
     value: Any
 
 
+class _Given(msgspec.Struct):
+    key: str
+    value: Any
+
+
+_decode_given = msgspec.json.Decoder(_Given).decode
+
+
 def read_setting(text: bytes) -> Setting | None:
     """Of `{"key": "...", "value": ...}`; None where it is not that, or the key is empty."""
+    try:
+        given = _decode_given(text)
+        return Setting(given.key, given.value) if given.key else None
+    except (ValueError, RecursionError):
+        pass  # of another form, or not in UTF-8: read as it is
     try:
         found = msgspec.json.decode(text.decode(errors="replace"))
     except (msgspec.MsgspecError, RecursionError):
@@ -43,6 +56,8 @@ def mcp_status(setting: Setting) -> int:
     """What the policy of a task that has none says: 0, or the error. MCP is off, no server is
     allowed."""
     key, value = setting
+    if not key.startswith("mcp."):
+        return 0
     if key.startswith("mcp.task_"):
         return -EACCES
     if key == "mcp.enabled":
@@ -106,7 +121,10 @@ class Params:
 
     def extra(self) -> dict[str, Any]:
         """What goes to the top level of the upstream body as it is."""
-        return {key: value for key, value in self._values.items() if key not in _KEPT_HERE}
+        values = self._values
+        if values.keys() <= _KEPT_HERE:
+            return {}
+        return {key: value for key, value in values.items() if key not in _KEPT_HERE}
 
     @property
     def model(self) -> str:

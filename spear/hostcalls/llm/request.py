@@ -7,7 +7,7 @@ of guests, routing or HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -83,3 +83,8 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     content: str = ""
     tool_calls: Sequence[dict[str, Any]] = ()
+
+
+# Takes a piece of a streamed answer, in the midst of the event loop's turn. What it gives is
+# awaited before the next piece: only where there is no room for one.
+Deliver = Callable[[Delta], Awaitable[None] | None]

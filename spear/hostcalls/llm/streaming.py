@@ -2,26 +2,27 @@
 
 The rule: a guest that does not read holds its model up, and no more than HELD_MAX events gather
 here; a guest that closes the stream, or ends, ends the request. The last event is in the channel
-before the stream is over. A stream never changes its session. What comes for many guests in one
-turn of the loop goes to them together at its end: a wake-up of a thread between any two of them
-would cost more than all else about a piece.
+before the stream is over. A stream never changes its session. What comes for many guests goes to
+them together, at the end of the loop's turn and not more often than every PAUSE_S: to wake a
+thread for each of them would cost more than all else about a piece.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable
 from errno import EIO
 
-from spear._core.endpoints import Channel
+from spear._core.endpoints import Channel, Together
 from spear._core.handles import CHAT_STREAM, Handle
-from spear.errors import ChannelClosed, ModelError, QueueFull
+from spear.errors import ChannelClosed, ModelError
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.asking import Asking
 from spear.hostcalls.llm.documents import (
     NO_METRICS,
+    PIECE_CHARACTERS,
     Metrics,
+    delta_event,
     delta_events,
     end_events,
     error_event,
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 EVENTS_MAX = 64  # that wait for a guest
 EVENT_BYTES_MAX = 32 << 20  # all tool calls of an answer are one event
-HELD_MAX = 16  # events of one stream that wait for the end of the loop's turn
+PAUSE_S = 0.002  # far less than lies between two pieces of one model
+HELD_MAX = 16  # events of one stream that wait for that
 
 
 class Streams:
@@ -74,20 +76,30 @@ class Streams:
 
 
 class _Turn:
-    """Those that have events for their guests when this turn of the loop ends."""
+    """Those that have events for their guests when this turn of the loop ends or, where the last
+    ones went just now, PAUSE_S after those."""
 
     def __init__(self) -> None:
         self._due: list[_Events] = []
+        self._together = Together()
+        self._next_s = 0.0  # of the loop's time
 
     def add(self, events: _Events) -> None:
         if not self._due:
-            asyncio.get_running_loop().call_soon(self._end)
+            loop = asyncio.get_running_loop()
+            wait_s = self._next_s - loop.time()
+            if wait_s > 0:
+                loop.call_later(wait_s, self._end, loop)
+            else:
+                loop.call_soon(self._end, loop)
         self._due.append(events)
 
-    def _end(self) -> None:
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._next_s = loop.time() + PAUSE_S
         due, self._due = self._due, []
-        for events in due:
-            events.go()
+        with self._together:
+            for events in due:
+                events.go()
 
 
 class _Events:
@@ -97,16 +109,20 @@ class _Events:
 
     def __init__(self, channel: Channel, turn: _Turn) -> None:
         self._channel, self._turn = channel, turn
-        self._held: deque[bytes] = deque()
+        self._held: list[bytes] = []
         self._moving: asyncio.Task[None] | None = None  # where the channel has no room
 
     def add(self, piece: Delta) -> Awaitable[None] | None:
         """To be waited for where there is something to wait for."""
-        held = self._held
+        content, held = piece.content, self._held
         begins = not held
-        held.extend(delta_events(piece.content))
+        if 0 < len(content) <= PIECE_CHARACTERS:  # nearly every one
+            held.append(delta_event(content))
+        else:
+            held.extend(delta_events(content))
         if self._moving is not None or len(held) > HELD_MAX:
-            return self.all_there()
+            self.go()
+            return self._moving
         if begins and held:
             self._turn.add(self)
         return None
@@ -127,13 +143,11 @@ class _Events:
         if self._moving is not None:
             return
         try:
-            while self._held:
-                self._channel.put_nowait(self._held[0])
-                self._held.popleft()
-        except QueueFull:
-            self._moving = asyncio.get_running_loop().create_task(self._follow())
+            self._channel.put_some(self._held)
         except ChannelClosed:  # by the guest, which ends the request too
             self._held.clear()
+        if self._held:
+            self._moving = asyncio.get_running_loop().create_task(self._follow())
 
     def close(self) -> None:
         """Nothing more is taken; what is in the channel can still be read."""
@@ -145,7 +159,7 @@ class _Events:
         try:
             while self._held:
                 await self._channel.put(self._held[0])
-                self._held.popleft()
+                del self._held[0]
         except ChannelClosed:
             self._held.clear()
         finally:

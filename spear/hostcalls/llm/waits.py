@@ -12,8 +12,9 @@ from typing import TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Generator
     from types import TracebackType
+    from typing import Any
 
 T = TypeVar("T")
 
@@ -21,11 +22,11 @@ T = TypeVar("T")
 async def within(left_s: float, wait: Awaitable[T]) -> T:
     """What the one wait gives. Raises TimeoutError."""
     limit = WaitLimit(left_s)
-    try:
-        with limit:
+    with limit:
+        try:
             return await wait
-    finally:
-        limit.close()
+        finally:
+            limit.close()
 
 
 class WaitLimit:
@@ -42,6 +43,10 @@ class WaitLimit:
 
     def close(self) -> None:
         self._timer.cancel()
+
+    def outside(self, wait: Awaitable[None]) -> Awaitable[None]:
+        """A wait within one of the limit's, which it does not end: the next one it does."""
+        return _Outside(self, wait)
 
     def __enter__(self) -> None:
         if self._over:
@@ -67,3 +72,22 @@ class WaitLimit:
         if self._task is not None:
             self._struck = True
             self._task.cancel()
+
+
+class _Outside:
+    """No coroutine: one that is never awaited, since its request was cancelled, warns."""
+
+    __slots__ = ("_limit", "_wait")
+
+    def __init__(self, limit: WaitLimit, wait: Awaitable[None]) -> None:
+        self._limit, self._wait = limit, wait
+
+    def __await__(self) -> Generator[Any, None, None]:
+        limit = self._limit
+        task, limit._task = limit._task, None
+        try:
+            yield from self._wait.__await__()
+        finally:
+            limit._task = task
+        if limit._over:
+            raise TimeoutError

@@ -44,6 +44,46 @@ def test_what_never_fits_is_another_error():
         Channel(bytes_max=4, drop_oldest=True).put_nowait(b"12345")
 
 
+@pytest.mark.parametrize("room", [0, 1, 3, 5])
+def test_some_of_many_are_put_as_far_as_there_is_room(room: int):
+    channel, items = Channel(items_max=room + 1), [b"a", b"", b"ccc"]
+    channel.put_nowait(b"first")
+    channel.put_some(items)
+    assert items == [b"a", b"", b"ccc"][room:]
+    taken = [channel.get_nowait() for _ in range(min(room, 3) + 2)]
+    assert taken == [b"first", *[b"a", b"", b"ccc"][:room], None]
+
+
+def test_room_in_bytes_counts_for_each_of_many():
+    channel, items = Channel(bytes_max=4), [b"ab", b"cd", b"e"]
+    channel.put_some(items)
+    assert (items, len(channel), channel.size_bytes) == ([b"e"], 2, 4)
+
+
+def test_the_first_of_many_that_is_refused_says_why_and_stays():
+    channel = Channel(bytes_max=4)
+    for wrong, kind in ((b"12345", InvalidArgument), ("text", TypeError)):
+        items = [b"a", wrong, b"b"]
+        with pytest.raises(kind):
+            channel.put_some(items)
+        assert items == [wrong, b"b"]
+        assert channel.get_nowait() == b"a"
+        assert channel.get_nowait() is None
+    channel.close()
+    items = [b"a"]
+    with pytest.raises(ChannelClosed):
+        channel.put_some(items)
+    assert items == [b"a"]
+
+
+async def test_who_waits_for_a_message_is_told_of_many():
+    channel = Channel()
+    waiting = asyncio.create_task(channel.get())
+    await asyncio.sleep(0)
+    channel.put_some([b"a", b"b"])
+    assert (await waiting, await channel.get()) == (b"a", b"b")
+
+
 @pytest.mark.parametrize("options", [{"items_max": 0}, {"bytes_max": 0}, {"bytes_max": 1 << 40}])
 def test_limits_have_limits(options):
     with pytest.raises(InvalidArgument, match="expected 1 to"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import pytest
 from guest_runs import ended, executor
@@ -25,6 +26,7 @@ from handle_guests import (
 )
 
 from spear._core.door import Call
+from spear._core.endpoints import Together
 from spear._core.executor import Executor
 from spear._core.handles import CHAT_RESPONSE
 
@@ -134,6 +136,28 @@ def test_one_wait_watches_many_handles(node: Executor):
 
 
 # ---- no wake-up is lost
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_guests_that_are_woken_together_all_go_on(nested: bool):
+    """Of two nodes, by one thread; also where what is done between fails."""
+    with executor(workers=2) as one, executor() as other:
+        made, runs = streams(), []
+        for node in (one, other):
+            node.serve({CREATE: session, STREAM: made})
+        body = f"""(local.set $a {STREAMED}) {WATCH}
+          (drop (call $log (i32.const 2) (i32.const 4096) (i32.const 5))) {AWAIT} {READ}"""
+        for at in range(20):
+            runs.append(started((one, other)[at % 2], body, 2))
+            while not runs[-1].read_logs():
+                assert not runs[-1].wait(60, events=True)
+        with pytest.raises(ZeroDivisionError), Together(), Together() if nested else nullcontext():
+            for channel in made.channels:
+                channel.put_nowait(b"x")
+            raise ZeroDivisionError
+        for run in runs:
+            assert ended(run).cause == "exit"
+            assert run.value == (IN, 1)
 
 
 def hammer(

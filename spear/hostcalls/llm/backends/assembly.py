@@ -7,7 +7,6 @@ by their index, and where there is none, a piece with an id begins a new call.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 from spear.errors import ModelGarbled
@@ -46,15 +45,21 @@ class Assembly:
         self.id = self.model = self.finish_reason = ""
         self.created = 0
         self.usage: dict[str, Any] | None = None
-        self._texts: defaultdict[str, list[str]] = defaultdict(list, content=[])  # by key
+        self._texts: dict[str, list[str]] = {"content": []}  # by key
         self._calls: dict[int, dict[str, Any]] = {}
         self._arguments: dict[int, list[str]] = {}
         self._size = 0
 
     def text(self, piece: str, key: str = "content") -> None:
         """Raises ModelGarbled beyond the limit, as `calls` does."""
-        self._grow(len(piece) + (0 if key in self._texts else len(key) + _KEY_CHARS))
-        self._texts[key].append(piece)
+        texts = self._texts.get(key)
+        if texts is None:
+            self._grow(len(key) + _KEY_CHARS)
+            texts = self._texts[key] = []
+        self._size += len(piece)
+        if self._size > ANSWER_CHARS_MAX:
+            raise self._too_large()
+        texts.append(piece)
 
     def calls(self, pieces: list[dict[str, Any]]) -> None:
         for piece in pieces:
@@ -101,4 +106,7 @@ class Assembly:
     def _grow(self, size: int) -> None:
         self._size += size
         if self._size > ANSWER_CHARS_MAX:
-            raise ModelGarbled(f"the answer is larger than {ANSWER_CHARS_MAX} characters")
+            raise self._too_large()
+
+    def _too_large(self) -> ModelGarbled:
+        return ModelGarbled(f"the answer is larger than {ANSWER_CHARS_MAX} characters")

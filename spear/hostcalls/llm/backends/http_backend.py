@@ -7,7 +7,6 @@ repeat it.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
@@ -29,19 +28,19 @@ from spear.telemetry.redact import Redactor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Awaitable, Iterator
 
     from spear.clock import Clock
-    from spear.hostcalls.llm.backends.dialect import Dialect
+    from spear.hostcalls.llm.backends.dialect import Dialect, StreamReader
     from spear.hostcalls.llm.http.client import Exchange, HttpClient
-    from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
+    from spear.hostcalls.llm.request import ChatRequest, Deliver, EmbedRequest
     from spear.records.models import BackendSpec
 
 PROBE_NS = 5 * 10**9
 STREAM_BYTES_MAX = 16 * ANSWER_BYTES_MAX  # of what carries an answer of ANSWER_BYTES_MAX in pieces
 SAID_MAX = 1000  # characters of an error
 _ALIVE = frozenset((404, 405))  # a server that answers, and has not what was looked for
+_encode = msgspec.json.Encoder().encode
 
 
 class HttpBackend:
@@ -56,56 +55,53 @@ class HttpBackend:
 
     async def chat(self, request: ChatRequest, model: str) -> Reply:
         began_ns = self._clock.monotonic_ns()
-        with self._blamed():
+        try:
             document = self._document(request, model)
-            async with self._post(self._dialect.chat_path, document, request) as exchange:
-                answer = decode(await exchange.body())
+            answer = await self._answer(self._dialect.chat_path, document, request)
             body = self._dialect.completion(answer, request, self._now_s())
+        except ModelError as error:
+            self._blame(error)
+            raise
         return self._reply(request, model, body, began_ns)
 
-    async def stream(self, request: ChatRequest, model: str) -> AsyncGenerator[Delta | Reply, None]:
+    async def stream(self, request: ChatRequest, model: str, deliver: Deliver) -> Reply:
         began_ns = self._clock.monotonic_ns()
-        dialect = self._dialect
-        with self._blamed():
-            document = dialect.streamed(self._document(request, model))
-            answer = self._post(dialect.chat_path, document, request, STREAM_BYTES_MAX)
-            async with answer as exchange:
-                if self._in_pieces(exchange):
-                    reader = dialect.reader(request, self._now_s())
-                    while not reader.done and (data := await exchange.read()):
-                        for delta in reader.feed(data):
-                            yield delta
-                    exchange.enough()
-                    body = reader.body()
-                else:
-                    whole = decode(await exchange.body())
-                    body = dialect.completion(whole, request, self._now_s())
-                    yield _delta_of(body)
-        yield self._reply(request, model, body, began_ns)
+        try:
+            document = self._dialect.streamed(self._document(request, model))
+            body = await self._streamed(document, request, deliver)
+        except ModelError as error:
+            self._blame(error)
+            raise
+        return self._reply(request, model, body, began_ns)
 
     async def embed(self, request: EmbedRequest, model: str) -> Reply:
         began_ns = self._clock.monotonic_ns()
-        with self._blamed():
+        try:
             if not self._dialect.embed_path:
                 raise ModelRefused(f"kind {self.spec.kind} has no embeddings")
             if not request.texts:
                 raise ModelRefused("empty input")
             document = self._dialect.embed(request, _named(model))
-            async with self._post(self._dialect.embed_path, document, request) as exchange:
-                body = self._dialect.embeddings(decode(await exchange.body()))
+            answer = await self._answer(self._dialect.embed_path, document, request)
+            body = self._dialect.embeddings(answer)
+        except ModelError as error:
+            self._blame(error)
+            raise
         return self._reply(request, model, body, began_ns)
 
     async def probe(self) -> None:
         deadline_ns = self._clock.monotonic_ns() + PROBE_NS
-        with self._blamed():
-            try:
-                async with self._exchange(
-                    "GET", self._dialect.probe_path, b"", deadline_ns, ANSWER_BYTES_MAX
-                ) as exchange:
-                    await exchange.body()
-            except ModelError as error:
-                if error.http_status not in _ALIVE:
-                    raise
+        try:
+            async with self._http.request(
+                "GET", self._dialect.probe_path, deadline_ns=deadline_ns
+            ) as exchange:
+                if not 200 <= exchange.status < 300:
+                    raise await self._failure(exchange)
+                await exchange.body()
+        except ModelError as error:
+            if error.http_status not in _ALIVE:
+                self._blame(error)
+                raise
 
     async def close(self) -> None:
         await self._http.close()
@@ -115,32 +111,56 @@ class HttpBackend:
             raise ModelRefused("empty messages")
         return self._dialect.chat(request, _named(model))
 
+    async def _answer(
+        self, path: str, document: dict[str, Any], request: ChatRequest | EmbedRequest
+    ) -> Any:
+        """All of it, decoded."""
+        exchange = self._post(path, document, request)
+        try:
+            async with exchange:
+                if not 200 <= exchange.status < 300:
+                    raise await self._failure(exchange)
+                return decode(await exchange.body())
+        except ModelError as error:
+            error.reached = exchange.begun
+            raise
+
+    async def _streamed(
+        self, document: dict[str, Any], request: ChatRequest, deliver: Deliver
+    ) -> Any:
+        """The whole answer, whose pieces were handed on as they came."""
+        dialect = self._dialect
+        exchange = self._post(dialect.chat_path, document, request, STREAM_BYTES_MAX)
+        try:
+            async with exchange:
+                if not 200 <= exchange.status < 300:
+                    raise await self._failure(exchange)
+                if self._in_pieces(exchange):
+                    reader = dialect.reader(request, self._now_s())
+                    await exchange.pour(_Pieces(reader, deliver))
+                    exchange.enough()
+                    return reader.body()
+                whole = decode(await exchange.body())
+                body = dialect.completion(whole, request, self._now_s())
+                wait = deliver(_delta_of(body))
+                if wait is not None:
+                    await wait
+                return body
+        except ModelError as error:
+            error.reached = exchange.begun
+            raise
+
     def _post(
         self, path: str, document: dict[str, Any], request: ChatRequest | EmbedRequest,
         bytes_max: int = ANSWER_BYTES_MAX,
-    ) -> AbstractAsyncContextManager[Exchange]:  # fmt: skip
+    ) -> Exchange:  # fmt: skip
         try:
-            body = msgspec.json.encode(document)
+            body = _encode(document)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ModelRefused(f"the request is no JSON: {error}") from None
-        return self._exchange("POST", path, body, request.deadline_ns, bytes_max)
-
-    @asynccontextmanager
-    async def _exchange(
-        self, method: str, path: str, body: bytes, deadline_ns: int, bytes_max: int
-    ) -> AsyncGenerator[Exchange, None]:
-        """Its status is 2xx."""
-        request = self._http.request(
-            method, path, body, deadline_ns=deadline_ns, bytes_max=bytes_max
+        return self._http.request(
+            "POST", path, body, deadline_ns=request.deadline_ns, bytes_max=bytes_max
         )
-        try:
-            async with request as exchange:
-                if not 200 <= exchange.status < 300:
-                    raise await self._failure(exchange)
-                yield exchange
-        except ModelError as error:
-            error.reached = request.begun
-            raise
 
     async def _failure(self, exchange: Exchange) -> ModelError:
         try:
@@ -160,14 +180,10 @@ class HttpBackend:
             return False
         raise ModelGarbled(f"the answer is {found}, not {self._dialect.stream_type}")
 
-    @contextmanager
-    def _blamed(self) -> Iterator[None]:
-        try:
-            yield
-        except ModelError as error:
-            error.args = (self._shown(str(error)),)
-            error.code, error.backend = self._shown(error.code), self.spec.name
-            raise
+    def _blame(self, error: ModelError) -> None:
+        """Has it name this backend, and no secret."""
+        error.args = (self._shown(str(error)),)
+        error.code, error.backend = self._shown(error.code), self.spec.name
 
     def _shown(self, text: str) -> str:
         text = self._redactor.text(text)  # before it is cut: half of a secret is not found
@@ -191,6 +207,37 @@ class HttpBackend:
 
     def _now_s(self) -> int:
         return self._clock.now_ns() // 10**9
+
+
+class _Pieces:
+    """Where the bytes of a stream go: as pieces to who asked."""
+
+    __slots__ = ("_deliver", "_left", "_reader", "_wait")
+
+    def __init__(self, reader: StreamReader, deliver: Deliver) -> None:
+        self._reader, self._deliver = reader, deliver
+        self._left: Iterator[Delta]
+        self._wait: Awaitable[None]
+
+    @property
+    def done(self) -> bool:
+        return self._reader.done
+
+    def take(self, data: bytes) -> bool:
+        left = self._reader.feed(data)
+        for piece in left:
+            wait = self._deliver(piece)
+            if wait is not None:
+                self._left, self._wait = left, wait
+                return False
+        return not self._reader.done
+
+    async def room(self) -> None:
+        await self._wait
+        for piece in self._left:
+            wait = self._deliver(piece)
+            if wait is not None:
+                await wait
 
 
 def _named(model: str) -> str:

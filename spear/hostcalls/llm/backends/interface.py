@@ -11,9 +11,7 @@ from typing import Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest, Reply
+    from spear.hostcalls.llm.request import ChatRequest, Deliver, EmbedRequest, Reply
     from spear.records.models import BackendSpec
 
 
@@ -28,9 +26,9 @@ class Backend(Protocol):
         """The whole answer. Raises ModelError."""
         ...
 
-    def stream(self, request: ChatRequest, model: str) -> AsyncGenerator[Delta | Reply, None]:
-        """Pieces as they come, then one Reply with the whole answer. `aclose` ends the request.
-        Raises ModelError, also after pieces."""
+    async def stream(self, request: ChatRequest, model: str, deliver: Deliver) -> Reply:
+        """Hands the pieces on as they come, and gives the whole answer. Raises ModelError, also
+        after pieces."""
         ...
 
     async def embed(self, request: EmbedRequest, model: str) -> Reply:

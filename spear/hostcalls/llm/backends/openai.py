@@ -42,8 +42,10 @@ class OpenAiDialect:
         document: dict[str, Any] = {"model": model, "messages": request.messages}
         if request.tools:
             document["tools"] = request.tools
-        left_out = _OURS | {"stream_options"}  # which servers refuse where nothing streams
-        return document | {k: v for k, v in request.extra.items() if k not in left_out}
+        if request.extra:
+            left_out = _OURS | {"stream_options"}  # which servers refuse where nothing streams
+            document |= {k: v for k, v in request.extra.items() if k not in left_out}
+        return document
 
     def streamed(self, document: dict[str, Any]) -> dict[str, Any]:
         return {**document, "stream": True, "stream_options": {"include_usage": True}}
@@ -96,11 +98,20 @@ class OpenAiReader:
         self._events, self._answer = SseParser(), Assembly()
 
     def feed(self, data: bytes) -> Iterator[Delta]:
+        answer = self._answer
         for _, event in self._events.feed(data):
-            if event == b"[DONE]":
+            try:
+                content = _decode_plain(event).choices[0].delta.content if answer.id else None
+            except (ValueError, RecursionError):
+                content = None
+            if content is not None:
+                answer.text(content)
+                delta = Delta(content=content) if content else None
+            elif event == b"[DONE]":
                 self.done = True
                 return
-            delta = self._plain(event) if self._answer.id else self._add(decode(event))
+            else:
+                delta = self._add(decode(event))
             if delta is not None:
                 yield delta
 
@@ -108,16 +119,6 @@ class OpenAiReader:
         if self.done:  # said so, though no piece named a reason
             self._answer.finish_reason = self._answer.finish_reason or "stop"
         return self._answer.body()
-
-    def _plain(self, event: bytes) -> Delta | None:
-        try:
-            content = _decode_plain(event).choices[0].delta.content
-        except (ValueError, RecursionError):
-            content = None
-        if content is None:
-            return self._add(decode(event))
-        self._answer.text(content)
-        return Delta(content=content) if content else None
 
     def _add(self, chunk: Any) -> Delta | None:
         if isinstance(chunk, dict) and chunk.get("error"):

@@ -19,9 +19,9 @@ from spear.records.usage import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import Iterator
 
-    from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
+    from spear.hostcalls.llm.request import ChatRequest, Deliver, EmbedRequest
     from spear.records.models import BackendSpec
 
 MODEL = "stub"
@@ -31,6 +31,7 @@ _GRAMS = (3, 4, 5)
 _TEXT_MAX = 16_384  # characters looked at for a vector
 _INTEGER = re.compile(r"(?<![\w.])-?[0-9]{1,18}(?![\w.]*[0-9])")
 _WORD = re.compile(r"\w+")
+_PIECE = re.compile(r"\s*\S+")
 
 
 class StubBackend:
@@ -40,15 +41,18 @@ class StubBackend:
     async def chat(self, request: ChatRequest, model: str) -> Reply:
         return self._reply(request, _completion(request, model or MODEL))
 
-    async def stream(self, request: ChatRequest, model: str) -> AsyncGenerator[Delta | Reply, None]:
+    async def stream(self, request: ChatRequest, model: str, deliver: Deliver) -> Reply:
         body = _completion(request, model or MODEL)
         message = body["choices"][0]["message"]
-        for piece in re.findall(r"\s*\S+", message["content"] or ""):
-            yield Delta(content=piece)
+        pieces = [Delta(content=text) for text in _PIECE.findall(message["content"] or "")]
         calls = message.get("tool_calls", [])
         if calls:
-            yield Delta(tool_calls=[{"index": n, **call} for n, call in enumerate(calls)])
-        yield self._reply(request, body)
+            pieces.append(Delta(tool_calls=[{"index": n, **call} for n, call in enumerate(calls)]))
+        for piece in pieces:
+            wait = deliver(piece)
+            if wait is not None:
+                await wait
+        return self._reply(request, body)
 
     async def embed(self, request: EmbedRequest, model: str) -> Reply:
         tokens = sum(_tokens(text) for text in request.texts)

@@ -25,12 +25,13 @@ _BURST_PART = 10  # a tenth of a minute's requests may come at once
 class Rate:
     """A token bucket, kept as the time at which it is full again. Pure; 0 a minute is no limit."""
 
-    __slots__ = ("_full_ns", "_room_ns", "_step_ns")
+    __slots__ = ("_full_ns", "_room_ns", "_step_ns", "free")
 
     def __init__(self, per_minute: int) -> None:
         self._step_ns = -(-_MINUTE_NS // per_minute) if per_minute else 0
         self._room_ns = self._step_ns * (max(1, per_minute // _BURST_PART) - 1)
         self._full_ns = 0
+        self.free = per_minute == 0  # every turn is at once
 
     def turn_ns(self, now_ns: int, ahead: int = 0) -> int:
         """When a request may begin that has so many `ahead` of it, which wait for their turns."""
@@ -61,10 +62,21 @@ class Gate:
 
     def open(self) -> bool:
         """Whether a request would not wait."""
+        if self._waiting or (self._concurrency and self.busy >= self._concurrency):
+            return False
+        if self._rate.free:
+            return True
         now_ns = self._clock.monotonic_ns()
-        full = self._concurrency and self.busy >= self._concurrency
-        at_once = self._rate.turn_ns(now_ns, self._in_line) <= now_ns
-        return not full and not self._waiting and at_once
+        return self._rate.turn_ns(now_ns, self._in_line) <= now_ns
+
+    def enter_at_once(self) -> bool:
+        """Takes a slot where nothing is to be waited for; whether it did."""
+        if self._in_line or not self.open():
+            return False
+        self.busy += 1
+        if not self._rate.free:
+            self._rate.take(self._clock.monotonic_ns())
+        return True
 
     async def enter(self, deadline_ns: int) -> None:
         """Raises ModelUnavailable where too many wait, or the turn would come too late. Who waits

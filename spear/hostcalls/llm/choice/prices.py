@@ -24,7 +24,7 @@ class Prices:
         self, spec: BackendSpec, model: str, prompt_tokens: int, completion_tokens: int
     ) -> int | None:
         """Of that many tokens by `model` at that backend; None: no price is known."""
-        price = self._find(spec.name, model)
+        price = self._find(spec.name, model) if self._table else None
         if price is None:
             return 0 if spec.hosting == LOCAL else None
         cost = prompt_tokens * price.prompt + completion_tokens * price.completion

@@ -35,6 +35,7 @@ class Roster:
         self._looked_ns: int | None = None
         self._looking: asyncio.Task[None] | None = None
         self._failing = False
+        self.changes = 0  # how often others were found
 
     def __iter__(self) -> Iterator[Member]:
         yield from self._configured.values()
@@ -43,16 +44,21 @@ class Roster:
     def get(self, name: str) -> Member | None:
         return self._configured.get(name) or self._found.get(name)
 
+    def due(self, *, needed: bool = False) -> bool:
+        """Whether a `look` would look."""
+        if self._fetch is None or not self._ollama.enabled:
+            return False
+        if self._looked_ns is None:
+            return True
+        age_ns = self._clock.monotonic_ns() - self._looked_ns
+        return age_ns >= (NEED_NS if needed else REFRESH_NS)
+
     async def look(self, *, needed: bool = False) -> bool:
         """Has what is known be as new as it should be, and says whether it was looked for. The
         first time, and where it is `needed`, the caller waits; else it goes on meanwhile."""
-        if self._fetch is None or not self._ollama.enabled:
+        if self._fetch is None or not self.due(needed=needed):
             return False
-        now_ns = self._clock.monotonic_ns()
         first = self._looked_ns is None
-        age_ns = now_ns - (self._looked_ns or 0)
-        if not first and age_ns < (NEED_NS if needed else REFRESH_NS):
-            return False
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(self._fetch))
         if first or needed:
@@ -84,6 +90,7 @@ class Roster:
             for settings in found
             if settings.spec.name not in self._configured
         }
+        self.changes += 1
         self._gone += [member for name, member in self._found.items() if name not in fresh]
         self._found = {
             name: self._found.get(name) or self._adopt(settings, OLLAMA_SERVER)

@@ -79,8 +79,13 @@ def eligible(need: Need, candidates: Iterable[Candidate]) -> list[Candidate]:
 def ranked(
     need: Need, kept: Sequence[Candidate], draw: Draw, verdict: Verdict = EVERYBODY
 ) -> list[Candidate]:
-    """Those of `eligible` that are to be asked, the first one first. Raises NoBackend where none is
-    left, ModelRefused where the filter rejects the request."""
+    """Those of `eligible` that are to be asked, the first one first. Raises as `fitting`."""
+    return ordered(fitting(need, kept, verdict), draw, verdict)
+
+
+def fitting(need: Need, kept: Sequence[Candidate], verdict: Verdict = EVERYBODY) -> list[Candidate]:
+    """Those of `eligible` that are to be asked. Raises NoBackend where none is left, ModelRefused
+    where the filter rejects the request."""
     if verdict.rejected:
         raise ModelRefused(
             f"the router filter refused the request: {verdict.message or 'no reason given'}",
@@ -91,7 +96,24 @@ def ranked(
     if not left:
         raise _none(need, lacks)
     exact = [one for one in left if need.model and one.spec.model == need.model]
-    return _ordered(exact or left, verdict.decisions, draw)
+    return exact or left
+
+
+def ordered(
+    candidates: Sequence[Candidate], draw: Draw, verdict: Verdict = EVERYBODY
+) -> list[Candidate]:
+    """By health, priority, score; by weight and chance among equals."""
+    if len(candidates) == 1:
+        return list(candidates)
+    none, decisions = Decision(), verdict.decisions
+    groups: dict[tuple[bool, int, float], list[tuple[int, Candidate]]] = {}
+    for one in candidates:
+        said = decisions.get(one.spec.name, none)
+        priority = one.spec.priority if said.priority is None else said.priority
+        weight = one.spec.weight if said.weight is None else said.weight
+        groups.setdefault((one.healthy, priority, said.score), []).append((weight, one))
+    order = sorted(groups, reverse=True)
+    return [one for group in order for one in _shuffled(groups[group], draw)]
 
 
 def lack_of(need: Need, candidate: Candidate) -> str:
@@ -113,9 +135,9 @@ def lack_of(need: Need, candidate: Candidate) -> str:
     return ""
 
 
-def model_of(need: Need, spec: BackendSpec) -> str:
-    """The model to ask this backend for."""
-    return need.model or spec.model
+def model_of(asked: str, spec: BackendSpec) -> str:
+    """The model to ask this backend for, where `asked` is what the request names."""
+    return asked or spec.model
 
 
 def _model_lack(need: Need, candidate: Candidate) -> str:
@@ -138,23 +160,6 @@ def _filtered(candidate: Candidate, verdict: Verdict) -> str:
         return ""
     reasons = f" ({', '.join(decision.reasons)})" if decision.reasons else ""
     return f"was dropped by the router filter{reasons}"
-
-
-def _ordered(
-    candidates: Sequence[Candidate], decisions: Mapping[str, Decision], draw: Draw
-) -> list[Candidate]:
-    """By health, priority, score; by weight and chance among equals."""
-    if len(candidates) == 1:
-        return list(candidates)
-    none = Decision()
-    groups: dict[tuple[bool, int, float], list[tuple[int, Candidate]]] = {}
-    for one in candidates:
-        said = decisions.get(one.spec.name, none)
-        priority = one.spec.priority if said.priority is None else said.priority
-        weight = one.spec.weight if said.weight is None else said.weight
-        groups.setdefault((one.healthy, priority, said.score), []).append((weight, one))
-    order = sorted(groups, reverse=True)
-    return [one for group in order for one in _shuffled(groups[group], draw)]
 
 
 def _shuffled(weighted: list[tuple[int, Candidate]], draw: Draw) -> list[Candidate]:

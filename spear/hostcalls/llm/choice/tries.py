@@ -42,12 +42,11 @@ class Tries:
         """None: there is no further try. A step that is given counts as taken."""
         if now_ns >= deadline_ns:
             return None
-        ready = [name for name in self._untried if self._ready_ns(name) <= now_ns]
-        if ready:
-            name = next((name for name in ready if self._idle(name)), ready[0])
-            self._untried.remove(name)
-            return Step(name, 0)
-        return self._later(now_ns, deadline_ns)
+        name = self._ready_one(now_ns)
+        if name is None:
+            return self._later(now_ns, deadline_ns)
+        self._untried.remove(name)
+        return Step(name, 0)
 
     def exclude(self, name: str) -> None:
         """It is not tried again for this request."""
@@ -56,6 +55,16 @@ class Tries:
     def first_ready_ns(self) -> int:
         """When the first of them may be asked."""
         return min(map(self._ready_ns, self._order), default=0)
+
+    def _ready_one(self, now_ns: int) -> str | None:
+        """Not tried yet: the first that would begin at once, else the first that may be asked."""
+        found = None
+        for name in self._untried:
+            if self._ready_ns(name) <= now_ns:
+                if self._idle(name):
+                    return name
+                found = found or name
+        return found
 
     def _later(self, now_ns: int, deadline_ns: int) -> Step | None:
         open_to = self._order if self._retries else self._untried

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spear.clock import Clock
+    from spear.hostcalls.llm.http.connection import Sink
     from spear.hostcalls.llm.http.response import Response
 
 ANSWER_BYTES_MAX = 16 * 1024**2
@@ -247,6 +248,11 @@ class Exchange:
             if len(whole) > ANSWER_BYTES_MAX:
                 raise ModelGarbled(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
         return bytes(whole)
+
+    def pour(self, sink: Sink) -> Coroutine[Any, Any, None]:
+        """All of the body goes into the sink as it comes, until that is done. Raises ModelError,
+        and what the sink raises."""
+        return self._connection.pour(sink)
 
     def enough(self) -> None:
         """All that matters was read: the connection may still be kept for another request."""

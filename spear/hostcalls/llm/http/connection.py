@@ -8,6 +8,7 @@ most _BUFFERED_MAX bytes of a body wait, and what one read of the socket brings.
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from spear.errors import ModelError, ModelGarbled, ModelUnavailable
 from spear.hostcalls.llm.http.response import Response
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BUFFERED_MAX = 256 * 1024
+
+
+class Sink(Protocol):
+    """Takes a body as it comes, in the loop's turn in which it comes."""
+
+    @property
+    def done(self) -> bool:
+        """It wants no more."""
+        ...
+
+    def take(self, data: bytes) -> bool:
+        """Whether it takes more now; if not it is done, or `room` is to be awaited first."""
+        ...
+
+    async def room(self) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -30,7 +46,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
-        self._paused = self._unread = False
+        self._paused = self._unread = self._full = False
+        self._sink: Sink | None = None  # takes what comes, while its request waits for it
 
     @property
     def closing(self) -> bool:
@@ -55,11 +72,29 @@ class Connection(asyncio.Protocol):
         while not response.buffered:
             if response.complete:
                 return b""
-            await self._more()  # no coroutine of its own: this is done for every chunk
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
-        return response.take()
+            await self._more()
+        return self._taken(response)
+
+    async def pour(self, sink: Sink) -> None:
+        """All of the body goes into the sink, until that is done. What comes meanwhile goes there
+        at once: to wake a task for every chunk would cost more than all else about it. Raises
+        ModelError, and what the sink raises."""
+        response, self._full = self.response, False
+        assert response is not None
+        while not sink.done:
+            if self._full:
+                self._full = False
+                await sink.room()
+            elif response.buffered:
+                self._full = not sink.take(self._taken(response))
+            elif response.complete:
+                break
+            else:
+                self._sink = sink
+                try:
+                    await self._more()
+                finally:
+                    self._sink = None
 
     def fail(self, failure: ModelError) -> None:
         """Ends the request by this error, and the connection with it."""
@@ -112,7 +147,10 @@ class Connection(asyncio.Protocol):
         except ModelGarbled as error:
             self.fail(error)
             return
-        if response.buffered > _BUFFERED_MAX and not self._paused:
+        if self._sink is not None and response.buffered:
+            if self._pour_on(self._sink, response.take()) and not response.complete:
+                return
+        elif response.buffered > _BUFFERED_MAX and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         if self._unread and response.complete:
@@ -127,6 +165,20 @@ class Connection(asyncio.Protocol):
         self._wake()
         self._over(self)
 
+    def _pour_on(self, sink: Sink, data: bytes) -> bool:
+        """Whether nobody is to be woken for it."""
+        try:
+            self._full = not sink.take(data)
+        except Exception as error:
+            self._wake(error)
+        return not self._full
+
+    def _taken(self, response: Response) -> bytes:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return response.take()
+
     def _more(self) -> asyncio.Future[None]:
         """Done when something happened."""
         if self._failure is not None:
@@ -134,10 +186,15 @@ class Connection(asyncio.Protocol):
         self._waiter = self._loop.create_future()
         return self._waiter
 
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
+    def _wake(self, error: Exception | None = None) -> None:
+        waiter, self._waiter, self._sink = self._waiter, None, None
+        if waiter is None or waiter.done():
+            return
+        if error is None:
             waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
+            waiter.exception()  # it is known, also where who waits is cancelled just now
 
 
 def _end(response: Response, error: Exception | None) -> ModelError | None:

@@ -25,6 +25,8 @@ class Response:
         self.complete = False
         self.reusable = False  # once complete: the connection can take the next request
         self.buffered = 0  # bytes of the body that nobody took yet
+        self._fresh: list[bytes] = []  # of the body, in the bytes that are looked at
+        self.on_body = self._fresh.append  # for llhttp: no function of Python's for every chunk
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self.received = 0
@@ -43,6 +45,13 @@ class Response:
             if not self._whole():  # else it is damage behind the answer
                 raise ModelGarbled("the answer is not HTTP/1.1") from None
             self.reusable = False
+        fresh = self._fresh
+        if fresh:
+            piece = fresh[0] if len(fresh) == 1 else b"".join(fresh)
+            fresh.clear()
+            self._pieces.append(piece)
+            self.buffered += len(piece)
+            self._idle = 0
         if self._idle > HEAD_BYTES_MAX and not self._whole():
             raise ModelGarbled(f"the answer's headers are longer than {HEAD_BYTES_MAX} bytes")
         if self.received > self._bytes_max:
@@ -80,11 +89,6 @@ class Response:
             self.status = status
         else:
             self.headers.clear()  # an interim answer: the real one follows
-
-    def on_body(self, piece: bytes) -> None:
-        self._idle = 0
-        self.buffered += len(piece)
-        self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
         if self.status:

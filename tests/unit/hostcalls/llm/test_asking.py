@@ -208,20 +208,6 @@ async def test_models_that_ignore_their_deadline_are_ended(
     assert who.meter.total.calls == 1
 
 
-async def test_a_stream_without_its_answer_is_an_error(clock: ManualClock) -> None:
-    class Short(FakeModels):
-        async def stream(self, request: ChatRequest) -> Any:
-            yield Delta(content="a")
-
-    who = agent({"budget.tokens": "10000"})
-    with pytest.raises(ModelGarbled):
-        await Asking(Short(reply()), clock).stream(who, session(), deliver)
-    assert who.meter.total.calls == 1
-    left = who.meter.left("tokens")
-    assert left is not None
-    assert left < 10000
-
-
 @pytest.mark.parametrize(
     ("extra", "tokens"),
     [

@@ -162,13 +162,12 @@ async def test_the_stub_says_the_same_each_time_whole_or_streamed() -> None:
     for request in (says("hello"), says("1 2", tools=[sum_tool(a="integer")])):
         whole = await stub().chat(request, "m")
         assert whole == await stub().chat(request, "m")
-        *deltas, last = [piece async for piece in stub().stream(request, "m")]
+        deltas: list[Delta] = []
+        last = await stub().stream(request, "m", deltas.append)
         assert last == whole
         message = whole.body["choices"][0]["message"]
-        pieces = [delta for delta in deltas if isinstance(delta, Delta)]
-        assert len(pieces) == len(deltas)
-        assert "".join(p.content for p in pieces) == (message["content"] or "")
-        assert [c for p in pieces for c in p.tool_calls] == [
+        assert "".join(p.content for p in deltas) == (message["content"] or "")
+        assert [c for p in deltas for c in p.tool_calls] == [
             {"index": n, **call} for n, call in enumerate(message.get("tool_calls", []))
         ]
 

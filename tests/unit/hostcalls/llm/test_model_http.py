@@ -354,3 +354,138 @@ def test_a_client_goes_on_with_another_loop() -> None:
     finally:
         over.set()
         thread.join()
+
+
+class Tank:
+    """A sink with room for `room` bytes at a time, which it empties when it is waited for."""
+
+    def __init__(self, room: int, enough: int = 1 << 30) -> None:
+        self.room_bytes, self.enough = room, enough
+        self.held = self.waits = 0
+        self.taken: list[bytes] = []
+        self.asked = asyncio.Event()
+        self.emptied = asyncio.Event()
+
+    @property
+    def done(self) -> bool:
+        return sum(map(len, self.taken)) >= self.enough
+
+    def take(self, data: bytes) -> bool:
+        assert self.held < self.room_bytes, "it was given more than it has room for"
+        self.taken.append(data)
+        self.held += len(data)
+        return self.held < self.room_bytes and not self.done
+
+    async def room(self) -> None:
+        self.waits += 1
+        self.asked.set()
+        await self.emptied.wait()
+        self.held = 0
+
+
+class Wire:
+    """A transport that goes nowhere."""
+
+    def __init__(self) -> None:
+        self.paused = self.gone = False
+
+    def write(self, data: bytes) -> None: ...
+
+    def is_closing(self) -> bool:
+        return self.gone
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def abort(self) -> None:
+        self.gone = True
+
+
+def pouring(tank: Tank, size: int = 10**6) -> tuple[Connection, Wire, asyncio.Task[None]]:
+    connection, wire = Connection(lambda _: None), Wire()
+    connection.connection_made(wire)  # type: ignore[arg-type]
+    connection.begin(b"", 1 << 30)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+    return connection, wire, asyncio.create_task(connection.pour(tank))
+
+
+async def test_what_comes_goes_into_the_sink_at_once() -> None:
+    connection, _, task = pouring(tank := Tank(100))
+    connection.data_received(b"before")  # its task has not begun
+    await asyncio.sleep(0)
+    for piece in (b"a", b"bc"):
+        connection.data_received(piece)
+    assert (tank.taken, tank.waits) == ([b"before", b"a", b"bc"], 0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    connection.data_received(b"late")
+    assert len(tank.taken) == 3
+
+
+async def test_a_sink_without_room_is_given_nothing_and_holds_the_peer_up() -> None:
+    connection, wire, task = pouring(tank := Tank(2))
+    await asyncio.sleep(0)
+    connection.data_received(b"abc")
+    connection.data_received(b"in the same turn")
+    await tank.asked.wait()
+    connection.data_received(bytes(300_000))
+    assert tank.taken == [b"abc"]
+    assert wire.paused
+    tank.emptied.set()
+    while len(tank.taken) < 2:
+        await asyncio.sleep(0)
+    assert tank.taken[1] == b"in the same turn" + bytes(300_000)
+    assert not wire.paused
+    task.cancel()
+
+
+async def test_a_sink_that_is_done_ends_the_pouring() -> None:
+    connection, _, task = pouring(tank := Tank(100, enough=3))
+    await asyncio.sleep(0)
+    connection.data_received(b"ab")
+    await asyncio.sleep(0)
+    assert not task.done()
+    connection.data_received(b"c")
+    connection.data_received(b"more")
+    await task
+    assert tank.taken == [b"ab", b"c"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_a_sink_raises_is_the_readers(waits: bool) -> None:
+    """Whether its reader waits for more, or has not begun."""
+
+    class Broken(Tank):
+        def take(self, data: bytes) -> bool:
+            raise ModelGarbled("no JSON")
+
+    connection, _, task = pouring(Broken(1))
+    if waits:
+        await asyncio.sleep(0)
+    connection.data_received(b"ab")
+    with pytest.raises(ModelGarbled, match="no JSON"):
+        await task
+
+
+async def test_what_came_before_the_connection_broke_is_poured_first() -> None:
+    connection, _, task = pouring(tank := Tank(2))
+    await asyncio.sleep(0)
+    connection.data_received(b"ab")
+    connection.data_received(b"cd")
+    connection.connection_lost(OSError("reset"))
+    tank.emptied.set()
+    with pytest.raises(ModelGarbled, match="broke off"):
+        await task
+    assert tank.taken == [b"ab", b"cd"]
+
+
+async def test_the_end_of_the_body_ends_the_pouring_though_the_sink_wants_more() -> None:
+    connection, _, task = pouring(tank := Tank(100), 4)
+    await asyncio.sleep(0)
+    connection.data_received(b"ab")
+    connection.data_received(b"cd")
+    await asyncio.wait_for(task, 5)
+    assert tank.taken == [b"ab", b"cd"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 import pytest
 from scripted_backends import Stage, answer, chat, fail
@@ -22,7 +20,8 @@ from spear.errors import (
 )
 from spear.hostcalls.llm.choice.health import CLOSED, OPEN
 from spear.hostcalls.llm.choice.prices import Prices
-from spear.hostcalls.llm.request import Delta, EmbedRequest, Reply
+from spear.hostcalls.llm.models import Models
+from spear.hostcalls.llm.request import Delta, EmbedRequest
 
 S = 10**9
 CLOCK = VirtualClock()
@@ -317,15 +316,17 @@ def test_a_sole_backend_is_asked_however_ill_it_is() -> None:
     run(main())
 
 
-async def pieces_of(stream: AsyncGenerator[Delta | Reply, None]) -> list[str]:
-    async with aclosing(stream):
-        return [one.content if isinstance(one, Delta) else one.backend async for one in stream]
+async def pieces_of(models: Models) -> list[str]:
+    """And who answered."""
+    pieces: list[Delta] = []
+    reply = await models.stream(chat(), pieces.append)
+    return [*(piece.content for piece in pieces), reply.backend]
 
 
 def test_a_stream_fails_over_before_its_first_piece() -> None:
     async def main() -> None:
         stage = Stage(CLOCK, {"x": [BUSY], "y": [answer()]}, specs={"x": {"priority": 1}})
-        assert await pieces_of(stage.models.stream(chat())) == ["a", "b", "y"]
+        assert await pieces_of(stage.models) == ["a", "b", "y"]
         assert stage.slots == 0
 
     run(main())
@@ -340,25 +341,32 @@ def test_a_stream_that_breaks_after_a_piece_is_not_begun_anew(
     async def main() -> None:
         stage = Stage(CLOCK, {"x": [answer()], "y": [answer()]}, specs={"x": {"priority": 1}})
         stage["x"].pieces = ["a", *broken]  # type: ignore[list-item]
-        seen = []
+        seen: list[Delta] = []
         with pytest.raises(kind):
-            async for piece in stage.models.stream(chat(deadline_ns=20 * S)):
-                seen.append(piece)  # noqa: PERF401
+            await stage.models.stream(chat(deadline_ns=20 * S), seen.append)
         assert seen == [Delta(content="a")]
         assert (stage.asked, stage.slots) == (["x1"], 0)
 
     run(main())
 
 
-def test_a_stream_that_is_closed_gives_its_slot_back() -> None:
+def test_a_stream_that_is_cancelled_gives_its_slot_back() -> None:
     async def main() -> None:
         stage = Stage(CLOCK, {"x": [answer()]}, settings={"x": {"concurrency": 1}})
-        stream = stage.models.stream(chat())
-        assert await anext(stream) == Delta(content="a")
+        begun = asyncio.Event()
+
+        async def stay(_: Delta) -> None:
+            begun.set()
+            await asyncio.sleep(3600)
+
+        task = asyncio.create_task(stage.models.stream(chat(), stay))
+        await begun.wait()
         assert (stage.slots, stage["x"].busy) == (1, 1)
-        await stream.aclose()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         assert (stage.slots, stage["x"].busy) == (0, 0)
-        assert len(await pieces_of(stage.models.stream(chat()))) == 3
+        assert len(await pieces_of(stage.models)) == 3
 
     run(main())
 
@@ -367,10 +375,29 @@ def test_a_slow_reader_is_not_cut_off_between_two_pieces() -> None:
     async def main() -> None:
         stage = Stage(CLOCK, {"x": [answer()]})
         seen = 0
-        async for _ in stage.models.stream(chat(deadline_ns=5 * S)):
+
+        async def read(_: Delta) -> None:
+            nonlocal seen
             await asyncio.sleep(2)
             seen += 1
-        assert seen == 3
+
+        await stage.models.stream(chat(deadline_ns=5 * S), read)
+        assert seen == 2
+
+    run(main())
+
+
+def test_a_reader_beyond_the_deadline_is_not_cut_off_and_its_stream_ends() -> None:
+    async def main() -> None:
+        stage, seen = Stage(CLOCK, {"x": [answer()]}), []
+
+        async def read(piece: Delta) -> None:
+            await asyncio.sleep(6)
+            seen.append(piece.content)
+
+        with pytest.raises(ModelTimeout, match="'x' did not answer within"):
+            await stage.models.stream(chat(deadline_ns=5 * S), read)
+        assert (seen, stage.slots, CLOCK.monotonic_ns() >= 6 * S) == (["a"], 0, True)
 
     run(main())
 

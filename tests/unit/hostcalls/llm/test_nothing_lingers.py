@@ -80,8 +80,7 @@ async def ask_backend(backend: Backend, streamed: bool, in_ns: int) -> None:
     request = chat(deadline_ns=Clock().monotonic_ns() + in_ns)
     try:
         if streamed:
-            async for _ in backend.stream(request, "m"):
-                pass
+            await backend.stream(request, "m", lambda _: None)
         else:
             await backend.chat(request, "m")
     except ModelError:

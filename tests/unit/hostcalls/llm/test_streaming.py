@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from chat_stand_ins import FakeCall, FakeHandle, FakeModels, agent, reply, tool_call
 from manual_clock import ManualClock
+from virtual_time import run
 
 from spear.errors import ModelGarbled
 from spear.hostcalls.llm import session as sessions
 from spear.hostcalls.llm import streaming
 from spear.hostcalls.llm.chat import AUTO_TOOL_CALL, METRICS, Chat
-from spear.hostcalls.llm.request import Delta
+from spear.hostcalls.llm.request import Deliver, Delta, Reply
 from spear.hostcalls.llm.session import Room, Session
 from spear.records.usage import Usage
 
@@ -106,13 +107,15 @@ class Endless(FakeModels):
         super().__init__(reply())
         self.read, self.taken = read, 0
 
-    async def stream(self, request: Any) -> Any:
+    async def stream(self, request: Any, deliver: Deliver) -> Reply:
         while self.taken < 10 * streaming.EVENTS_MAX:
-            yield Delta(content=f"{self.taken}")
+            wait = deliver(Delta(content=f"{self.taken}"))
+            if wait is not None:
+                await wait
             self.taken += 1
             if self.taken % self.read == 0:
                 await asyncio.sleep(0)
-        yield reply()
+        return reply()
 
 
 @pytest.mark.parametrize("read", [1, 5, 1000])
@@ -202,10 +205,38 @@ def test_a_stream_calls_no_tools(clock: ManualClock) -> None:
     assert Chat(FakeModels(reply()), clock).stream(call) == -EINVAL
 
 
+def test_what_is_sparse_goes_at_once_and_what_is_not_goes_together() -> None:
+    async def main() -> None:
+        turn, loop, seen = streaming._Turn(), asyncio.get_running_loop(), list[float]()
+
+        class Due:
+            def go(self) -> None:
+                seen.append(loop.time())
+
+        async def come(count: int) -> None:
+            for _ in range(count):
+                turn.add(Due())  # type: ignore[arg-type]
+            await asyncio.sleep(0)
+
+        start_s = loop.time()
+        await come(2)
+        assert seen == [start_s] * 2
+        await come(1)
+        await come(1)
+        assert len(seen) == 2
+        await asyncio.sleep(streaming.PAUSE_S)
+        assert seen[2:] == pytest.approx([start_s + streaming.PAUSE_S] * 2)
+        await asyncio.sleep(1)
+        await come(1)
+        assert seen[4:] == pytest.approx([loop.time()])
+
+    run(main())
+
+
 def dropping(self: Any) -> None:
     """What finds no room is lost."""
     while self._held:
-        event = self._held.popleft()
+        event = self._held.pop(0)
         if len(self._channel) < streaming.EVENTS_MAX:
             self._channel.put_nowait(event)
 

@@ -93,3 +93,26 @@ async def test_a_limit_that_is_closed_ends_nothing() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
     assert not limit._over
+
+
+async def test_what_is_waited_for_outside_is_not_ended_but_the_next_wait_is() -> None:
+    limit, seen = WaitLimit(0.0), []
+
+    async def slow() -> None:
+        await over(limit)
+        seen.append("slow")
+
+    with pytest.raises(TimeoutError), limit:
+        await limit.outside(slow())
+        raise AssertionError("it went on")
+    assert seen == ["slow"]
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_behind_a_wait_outside_the_limit_counts_again() -> None:
+    limit = WaitLimit(0.01)
+    with pytest.raises(TimeoutError), limit:
+        await limit.outside(asyncio.sleep(0))
+        await for_ever()
