@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from spear.errors import Unimplemented as Unimplemented
     from spear.errors import Unreachable as Unreachable
     from spear.errors import VersionConflict as VersionConflict
-    from spear.hostcalls.llm.choice.router_filter import Question as Question
+    from spear.hostcalls.llm.choice.filter.decider import Question as Question
     from spear.hostcalls.llm.choice.routing import Decision as Decision
     from spear.hostcalls.llm.choice.routing import Verdict as Verdict
     from spear.records.execution import Invocation as Invocation
@@ -92,7 +92,7 @@ _HOMES = {
     ),
     "spear.client.client": ("Client",),
     "spear.client.sync": ("SyncClient",),
-    "spear.hostcalls.llm.choice.router_filter": ("Question",),
+    "spear.hostcalls.llm.choice.filter.decider": ("Question",),
     "spear.hostcalls.llm.choice.routing": ("Decision", "Verdict"),
     "spear.records.execution": ("Invocation",),
     "spear.records.schedule": ("ScheduleSpec",),

@@ -21,7 +21,7 @@ from spear.clock import Clock
 from spear.config_llm import BackendSettings, LlmSettings, Price
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.building import models_of
-from spear.hostcalls.llm.chat import chat_handlers
+from spear.hostcalls.llm.chat.handlers import chat_handlers
 from spear.hostcalls.llm.meter import Meter
 from spear.hostcalls.llm.policy import budget_of
 from spear.records.models import OPENAI, STUB, BackendSpec

@@ -10,8 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from spear.hostcalls.llm.chat.session import Room
     from spear.hostcalls.llm.meter import Meter
-    from spear.hostcalls.llm.session import Room
 
 
 class Agent:

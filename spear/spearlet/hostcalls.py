@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spear._core.door import Answer, Call, Handler
     from spear.clock import Clock
     from spear.config import Config
-    from spear.hostcalls.llm.choice.router_filter import Hook
+    from spear.hostcalls.llm.choice.filter.decider import Hook
     from spear.hostcalls.llm.models import Models
     from spear.hostcalls.tasks import Children
     from spear.spearlet.models import NodeModels
@@ -37,7 +37,7 @@ class HostCalls:
 
     def handlers(self) -> dict[int, Handler]:
         """By operation code."""
-        from spear.hostcalls.llm.chat import chat_handlers
+        from spear.hostcalls.llm.chat.handlers import chat_handlers
 
         found = chat_handlers(self._models(), self._clock)
         for op in _BEGINNINGS:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from spear._core.executor import Executor
     from spear._core.objstore import ObjectStore
     from spear.config import Config
-    from spear.hostcalls.llm.choice.router_filter import Hook
+    from spear.hostcalls.llm.choice.filter.decider import Hook
     from spear.runtime.interface import Runtime
     from spear.spearlet.execution.artifact import Artifact
     from spear.spearlet.execution.execution import Execution

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from spear.clock import Clock
     from spear.config import Config
-    from spear.hostcalls.llm.choice.router_filter import Hook
+    from spear.hostcalls.llm.choice.filter.decider import Hook
     from spear.hostcalls.llm.models import Models
     from spear.telemetry.jsonlog import Log
     from spear.telemetry.redact import Redactor

@@ -164,7 +164,7 @@ async def test_a_tool_loop_without_end_ends_at_its_limits(fake: OpenAiFake) -> N
 async def test_a_session_that_fills_up_in_a_loop_ends_with_an_error(
     fake: OpenAiFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spear.hostcalls.llm.session.SESSION_BYTES_MAX", 4000)
+    monkeypatch.setattr("spear.hostcalls.llm.chat.session.SESSION_BYTES_MAX", 4000)
     fake.default = Step(calls=(Call("same", {"a": "x" * 100}),) * 10)
     async with chat_node(openai(fake.url)) as node:
         (document,) = await node.talk("m=x", "t=same", "p=max_iterations=128", "s=2")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spear.clock import Clock
     from spear.config_llm import LlmSettings
     from spear.hostcalls.llm.backends.interface import Backend
-    from spear.hostcalls.llm.choice.router_filter import Hook
+    from spear.hostcalls.llm.choice.filter.decider import Hook
     from spear.records.models import BackendSpec
     from spear.telemetry.jsonlog import Log
     from spear.telemetry.redact import Redactor
@@ -41,7 +41,7 @@ def models_of(
 
     service = None
     if settings.filter.address and filter is None:
-        from spear.hostcalls.llm.choice.filter_service import FilterService
+        from spear.hostcalls.llm.choice.filter.service import FilterService
 
         service = FilterService(settings.filter.address, Ids(clock))
     return Models(

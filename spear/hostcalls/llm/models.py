@@ -15,11 +15,11 @@ import msgspec
 from spear.config_llm import STUB_BACKEND
 from spear.errors import ModelError, ModelTimeout, NoBackend, NotFound
 from spear.hostcalls.llm.attempts import Attempt, Attempts
+from spear.hostcalls.llm.choice.filter.decider import Decider, Question, Running, hooked
 from spear.hostcalls.llm.choice.members import CONFIG, DEFAULT, Keys, Make, Member
 from spear.hostcalls.llm.choice.plans import Plans
 from spear.hostcalls.llm.choice.prices import Prices
 from spear.hostcalls.llm.choice.roster import Roster
-from spear.hostcalls.llm.choice.router_filter import Decider, Question, Running, hooked
 from spear.hostcalls.llm.choice.routing import (
     EVERYBODY,
     Candidate,
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from spear.clock import Clock
     from spear.config_llm import BackendSettings, LlmSettings
     from spear.hostcalls.llm.choice.discovery import Fetch
-    from spear.hostcalls.llm.choice.filter_service import FilterService
-    from spear.hostcalls.llm.choice.router_filter import Hook, RouterFilter
+    from spear.hostcalls.llm.choice.filter.decider import Hook, RouterFilter
+    from spear.hostcalls.llm.choice.filter.service import FilterService
     from spear.telemetry.jsonlog import Log
     from spear.telemetry.redact import Redactor
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from spear.clock import Clock
     from spear.config import Config
-    from spear.hostcalls.llm.choice.router_filter import Hook
+    from spear.hostcalls.llm.choice.filter.decider import Hook
     from spear.kv.interface import LocalKv
     from spear.records.execution import Execution, Invocation
     from spear.records.schedule import Schedule

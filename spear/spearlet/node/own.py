@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spear.config import Config
-    from spear.hostcalls.llm.choice.router_filter import Hook
+    from spear.hostcalls.llm.choice.filter.decider import Hook
     from spear.spearlet.datadir import DataDir
     from spear.spearlet.node.services import NodeServices
     from spear.spearlet.node.serving import ServedNode

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from spear.clock import Clock
     from spear.config import Config
-    from spear.hostcalls.llm.choice.router_filter import Hook
+    from spear.hostcalls.llm.choice.filter.decider import Hook
     from spear.kv.interface import LocalKv
     from spear.protocol.serving import Turn
     from spear.spearlet.node.services import NodeServices

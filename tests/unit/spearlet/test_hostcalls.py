@@ -39,7 +39,7 @@ def test_a_guest_that_asks_for_nothing_brings_in_nothing(tmp_path: Path, guest: 
 
 def test_one_that_asks_brings_in_what_answers_but_no_network(tmp_path: Path, guest: Guest) -> None:
     found = imported_by(tmp_path, guest("caller"))
-    assert "spear.hostcalls.llm.chat" in found
+    assert "spear.hostcalls.llm.chat.handlers" in found
     assert "spear.hostcalls.llm.http.client" not in found
 
 

@@ -10,10 +10,10 @@ from virtual_time import VirtualClock, run
 from spear.config_llm import LlmSettings, OllamaSettings, Price
 from spear.errors import ModelError, ModelGarbled, ModelUnavailable, NoBackend
 from spear.hostcalls.agent import Agent
-from spear.hostcalls.llm.asking import Asking
-from spear.hostcalls.llm.params import Setting
+from spear.hostcalls.llm.chat.asking import Asking
+from spear.hostcalls.llm.chat.params import Setting
+from spear.hostcalls.llm.chat.session import Room, Session
 from spear.hostcalls.llm.request import Delta
-from spear.hostcalls.llm.session import Room, Session
 from spear.records.usage import Usage
 
 BUSY = fail(lambda: ModelUnavailable("upstream status: 503", http_status=503))

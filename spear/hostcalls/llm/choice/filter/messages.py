@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from spear.errors import ModelGarbled
-from spear.hostcalls.llm.choice.router_filter import Question, Running
+from spear.hostcalls.llm.choice.filter.decider import Question, Running
 from spear.hostcalls.llm.choice.routing import Candidate, Decision, Verdict
 from spear.protocol.pb.spearlet import router_filter_pb2 as pb
 from spear.records.models import LOCAL

@@ -17,12 +17,12 @@ from spear.errors import (
     NoBackend,
 )
 from spear.hostcalls.agent import Agent
-from spear.hostcalls.llm import asking
-from spear.hostcalls.llm.asking import LONGEST_NS, Asking, completion_tokens
+from spear.hostcalls.llm.chat import asking
+from spear.hostcalls.llm.chat.asking import LONGEST_NS, Asking, completion_tokens
+from spear.hostcalls.llm.chat.params import Setting
+from spear.hostcalls.llm.chat.session import Room, Session
 from spear.hostcalls.llm.meter import Meter
-from spear.hostcalls.llm.params import Setting
 from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest
-from spear.hostcalls.llm.session import Room, Session
 from spear.records.usage import Budget, Usage
 
 MS = 1_000_000
@@ -88,7 +88,7 @@ async def test_nothing_is_asked_of_a_full_session(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = session()
-    monkeypatch.setattr("spear.hostcalls.llm.session.SESSION_BYTES_MAX", 1)
+    monkeypatch.setattr("spear.hostcalls.llm.chat.session.SESSION_BYTES_MAX", 1)
     with pytest.raises(ModelRefused) as caught:
         await Asking(FakeModels(reply()), clock).chat(agent(), asked)
     assert caught.value.code == "session_full"

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from spear.errors import InvalidArgument
-from spear.hostcalls.llm.params import TIMEOUT_MS_MAX
+from spear.hostcalls.llm.chat.params import TIMEOUT_MS_MAX
 from spear.hostcalls.llm.request import EmbedRequest
 
 TEXTS_MAX = 2048  # of one request, as OpenAI has it: an empty one costs its vector too

@@ -6,7 +6,7 @@ Whatever goes wrong is raised: what then happens is the Decider's to say.
 
 from __future__ import annotations
 
-from spear.hostcalls.llm.choice.filter_messages import request_of, verdict_of
+from spear.hostcalls.llm.choice.filter.messages import request_of, verdict_of
 from spear.protocol.pb.spearlet import router_filter_pb2 as pb
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spear.clock import Ids
-    from spear.hostcalls.llm.choice.router_filter import Question
+    from spear.hostcalls.llm.choice.filter.decider import Question
     from spear.hostcalls.llm.choice.routing import Verdict
 
 PATH = "/spearlet.RouterFilterService/Filter"

@@ -12,11 +12,11 @@ from manual_clock import ManualClock
 from virtual_time import run
 
 from spear.errors import ModelGarbled
-from spear.hostcalls.llm import session as sessions
-from spear.hostcalls.llm import streaming
-from spear.hostcalls.llm.chat import AUTO_TOOL_CALL, METRICS, Chat
+from spear.hostcalls.llm.chat import session as sessions
+from spear.hostcalls.llm.chat import streaming
+from spear.hostcalls.llm.chat.handlers import AUTO_TOOL_CALL, METRICS, Chat
+from spear.hostcalls.llm.chat.session import Room, Session
 from spear.hostcalls.llm.request import Deliver, Delta, Reply
-from spear.hostcalls.llm.session import Room, Session
 from spear.records.usage import Usage
 
 

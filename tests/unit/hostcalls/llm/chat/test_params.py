@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spear.hostcalls.llm.params import Params, Setting, mcp_status, read_setting
+from spear.hostcalls.llm.chat.params import Params, Setting, mcp_status, read_setting
 
 
 def params(**values: Any) -> Params:

@@ -15,10 +15,10 @@ import msgspec
 from spear.clock import Clock, Ids
 from spear.errors import BudgetSpent, ModelError, ModelRefused, ModelTimeout
 from spear.hostcalls.agent import Agent
+from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.llm.meter import CODE, NOTHING, Meter, Reservation
 from spear.hostcalls.llm.policy import backends_of
 from spear.hostcalls.llm.request import ChatRequest, Deliver, EmbedRequest, Reply
-from spear.hostcalls.llm.session import Session
 from spear.hostcalls.llm.waits import within
 from spear.records.usage import Usage
 

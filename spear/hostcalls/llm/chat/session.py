@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from spear.hostcalls.llm.params import Params, Setting
+from spear.hostcalls.llm.chat.params import Params, Setting
 
 SESSION_BYTES_MAX = 16 << 20
 STREAMED_BYTES_MAX = 64 << 20  # of the requests and answers of all streams that go on at once

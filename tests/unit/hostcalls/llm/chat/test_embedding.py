@@ -5,7 +5,7 @@ import json
 import pytest
 
 from spear.errors import InvalidArgument
-from spear.hostcalls.llm.embedding import TEXTS_MAX, read_request
+from spear.hostcalls.llm.chat.embedding import TEXTS_MAX, read_request
 
 
 def test_one_text_or_many() -> None:

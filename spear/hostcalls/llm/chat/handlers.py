@@ -14,13 +14,13 @@ from typing import Any
 from spear._core.handles import CHAT_RESPONSE, CHAT_SESSION, Handle
 from spear.errors import InvalidArgument, ModelError
 from spear.hostcalls.agent import Agent
-from spear.hostcalls.llm.asking import Asking, Models
-from spear.hostcalls.llm.documents import NO_METRICS, Metrics, failure_of, success
-from spear.hostcalls.llm.embedding import read_request
-from spear.hostcalls.llm.loop import CallTool, Done, Step, ToolLoop
-from spear.hostcalls.llm.params import mcp_status, read_setting
-from spear.hostcalls.llm.session import Room, Session, SessionFull
-from spear.hostcalls.llm.streaming import Streams
+from spear.hostcalls.llm.chat.asking import Asking, Models
+from spear.hostcalls.llm.chat.documents import NO_METRICS, Metrics, failure_of, success
+from spear.hostcalls.llm.chat.embedding import read_request
+from spear.hostcalls.llm.chat.loop import CallTool, Done, Step, ToolLoop
+from spear.hostcalls.llm.chat.params import mcp_status, read_setting
+from spear.hostcalls.llm.chat.session import Room, Session, SessionFull
+from spear.hostcalls.llm.chat.streaming import Streams
 from spear.hostcalls.table import by_import
 
 TYPE_CHECKING = False

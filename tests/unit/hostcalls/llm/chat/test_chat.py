@@ -15,10 +15,10 @@ from spear._core.handles import CHAT_RESPONSE, CHAT_SESSION
 from spear.clock import Clock
 from spear.errors import ModelUnavailable
 from spear.hostcalls.agent import Agent
-from spear.hostcalls.llm import chat as chats
-from spear.hostcalls.llm import streaming
-from spear.hostcalls.llm.chat import AUTO_TOOL_CALL, METRICS, Chat, chat_handlers
-from spear.hostcalls.llm.session import Session
+from spear.hostcalls.llm.chat import handlers as chats
+from spear.hostcalls.llm.chat import streaming
+from spear.hostcalls.llm.chat.handlers import AUTO_TOOL_CALL, METRICS, Chat, chat_handlers
+from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.table import by_import
 from spear.records.usage import Usage
 
@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_refused_with_a_line(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guest = Guest(FakeModels(reply()), clock)
-    monkeypatch.setattr("spear.hostcalls.llm.session.SESSION_BYTES_MAX", 10)
+    monkeypatch.setattr("spear.hostcalls.llm.chat.session.SESSION_BYTES_MAX", 10)
     assert guest.write() == -ENOMEM
     assert guest.set("k", 1) == -ENOMEM
     assert guest.chat.write_function(guest.call(guest.handle, 1, b"{}")) == -ENOMEM

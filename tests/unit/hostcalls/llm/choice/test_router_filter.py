@@ -17,9 +17,9 @@ from virtual_time import VirtualClock, run
 from spear.clock import Clock, Ids
 from spear.config_llm import BackendSettings, FilterSettings, LlmSettings
 from spear.errors import ModelRefused, ModelUnavailable, NoBackend
-from spear.hostcalls.llm.choice.filter_messages import request_of
-from spear.hostcalls.llm.choice.filter_service import PATH, FilterService
-from spear.hostcalls.llm.choice.router_filter import Question
+from spear.hostcalls.llm.choice.filter.decider import Question
+from spear.hostcalls.llm.choice.filter.messages import request_of
+from spear.hostcalls.llm.choice.filter.service import PATH, FilterService
 from spear.hostcalls.llm.choice.routing import Decision, Need, Verdict
 from spear.hostcalls.llm.request import EmbedRequest
 from spear.protocol.pb.spearlet import router_filter_pb2 as pb

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
-from spear.hostcalls.llm.documents import failure, message_of, success
+from spear.hostcalls.llm.chat.documents import failure, message_of, success
+from spear.hostcalls.llm.chat.session import Session, SessionFull
 from spear.hostcalls.llm.request import Reply
-from spear.hostcalls.llm.session import Session, SessionFull
 
 MCP_PREFIXES = ("mcp.", "mcp__")
 

@@ -17,8 +17,8 @@ from spear._core.endpoints import Channel, Together
 from spear._core.handles import CHAT_STREAM, Handle
 from spear.errors import ChannelClosed, ModelError
 from spear.hostcalls.agent import Agent
-from spear.hostcalls.llm.asking import Asking
-from spear.hostcalls.llm.documents import (
+from spear.hostcalls.llm.chat.asking import Asking
+from spear.hostcalls.llm.chat.documents import (
     NO_METRICS,
     PIECE_CHARACTERS,
     Metrics,
@@ -29,8 +29,8 @@ from spear.hostcalls.llm.documents import (
     failure_of,
     success,
 )
+from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.llm.request import Delta
-from spear.hostcalls.llm.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from spear.hostcalls.llm import session as sessions
-from spear.hostcalls.llm.params import Setting
-from spear.hostcalls.llm.session import Room, Session, SessionFull
+from spear.hostcalls.llm.chat import session as sessions
+from spear.hostcalls.llm.chat.params import Setting
+from spear.hostcalls.llm.chat.session import Room, Session, SessionFull
 
 SUM = b'{"type":"function","function":{"name":"sum","parameters":{}}}'
 

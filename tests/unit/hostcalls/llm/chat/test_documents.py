@@ -7,8 +7,8 @@ import pytest
 from chat_stand_ins import USED, reply, tool_call
 
 from spear.errors import ModelRefused
-from spear.hostcalls.llm import documents
-from spear.hostcalls.llm.documents import Metrics
+from spear.hostcalls.llm.chat import documents
+from spear.hostcalls.llm.chat.documents import Metrics
 from spear.hostcalls.llm.request import Reply
 
 
