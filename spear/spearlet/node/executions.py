@@ -255,6 +255,8 @@ class Executions:
             self._release(work)
             self._forget(work)
             self._take_back(work)
+            if work.sink is not None:
+                work.sink.finish()
             work.fail(error)
             return
         answered = work.told_accepted()
@@ -279,6 +281,8 @@ class Executions:
         """It was refused; where only the flush of its row failed, the row goes, or the node's next
         process would run it beside what its caller has sent again."""
         key = rows.live_key(work.execution.id)
+        if work.execution.id in self._works:
+            return  # its caller has sent it again under its id: the row is that one's
         if self._parts.kv.get(key) is not None:
             self._parts.journal.delete(key)
             self._parts.journal.then(partial(self._taken_back, work), power=work.powered)
