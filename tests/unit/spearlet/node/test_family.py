@@ -196,3 +196,17 @@ async def test_an_id_is_one_execution_also_where_its_key_was_given_back(node: Be
     assert len(node.runtime.runs) == 3
     run.finish()
     await ended
+
+
+async def test_who_is_forgotten_takes_no_key_from_who_has_just_got_it(node: Bench) -> None:
+    ended, run = await parent(node)
+    services, keyed = node.services, Invocation(idempotency_key="k")
+    called = family(node).invoke(run.invocation.context, "work", keyed, b"", detached=False)
+    await node.run(1)
+    called.cancel("enough")
+    await called.ended
+    next_one = asyncio.ensure_future(services.submit("work", b"", keyed))
+    await asyncio.gather(next_one, services.remove(called.id))  # in one turn
+    assert (await services.submit("work", b"", keyed)).id == (await next_one).id != called.id
+    run.finish()
+    await ended
