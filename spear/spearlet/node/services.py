@@ -369,14 +369,11 @@ class NodeServices(ModelServices, ObjectServices):
         self._executions.open_log(found)
         return self._logs.follow(execution.id, execution.task_name, after_seq)
 
-    async def _live(
-        self, matches: Callable[[Execution], bool], token: str
-    ) -> list[Execution]:
+    async def _live(self, matches: Callable[[Execution], bool], token: str) -> list[Execution]:
         """Those behind the token of the page before, as they are now; ends once they are kept."""
-        works = [
-            work for work in self._executions.works()
-            if matches(work.execution) and (not token or rows.stamp_of(work.execution).hex() < token)
-        ]  # fmt: skip
+        works = [work for work in self._executions.works() if matches(work.execution)]
+        if token:
+            works = [work for work in works if rows.stamp_of(work.execution).hex() < token]
         found = [bare(now_of(work)) for work in works]
         ends = [work.listen() for work in works if work.stage == ENDING]
         if ends:
