@@ -322,7 +322,7 @@ cdef class Door:
         cdef int beyond = 0
         cdef long long status
         handler = self.handlers[call.op]
-        request.call = <void *>call            # kept by this step, and by `calls` beyond it
+        request.call = <void *>call        # kept by this step, and by `calls` beyond it
         try:
             result = handler(call)
             if type(result) is int:
@@ -337,6 +337,8 @@ cdef class Door:
                 call.unbegun, call.attending = result, _attend(self, call)
                 call.task = self.loop.create_task(call.attending)
         except BaseException as error:
+            if request.call != NULL:
+                self.calls.add(call)       # a guest that has ended asks for it once more
             self._fail(call, error)
             if not isinstance(error, Exception):
                 raise

@@ -57,6 +57,8 @@ class Ends:
         if again is not None:
             again.cancel()
         self._parts.journal.delete(rows.live_key(id))
+        for key, _ in rows.rows_of_end(self._unkept[id][0]):  # in this turn's batch, it may be
+            self._parts.journal.delete(key)
         try:
             yield
         except BaseException:

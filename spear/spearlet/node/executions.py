@@ -1,8 +1,8 @@
 """Carries an execution from its acceptance to its one terminal state, across crashes.
 
 The rule: a step is written before it has an effect. Acceptance is kept before it is answered; that
-an attempt begins is kept, in the execution's own class, before its guest runs, so an execution
-found pending after a crash certainly did not run; the end is kept before it is told. Nobody but
+an attempt begins is kept, in the execution's own class, before its guest can do what others see, so
+one that is found pending after a crash did nothing; the end is kept before it is told. Nobody but
 this file moves a Work or changes its record. On the node's loop only; no task watches a guest: the
 runtime calls back.
 """
@@ -255,6 +255,7 @@ class Executions:
             self._release(work)
             self._forget(work)
             self._take_back(work)
+            self._follower.finish(work)
             work.fail(error)
             return
         answered = work.told_accepted()
@@ -279,7 +280,8 @@ class Executions:
         """It was refused; where only the flush of its row failed, the row goes, or the node's next
         process would run it beside what its caller has sent again."""
         key = rows.live_key(work.execution.id)
-        if self._parts.kv.get(key) is not None:
+        again = work.execution.id in self._works  # sent again under its id: the row is that one's
+        if not again and self._parts.kv.get(key) is not None:
             self._parts.journal.delete(key)
             self._parts.journal.then(partial(self._taken_back, work), power=work.powered)
 
@@ -462,8 +464,7 @@ class Executions:
         self._forget(work)
         if notices:
             self._parts.webhooks.added(notices)
-        if work.sink is not None:
-            work.sink.finish()
+        self._follower.finish(work)
         work.told_accepted()
         self._told(work.execution)
         self._parts.events.changed(work.execution)

@@ -41,6 +41,11 @@ class Follower:
             work.sink = None
             self.log_of(work)
 
+    def finish(self, work: Work) -> None:
+        """No more lines come."""
+        if work.sink is not None:
+            work.sink.finish()
+
     def follow(self, work: Work, run: Run) -> None:
         run.call_back(partial(self._heard, work), news=True)
 

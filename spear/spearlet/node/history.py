@@ -11,6 +11,7 @@ import asyncio
 from spear.errors import InvalidArgument
 from spear.records.execution import Execution
 from spear.spearlet.node import rows
+from spear.spearlet.node.work import is_cut_off
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ class History:
             self._parts.journal.delete(rows.tree_key(execution))
         if execution.idempotency_key:
             key = rows.idempotency_key(rows.owner(execution), execution.idempotency_key)
-            if self._parts.kv.get(key) == id.encode():  # else another has it by now
+            if is_cut_off(execution):  # then another may have it by now, in this turn even
+                await self._parts.journal.kept(power=False)
+            if self._parts.kv.get(key) == id.encode():
                 self._parts.journal.delete(key)
         await self._forget(execution)
 

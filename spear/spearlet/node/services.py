@@ -39,7 +39,7 @@ from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objectservices import ObjectServices
 from spear.spearlet.node.plan import secrets_of
 from spear.spearlet.node.plans import Plans
-from spear.spearlet.node.work import WRITING, Work, is_cut_off
+from spear.spearlet.node.work import ENDING, WRITING, Work, is_cut_off
 from spear.spearlet.taskconfig import unread
 
 TYPE_CHECKING = False
@@ -193,6 +193,8 @@ class NodeServices(ModelServices, ObjectServices):
             await accepted
         elif found.stage == WRITING:  # somebody's call that waits, asked for before by its key
             await self._parts.journal.kept(power=found.powered)
+        elif found.stage == ENDING:
+            await found.end()
         return bare(found.execution)
 
     def _accept(
@@ -248,26 +250,31 @@ class NodeServices(ModelServices, ObjectServices):
         return registered.task, registered.plan
 
     def _known(self, owner: str, task_id: str, invocation: Invocation) -> Work | Execution | None:
-        """What was accepted before under this key or id. Raises AlreadyExists where the id is that
-        of another task's execution. A call that was cut off has no key any more: its caller's next
-        attempt asks again (ADR 0022)."""
-        id = invocation.execution_id
+        """What was accepted before under this key, or else this id. Raises AlreadyExists where it
+        is another task's execution. A call that was cut off has no key any more: its caller's next
+        attempt asks again (ADR 0022); it still is the one execution of its id."""
         if invocation.idempotency_key:
             key = rows.idempotency_key(owner, invocation.idempotency_key)
             row = self._parts.kv.get(key)
-            id = self._arriving.get(key) or (row.decode() if row is not None else id)
-        if not id:
-            return None
-        found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
+            id = self._arriving.get(key) or (row.decode() if row is not None else "")
+            found = self._known_as(id, task_id)
+            if found is not None and not is_cut_off(found):
+                return found
+        return self._known_as(invocation.execution_id, task_id)
+
+    def _known_as(self, id: str, task_id: str) -> Work | Execution | None:
+        found = self._lookup(id) if id else None
         if found is None:
             return None
         execution = found.execution if isinstance(found, Work) else found
         if execution.task_id != task_id:
             raise AlreadyExists(f"execution {id} is one of task {execution.task_name!r}")
-        return None if invocation.idempotency_key and is_cut_off(found) else found
+        return found
 
     async def execution(self, id: str, *, include_output: bool = False) -> Execution:
         found = self._find(id)
+        if isinstance(found, Work) and found.stage == ENDING:
+            found = await found.end()  # which is told once it is kept
         if isinstance(found, Work):
             return bare(now_of(found))
         return await self.with_output(found) if include_output else bare(found)
@@ -291,7 +298,7 @@ class NodeServices(ModelServices, ObjectServices):
             )
 
         most = limit_of(limit)
-        live = self._live(matches, page_token)
+        live = await self._live(matches, page_token)
         ended, token = await self._history.page(task_id, matches, most, page_token, root)
         found = {execution.id: execution for execution in (*map(bare, ended), *live)}
         page = sorted(found.values(), key=rows.stamp_of, reverse=True)
@@ -315,7 +322,7 @@ class NodeServices(ModelServices, ObjectServices):
             if not isinstance(found, Work):
                 yield bare(found)
                 return
-            first, task = bare(found.execution), ""
+            first, task = None if found.stage == ENDING else bare(found.execution), ""
         changes = self._parts.events.watch(id, task, first)
         async with aclosing(cast("AsyncGenerator[Execution, None]", changes)) as seen:
             async for execution in seen:
@@ -362,13 +369,22 @@ class NodeServices(ModelServices, ObjectServices):
         self._executions.open_log(found)
         return self._logs.follow(execution.id, execution.task_name, after_seq)
 
-    def _live(self, matches: Callable[[Execution], bool], token: str) -> list[Execution]:
-        """Those behind the token of the page before."""
-        found = [now_of(w) for w in self._executions.works() if matches(w.execution)]
-        return [bare(one) for one in found if not token or rows.stamp_of(one).hex() < token]
+    async def _live(self, matches: Callable[[Execution], bool], token: str) -> list[Execution]:
+        """Those behind the token of the page before, as they are now; ends once they are kept."""
+        works = [work for work in self._executions.works() if matches(work.execution)]
+        if token:
+            works = [work for work in works if rows.stamp_of(work.execution).hex() < token]
+        found = [bare(now_of(work)) for work in works]
+        ends = [work.listen() for work in works if work.stage == ENDING]
+        if ends:
+            await asyncio.wait(ends)
+        return found + [bare(end.result()) for end in ends]
+
+    def _lookup(self, id: str) -> Work | Execution | None:
+        return self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
 
     def _find(self, id: str) -> Work | Execution:
-        found = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
+        found = self._lookup(id)
         if found is None:
             raise NotFound(f"no execution {id!r} is known here; ended ones are forgotten in time")
         return found

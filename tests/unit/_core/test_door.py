@@ -520,6 +520,29 @@ def test_a_guest_that_ended_before_its_call_was_seen_is_not_handled(runner: asyn
         runner.run(work())
 
 
+def test_a_handler_that_fails_after_its_guest_has_ended_is_forgotten(node: Executor):
+    """The note of the guest's end comes when the handler is over."""
+    runs: list[Run] = []
+    failed: list[Call] = []
+    begin = threading.Event()
+
+    def fails(call: Call) -> int:
+        assert begin.wait(HANG_S)
+        runs[-1].cancel()
+        assert ended(runs[-1]).cause == "cancelled"
+        raise Odd("late")
+
+    node.serve({OPS["pause"]: fails, OPS["add"]: adding}, failed=lambda c, e: failed.append(c))
+    for _ in range(3):
+        begin.clear()
+        runs.append(node.start(calling("pause")))
+        begin.set()
+        assert ended(runs[-1]).cause == "cancelled"
+        assert ended(node.start(calling("add", 1, 2))).exit_code == 3
+    assert failed == []
+    drained(node)
+
+
 def test_a_coroutine_that_never_began_is_closed(recwarn: pytest.WarningsRecorder):
     """The guest ends in the turn that made the handler's task."""
 

@@ -3,7 +3,7 @@
 The rule: a slot that was taken is given back, whatever becomes of its request: one whose caller
 goes while it waits leaves nothing behind. A turn of the minute is taken as it comes and never
 before, so one that is given up is the next one's. Nobody waits for a turn after its deadline.
-On one event loop.
+On one event loop at a time.
 """
 
 from __future__ import annotations
@@ -131,6 +131,8 @@ class Gate:
         if turn_ns <= now_ns and not self._in_line:
             self._rate.take(now_ns)
             return
+        if not self._in_line:
+            self._line = asyncio.Lock()  # one remembers its event loop, which may be another by now
         self._in_line += 1
         try:
             async with self._line:

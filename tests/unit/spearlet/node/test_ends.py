@@ -32,6 +32,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ends, "_AGAIN_S", 0.001)
 
 
+async def test_one_that_is_removed_as_it_is_written_again_leaves_no_row(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        execution = await unkept(node, LARGE)
+        node.store.full = False
+        node.services._executions._ends._write_again(execution.id)
+        await node.services.remove(execution.id)
+        for prefix in (b"exec", b"result/", b"live/"):
+            assert not node.store.scan(prefix)
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_one_that_was_removed_is_not_written_again(tmp_path: Path):
     async with bench(tmp_path) as node:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from node_runs import Bench, bench, until
+from node_runs import HANG_S, Bench, bench, until
 
 from spear.errors import KvFull, NodeClosed, TooDeep
 from spear.records.execution import Invocation
@@ -176,3 +176,37 @@ async def test_a_call_that_cannot_be_kept_is_told_to_who_waits_and_is_nobody_els
     del made
     gc.collect()
     assert faults == []
+
+
+async def test_an_id_is_one_execution_also_where_its_key_was_given_back(node: Bench) -> None:
+    ended, run = await parent(node)
+    services, keyed = node.services, Invocation(idempotency_key="k")
+    called = family(node).invoke(run.invocation.context, "work", keyed, b"", detached=False)
+    await node.run(1)
+    called.cancel("enough")
+    assert (await called.ended).status == "terminated"
+    plain = asyncio.ensure_future(services.invoke("work", b"", Invocation(execution_id="0" * 32)))
+    (await node.run(2)).finish()
+    await plain
+    for id, status in ((called.id, "terminated"), ("0" * 32, "completed")):
+        both = Invocation(idempotency_key="k", execution_id=id)
+        async with asyncio.timeout(HANG_S):
+            found = await services.invoke("work", b"", both)
+        assert (found.id, found.status) == (id, status)
+    assert len(node.runtime.runs) == 3
+    run.finish()
+    await ended
+
+
+async def test_who_is_forgotten_takes_no_key_from_who_has_just_got_it(node: Bench) -> None:
+    ended, run = await parent(node)
+    services, keyed = node.services, Invocation(idempotency_key="k")
+    called = family(node).invoke(run.invocation.context, "work", keyed, b"", detached=False)
+    await node.run(1)
+    called.cancel("enough")
+    await called.ended
+    next_one = asyncio.ensure_future(services.submit("work", b"", keyed))
+    await asyncio.gather(next_one, services.remove(called.id))  # in one turn
+    assert (await services.submit("work", b"", keyed)).id == (await next_one).id != called.id
+    run.finish()
+    await ended

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node_runs import CODE, DIGEST, HANG_S, INSTANT, Bench, bench, until
@@ -12,6 +13,7 @@ from node_runs import CODE, DIGEST, HANG_S, INSTANT, Bench, bench, until
 from spear.errors import InUse, KvFull
 from spear.records.execution import Invocation
 from spear.records.task import Retry, TaskSpec
+from spear.spearlet.node import rows
 from spear.spearlet.node.work import ENDING
 
 
@@ -157,6 +159,61 @@ async def test_what_was_refused_since_its_flush_failed_never_runs(
     await node.run()
     services = await node.crash(power=True)
     assert [one.id for one in (await services.executions()).executions] == [accepted.id]
+
+
+async def test_what_was_sent_again_under_its_id_is_not_taken_back(
+    node: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    services = await node.ready()
+    executions = services._executions
+    back: list[object] = []
+    monkeypatch.setattr(executions, "_taken_back", lambda work, error: back.append((work, error)))
+    node.store.sync_faults.append(KvFull("no room (planted)"))
+    again = Invocation(execution_id="0123456789abcdef")
+    with pytest.raises(KvFull):
+        await services.submit("work", b"", again)
+    await until(lambda: len(back) == 1)
+    accepted = await services.submit("work", b"", again)
+    executions._take_back(back[0][0])  # type: ignore[index]  # once more, since that failed
+    await services._parts.journal.kept()
+    services = await node.crash(power=True)
+    assert (await services.execution(accepted.id)).id == accepted.id
+
+
+async def test_an_end_is_shown_to_nobody_before_it_is_kept(node: Bench):
+    services = await node.ready()
+    same = Invocation(idempotency_key="k")
+    id = (await services.submit("work", b"", same)).id
+    (await node.run()).finish()
+    await until(lambda: [work.stage for work in services._executions.works()] == [ENDING])
+    kept: list[bool] = []
+
+    async def look(shown: Coroutine[Any, Any, Any]) -> Any:
+        found = await shown
+        kept.append(rows.execution_key(id) in node.rows._synced)
+        return found
+
+    looks = [
+        services.execution(id), services.executions(), anext(services.watch(id=id)),
+        services.submit("work", b"", same),
+    ]  # fmt: skip
+    one, page, seen, again = await asyncio.gather(*map(look, looks))
+    assert kept == [True] * 4
+    assert [one.status, seen.status, again.status] == ["completed"] * 3
+    assert [found.status for found in page.executions] == ["completed"]
+
+
+async def test_a_log_of_what_was_not_accepted_ends(node: Bench):
+    services = await node.ready()
+    node.store.full = True
+    call = asyncio.ensure_future(services.invoke("work"))
+    await until(lambda: services._executions.works() != [])
+    (work,) = services._executions.works()
+    lines = services.logs(work.execution.id, follow=True)
+    with pytest.raises(KvFull):
+        await call
+    async with asyncio.timeout(HANG_S):
+        assert [batch async for batch in lines] == []
 
 
 async def test_who_gives_up_a_submission_leaves_it_to_who_asks_with_the_same_key(node: Bench):

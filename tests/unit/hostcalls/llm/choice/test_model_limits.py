@@ -135,3 +135,14 @@ def test_a_turn_after_the_deadline_is_refused_by_its_place_in_line() -> None:
         assert waiting[1].done()
 
     run(main())
+
+
+def test_a_gate_goes_on_on_the_next_event_loop() -> None:
+    gate = Gate("a", 0, 600, CLOCK)
+
+    async def main() -> None:
+        await asyncio.gather(*(gate.enter(0) for _ in range(63)))
+
+    run(main())
+    run(main())
+    assert gate.busy == 126
