@@ -127,20 +127,23 @@ TestTrees = Trees.TestCase
 TestTrees.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
 
 
+built = Meter.__init__
+
+
 def planted_reserve_before_check(self: Meter, usage: Usage) -> Reservation:
-    for meter in self._line():
+    for meter in self._line:
         meter._check(usage)
         meter._reserved += usage
     return Reservation(self, usage)
 
 
-def planted_no_parents(self: Meter) -> list[Meter]:
-    return [self]
+def planted_no_parents(self: Meter, budget: Budget, parent: Meter | None = None) -> None:
+    built(self, budget, None)
 
 
 def planted_kept_reservation(self: Meter, reserved: Usage, used: Usage, lost: Usage) -> None:
     self.own += used
-    for meter in self._line():
+    for meter in self._line:
         meter.total += used
         meter._lost += lost
 
@@ -154,7 +157,7 @@ def planted_ends_twice(self: Reservation, used: Usage, lost: Usage) -> None:
     ("owner", "name", "mistake"),
     [
         (Meter, "reserve", planted_reserve_before_check),
-        (Meter, "_line", planted_no_parents),
+        (Meter, "__init__", planted_no_parents),
         (Meter, "_settle", planted_kept_reservation),
         (Reservation, "_end", planted_ends_twice),
         (meters, "_beyond", lambda reserved, known: reserved),

@@ -89,5 +89,6 @@ class _Outside:
             yield from self._wait.__await__()
         finally:
             limit._task = task
+            del task  # or it keeps itself, where the error that ended the wait is its own
         if limit._over:
             raise TimeoutError
