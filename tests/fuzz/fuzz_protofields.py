@@ -7,7 +7,6 @@ Rule: a run depends on its seed alone. A failing run prints the seed that repeat
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from wire_messages import disagreement, strange  # noqa: E402
 
 from spear.protocol.convert.execution import EXECUTION, INVOCATION, INVOKE, USAGE  # noqa: E402
 from spear.protocol.convert.task import TASK  # noqa: E402
+from tests.fuzz import seeded  # noqa: E402
 
 MIRRORS = (EXECUTION, INVOCATION, INVOKE, USAGE, TASK)
 
@@ -40,20 +40,11 @@ def run(seed: int) -> bool:
 
 def fuzz(runs: int, seed: int) -> int:
     """How many of the messages were read at once; raises with the seed of the one that fails."""
-    total = 0
-    for number in range(seed, seed + runs):
-        try:
-            total += run(number)
-        except BaseException as error:
-            raise AssertionError(f"repeat with --runs 1 --seed {number}") from error
-    return total
+    return seeded.total(run, runs, seed)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments = seeded.asked(__doc__)
     total = fuzz(arguments.runs, arguments.seed)
     print(f"{arguments.runs} messages from seed {arguments.seed}: {total} read at once, all alike")
 
