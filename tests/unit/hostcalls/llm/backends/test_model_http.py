@@ -281,6 +281,8 @@ async def test_certificates_are_verified(trusted: bool) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"{}")
         writer.write(OK)
+        await reader.read()  # until the client has gone
+        writer.close()
 
     def context() -> ssl.SSLContext:
         made = ssl.create_default_context()
@@ -300,6 +302,7 @@ async def test_certificates_are_verified(trusted: bool) -> None:
     finally:
         await client.close()
         server.close()
+        await server.wait_closed()
 
 
 @pytest.mark.parametrize(
