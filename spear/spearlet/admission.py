@@ -143,7 +143,7 @@ class Admission(Generic[H]):
         task = self._tasks.get(task_key)
         if task is not None:
             return self._has_room(task, cpu_millis, memory_bytes)
-        return self._task_defaults[0] > 0 and self._node_has_room(cpu_millis, memory_bytes)
+        return self._node_has_room(cpu_millis, memory_bytes)
 
     def _has_room(self, task: _Task[H], cpu_millis: int, memory_bytes: int) -> bool:
         return task.running < task.concurrency and self._node_has_room(cpu_millis, memory_bytes)

@@ -33,6 +33,17 @@ def test_the_same_run_again_is_the_same_byte_for_byte(spear, guest: Guest) -> No
     assert other.stdout != first.stdout
 
 
+def test_the_run_is_the_same_on_every_machine(spear, guest: Guest, tmp_path: Path) -> None:
+    """The digest is that of another machine, by this engine's count of fuel."""
+    trace = tmp_path / "run.trace"
+    done = spear(
+        "run", guest("clock"), "--deterministic", "--seed", "3", "--trace", trace, "--", "5000"
+    )
+    assert done.returncode == 0
+    end = json.loads(trace.read_text().splitlines()[-1])
+    assert (end["steps"], end["digest"]) == (4, "80bc69d8d02dfc42")
+
+
 def test_the_document_is_the_same_too(spear, guest: Guest) -> None:
     def document() -> bytes:
         command = ("run", guest("clock"), "--deterministic", "--output", "json")

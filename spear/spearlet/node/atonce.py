@@ -17,20 +17,24 @@ from spear.spearlet.node.work import Work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from spear.records.execution import Invocation
+    from collections.abc import Callable
+
+    from spear.records.execution import Execution, Invocation
     from spear.records.task import Task
     from spear.runtime.interface import Run
     from spear.spearlet.node.executions import Executions
-    from spear.spearlet.node.history import History
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.plan import Plan
 
 
 class AtOnce:
-    """Of one node, on its loop."""
+    """Of one node, on its loop. `lookup` finds what has an id already."""
 
-    def __init__(self, parts: Parts, executions: Executions, history: History) -> None:
-        self._parts, self._executions, self._history = parts, executions, history
+    def __init__(
+        self, parts: Parts, executions: Executions,
+        lookup: Callable[[str], Work | Execution | None],
+    ) -> None:  # fmt: skip
+        self._parts, self._executions, self._lookup = parts, executions, lookup
 
     def call(
         self, task: Task | None, plan: Plan, invocation: Invocation, input: bytes
@@ -39,7 +43,7 @@ class AtOnce:
         not of this kind. Raises InvalidArgument."""
         if not (plan.plain and plan.pace.quick) or invocation.idempotency_key or invocation.webhook:
             return None
-        if invocation.execution_id and self._is_known(invocation.execution_id):
+        if invocation.execution_id and self._lookup(invocation.execution_id) is not None:
             return None
         program = self._parts.programs.ready(plan.spec.artifact, plan.metered)
         if program is None or not program.self_contained:
@@ -79,7 +83,3 @@ class AtOnce:
         execution.output, execution.output_bytes = output, len(output)
         self._executions.take_ended(work, run)
         return True
-
-    def _is_known(self, id: str) -> bool:
-        known = self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
-        return known is not None

@@ -23,7 +23,6 @@ from spear.spearlet.hostcalls import HostCalls
 from spear.spearlet.models import NodeModels
 from spear.spearlet.node import rows
 from spear.spearlet.node.artifacts import Artifacts
-from spear.spearlet.node.atonce import AtOnce
 from spear.spearlet.node.events import Events
 from spear.spearlet.node.executions import Executions
 from spear.spearlet.node.family import Family
@@ -112,7 +111,6 @@ class OpenNode:
             tasks=self._tasks,
             artifacts=self._artifacts,
             executions=self._executions,
-            at_once=AtOnce(parts, self._executions, self._history),
             history=self._history,
             objects=self._objects,
             logs=parts.logs,

@@ -66,13 +66,12 @@ def execution_key(id: str) -> bytes:
 
 def rows_of_end(execution: Execution) -> list[tuple[bytes, bytes]]:
     """Its record and what leads to it."""
-    id, value = execution.id.encode(), time_value(execution)
-    stamp = execution.created_ns.to_bytes(8, "big") + id
-    found = [(b"exec/" + id, encode(execution)), (EXECUTIONS_BY_TIME + stamp, value)]
+    value = time_value(execution)
+    found = [(execution_key(execution.id), encode(execution)), (time_key(execution), value)]
     if execution.depth:
-        found.append((tree_prefix(execution.root_id) + stamp, value))
+        found.append((tree_key(execution), value))
     if execution.output_digest:
-        found.append((result_prefix(execution.output_digest) + id, b""))
+        found.append((result_key(execution.output_digest, execution.id), b""))
     return found
 
 

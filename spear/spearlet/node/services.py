@@ -33,6 +33,7 @@ from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
 from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of
+from spear.spearlet.node.atonce import AtOnce
 from spear.spearlet.node.calls import NOTHING, check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.models import ModelServices
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from spear.records.node import Bytes
     from spear.spearlet.logs.store import LogStore
     from spear.spearlet.node.artifacts import Artifacts
-    from spear.spearlet.node.atonce import AtOnce
     from spear.spearlet.node.executions import Executions
     from spear.spearlet.node.history import History
     from spear.spearlet.node.journal import Journal
@@ -71,12 +71,11 @@ class NodeServices(ModelServices, ObjectServices):
     def __init__(
         self, *, parts: Parts, tasks: Tasks, artifacts: Artifacts, executions: Executions,
         history: History, objects: NodeObjects, logs: LogStore, models: Callable[[], Models],
-        at_once: AtOnce, schedules: Scheduler, tallies: Tallies, upkeep: Upkeep,
-        facts: dict[str, str],
+        schedules: Scheduler, tallies: Tallies, upkeep: Upkeep, facts: dict[str, str],
     ) -> None:  # fmt: skip
         self._parts, self._tasks, self._artifacts = parts, tasks, artifacts
         self._executions, self._history, self._objects = executions, history, objects
-        self._at_once = at_once
+        self._at_once = AtOnce(parts, executions, self._lookup)
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
         self._upkeep, self._facts, self._models = upkeep, facts, models
         self._secrets: set[tuple[str, str]] = set()
