@@ -302,7 +302,10 @@ def test_calls_are_looked_at_in_the_order_they_came(runner: asyncio.Runner, node
 
     async def work() -> None:
         node.serve({OPS["add"]: lambda call: seen.append(call.args[0]) or 0})
-        runs = [node.start(calling("add", n, 0), inline=True) for n in range(20)]
+        runs = []
+        for n in range(20):
+            runs.append(node.start(calling("add", n, 0)))
+            _until_parked(node, n + 1)  # it has asked
         for run in runs:
             assert (await run).exit_code == 0
 
@@ -536,6 +539,7 @@ def test_a_handler_that_fails_after_its_guest_has_ended_is_forgotten(node: Execu
     for _ in range(3):
         begin.clear()
         runs.append(node.start(calling("pause")))
+        _until_parked(node, 1)  # so that `cancel` ends it on the handler's own thread
         begin.set()
         assert ended(runs[-1]).cause == "cancelled"
         assert ended(node.start(calling("add", 1, 2))).exit_code == 3
