@@ -19,7 +19,15 @@ from spear._core.trace import Step
 from spear.errors import InvalidArgument, NodeBusy
 from tests import wasm_asm as asm
 from tests.guest_runs import (
-    HANG_S, MS, ended, engine, executor, guest, guest_bytes, logged, python,
+    HANG_S,
+    MS,
+    ended,
+    engine,
+    executor,
+    guest,
+    guest_bytes,
+    logged,
+    python,
 )  # fmt: skip
 
 
