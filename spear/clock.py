@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-_COUNTER_MAX = 0xFFF
+_COUNTER_BITS, _TAIL = 12, (1 << 62) - 1
 _DRAWN = 64  # ids whose random bits are drawn at once
 
 
@@ -73,36 +73,25 @@ class Ids:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last = (0, 0)
+        self._last = 0  # millisecond and counter
         self._drawn: list[int] = []
 
     def next(self) -> str:
-        random = self._random()
-        stamp = self._stamp(self._clock.now_ns() // 1_000_000, random >> 69)
-        value = stamp[0] << 80 | 7 << 76 | stamp[1] << 64 | 2 << 62 | random & (1 << 62) - 1
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        try:
+            random = self._drawn.pop()  # in one step, whatever other threads do
+        except IndexError:
+            random = self._draw()
+        stamp, last = self._clock.now_ns() // 1_000_000 << _COUNTER_BITS, self._last
+        # Always above the last; one that counts beyond its millisecond stands in the next.
+        self._last = stamp = stamp | random >> 69 if stamp > last else last + 1
+        head, tail = f"{stamp:015x}", f"{2 << 62 | random & _TAIL:016x}"
+        return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{tail[:4]}-{tail[4:]}"
 
-    def _random(self) -> int:
+    def _draw(self) -> int:
         """80 bits that no other id gets; drawn for many ids at once, as asking costs a system
         call."""
-        try:
-            return self._drawn.pop()  # in one step, whatever other threads do
-        except IndexError:
-            drawn = self._clock.random_bytes(_DRAWN * 10)
-            self._drawn += [
-                int.from_bytes(drawn[at : at + 10], "big") for at in range(10, len(drawn), 10)
-            ]
-            return int.from_bytes(drawn[:10], "big")
-
-    def _stamp(self, now_ms: int, fresh: int) -> tuple[int, int]:
-        """The next (millisecond, counter), always above the last; `fresh` has 11 bits."""
-        last_ms, counter = self._last
-        if now_ms > last_ms:
-            stamp = (now_ms, fresh)
-        elif counter < _COUNTER_MAX:
-            stamp = (last_ms, counter + 1)
-        else:
-            stamp = (last_ms + 1, fresh)
-        self._last = stamp
-        return stamp
+        drawn = self._clock.random_bytes(_DRAWN * 10)
+        self._drawn += [
+            int.from_bytes(drawn[at : at + 10], "big") for at in range(10, len(drawn), 10)
+        ]
+        return int.from_bytes(drawn[:10], "big")

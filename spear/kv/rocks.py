@@ -17,6 +17,7 @@ from zlib import crc32
 
 from rocksdict import Options, Rdict, WriteBatch
 
+from spear._core.sealing import put_all, seal
 from spear.errors import InvalidArgument, KvDamaged, KvError, KvFull
 from spear.kv import engine
 from spear.kv.archive import Row, write_archive
@@ -274,14 +275,10 @@ def _put(db: Rdict, changes: dict[bytes, bytes | None]) -> None:
     if len(changes) == 1:
         for key, value in changes.items():
             if value is not None:
-                db.put(key, value + crc32(value, crc32(key)).to_bytes(4, "little"))
+                db.put(key, seal(key, value))
                 return
     batch = WriteBatch(raw_mode=True)
-    for key, value in changes.items():
-        if value is None:
-            batch.delete(key)
-        else:
-            batch.put(key, value + crc32(value, crc32(key)).to_bytes(4, "little"))
+    put_all(changes, batch.put, batch.delete)
     db.write(batch)
 
 

@@ -37,7 +37,8 @@ def execution_of(
     execution = replace(plan.blank or _blank_of(parts, task, plan))
     execution.id = execution.root_id = invocation.execution_id or parts.ids.next()
     execution.mode, execution.created_ns = mode, parts.clock.now_ns()
-    execution.timeout_ns = plan.timeout_for(invocation, mode)
+    if invocation is not NOTHING or mode != "sync":
+        execution.timeout_ns = plan.timeout_for(invocation, mode)
     execution.input_bytes = len(input)
     if invocation is not NOTHING:
         _take(execution, invocation)
@@ -55,6 +56,7 @@ def _blank_of(parts: Parts, task: Task | None, plan: Plan) -> Execution:
         artifact=spec.artifact,
         node_name=parts.node_name,
         priority=spec.priority,
+        timeout_ns=plan.timeout_for(NOTHING, "sync"),
     )
     return plan.blank
 

@@ -56,7 +56,7 @@ class Journal:
         if not self._due:
             self._due = True
             if not self._gathering:
-                self._on_loop().call_soon(self._flush)
+                (self._loop or self._on_loop()).call_soon(self._flush)
 
     def gather(self) -> None:
         """What is put from now on is written by `settle`."""
