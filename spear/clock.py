@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import time
 
-_COUNTER_BITS, _TAIL = 12, (1 << 62) - 1
-_DRAWN = 64  # ids whose random bits are drawn at once
+_COUNTER_BITS = 12
+_DRAWN = 64  # ids whose random digits are drawn at once
+_DIGITS = 20  # hexadecimal, of one id
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # RFC 9562
 
 
 class Clock:
@@ -74,24 +76,23 @@ class Ids:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0  # millisecond and counter
-        self._drawn: list[int] = []
+        self._drawn: list[str] = []
 
     def next(self) -> str:
         try:
-            random = self._drawn.pop()  # in one step, whatever other threads do
+            drawn = self._drawn.pop()  # in one step, whatever other threads do
         except IndexError:
-            random = self._draw()
+            drawn = self._draw()
         stamp, last = self._clock.now_ns() // 1_000_000 << _COUNTER_BITS, self._last
         # Always above the last; one that counts beyond its millisecond stands in the next.
-        self._last = stamp = stamp | random >> 69 if stamp > last else last + 1
-        head, tail = f"{stamp:015x}", f"{2 << 62 | random & _TAIL:016x}"
-        return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{tail[:4]}-{tail[4:]}"
+        self._last = stamp = stamp | int(drawn[:3], 16) >> 1 if stamp > last else last + 1
+        head = f"{stamp:015x}"
+        tail = f"{_VARIANT[drawn[3]]}{drawn[4:7]}-{drawn[7:19]}"
+        return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{tail}"
 
-    def _draw(self) -> int:
-        """80 bits that no other id gets; drawn for many ids at once, as asking costs a system
+    def _draw(self) -> str:
+        """The random digits of an id; drawn for many ids at once, as asking costs a system
         call."""
-        drawn = self._clock.random_bytes(_DRAWN * 10)
-        self._drawn += [
-            int.from_bytes(drawn[at : at + 10], "big") for at in range(10, len(drawn), 10)
-        ]
-        return int.from_bytes(drawn[:10], "big")
+        drawn = self._clock.random_bytes(_DRAWN * _DIGITS // 2).hex()
+        self._drawn += [drawn[at : at + _DIGITS] for at in range(_DIGITS, len(drawn), _DIGITS)]
+        return drawn[:_DIGITS]

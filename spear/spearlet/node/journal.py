@@ -33,8 +33,6 @@ class Journal:
     def __init__(self, kv: LocalKv) -> None:
         self._kv = kv
         self._begin_batch()
-        self._crash: list[Then] = []
-        self._power: list[Then] = []
         self._full: list[tuple[Batch, list[Then], list[Then]]] = []
         self._syncing = 0  # flushes waited for
         self._synced_all: asyncio.Future[None] | None = None
@@ -97,20 +95,23 @@ class Journal:
     def _flush(self) -> None:
         if not self._due:
             return
-        self._turn_over()
         full, self._full, self._due = self._full, [], False
-        for batch, crash, power in full:
-            self._write(batch, crash, power)
+        batch, crash, power = self._batch, self._crash, self._power
+        self._begin_batch()
+        for one in full:
+            self._write(*one)
+        self._write(batch, crash, power)
 
     def _turn_over(self) -> None:
         self._full.append((self._batch, self._crash, self._power))
         self._begin_batch()
-        self._crash, self._power = [], []
 
     def _begin_batch(self) -> None:
         """`put` and `delete` are those of the batch that is being filled."""
         self._batch = batch = Batch()
         self.put, self.delete = batch.put, batch.delete
+        self._crash: list[Then] = []
+        self._power: list[Then] = []
 
     def _write(self, batch: Batch, crash: list[Then], power: list[Then]) -> None:
         try:
