@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-_COUNTER_BITS = 12
+_COUNTER_MAX = 0xFFF
 _DRAWN = 64  # ids whose random digits are drawn at once
 _DIGITS = 20  # hexadecimal, of one id
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # RFC 9562
@@ -75,24 +75,35 @@ class Ids:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last = 0  # millisecond and counter
-        self._drawn: list[str] = []
+        self._last = (0, 0, "")  # millisecond, counter, the text of the millisecond
+        self._drawn: list[tuple[int, str]] = []
 
     def next(self) -> str:
         try:
-            drawn = self._drawn.pop()  # in one step, whatever other threads do
+            fresh, tail = self._drawn.pop()  # in one step, whatever other threads do
         except IndexError:
-            drawn = self._draw()
-        stamp, last = self._clock.now_ns() // 1_000_000 << _COUNTER_BITS, self._last
-        # Always above the last; one that counts beyond its millisecond stands in the next.
-        self._last = stamp = stamp | int(drawn[:3], 16) >> 1 if stamp > last else last + 1
-        head = f"{stamp:015x}"
-        tail = f"{_VARIANT[drawn[3]]}{drawn[4:7]}-{drawn[7:19]}"
-        return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{tail}"
+            fresh, tail = self._draw()
+        ms, (last_ms, counter, head) = self._clock.now_ns() // 1_000_000, self._last
+        if ms > last_ms or counter == _COUNTER_MAX:  # which stands in the next one, then
+            ms, counter = max(ms, last_ms + 1), fresh
+            text = f"{ms:012x}"
+            head = f"{text[:8]}-{text[8:]}-7"
+        else:
+            ms, counter = last_ms, counter + 1
+        self._last = ms, counter, head
+        return f"{head}{counter:03x}{tail}"
 
-    def _draw(self) -> str:
-        """The random digits of an id; drawn for many ids at once, as asking costs a system
-        call."""
-        drawn = self._clock.random_bytes(_DRAWN * _DIGITS // 2).hex()
-        self._drawn += [drawn[at : at + _DIGITS] for at in range(_DIGITS, len(drawn), _DIGITS)]
-        return drawn[:_DIGITS]
+    def _draw(self) -> tuple[int, str]:
+        """Where a counter may begin, and the end of an id, which no other has; drawn for many ids
+        at once, as asking costs a system call."""
+        digits = self._clock.random_bytes(_DRAWN * _DIGITS // 2).hex()
+        first, *others = [
+            _parted(digits[at : at + _DIGITS]) for at in range(0, len(digits), _DIGITS)
+        ]
+        self._drawn += others
+        return first
+
+
+def _parted(digits: str) -> tuple[int, str]:
+    tail = f"-{_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
+    return int(digits[:3], 16) >> 1, tail

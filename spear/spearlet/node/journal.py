@@ -54,7 +54,7 @@ class Journal:
         if not self._due:
             self._due = True
             if not self._gathering:
-                (self._loop or self._on_loop()).call_soon(self._flush)
+                self.loop.call_soon(self._flush)
 
     def gather(self) -> None:
         """What is put from now on is written by `settle`."""
@@ -70,7 +70,7 @@ class Journal:
         finally:  # or nothing would be written any more
             self._gathering = False
             if self._due:
-                self._on_loop().call_soon(self._flush)
+                self.loop.call_soon(self._flush)
 
     async def kept(self, *, power: bool = True) -> None:
         """Returns once all that was put so far is kept. Raises KvFull, KvDamaged."""
@@ -83,10 +83,11 @@ class Journal:
         if self._due:
             self._flush()
         if self._syncing:
-            self._synced_all = self._on_loop().create_future()
+            self._synced_all = self.loop.create_future()
             await self._synced_all
 
-    def _on_loop(self) -> asyncio.AbstractEventLoop:
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
         """The node's; asking asyncio costs a system call each time."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()

@@ -166,9 +166,11 @@ class NodeServices(ModelServices, ObjectServices):
         )
         if isinstance(found, Execution):
             return await self.with_output(found)
+        end = found.listen(self._parts.journal.loop)
         try:
-            return await found.end()
+            return await end
         except asyncio.CancelledError:
+            found.leave(end)
             if not found.waiters and not found.powered:
                 self._executions.cancel(found, "the caller went away")
             raise

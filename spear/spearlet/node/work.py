@@ -108,9 +108,11 @@ class Work:
                 future.set_exception(error)
                 future.exception()  # who waits for another of these need not ask this one
 
-    def listen(self) -> asyncio.Future[Execution]:
-        """Hears of its end from now on; who waits no longer says so by `leave`."""
-        future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+    def listen(self, loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Future[Execution]:
+        """Hears of its end from now on; who waits no longer says so by `leave`. `loop` is the
+        running one, where it is at hand: asking asyncio costs a system call."""
+        loop = loop or asyncio.get_running_loop()
+        future: asyncio.Future[Execution] = loop.create_future()
         self.waiters.append(future)
         return future
 
