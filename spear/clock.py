@@ -78,12 +78,13 @@ class Ids:
         self._last = (0, 0, "")  # millisecond, counter, the text of the millisecond
         self._drawn: list[tuple[int, str]] = []
 
-    def next(self) -> str:
+    def next(self, now_ns: int = 0) -> str:
+        """`now_ns` is the time, where it is at hand."""
         try:
             fresh, tail = self._drawn.pop()  # in one step, whatever other threads do
         except IndexError:
             fresh, tail = self._draw()
-        ms, (last_ms, counter, head) = self._clock.now_ns() // 1_000_000, self._last
+        ms, (last_ms, counter, head) = (now_ns or self._clock.now_ns()) // 1_000_000, self._last
         if ms > last_ms or counter == _COUNTER_MAX:  # which stands in the next one, then
             ms, counter = max(ms, last_ms + 1), fresh
             text = f"{ms:012x}"

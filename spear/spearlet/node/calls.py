@@ -35,8 +35,8 @@ def execution_of(
     if invocation is not NOTHING:
         check(invocation)
     execution = replace(plan.blank or _blank_of(parts, task, plan))
-    execution.id = execution.root_id = invocation.execution_id or parts.ids.next()
-    execution.mode, execution.created_ns = mode, parts.clock.now_ns()
+    execution.mode, execution.created_ns = mode, (now_ns := parts.clock.now_ns())
+    execution.id = execution.root_id = invocation.execution_id or parts.ids.next(now_ns)
     if invocation is not NOTHING or mode != "sync":
         execution.timeout_ns = plan.timeout_for(invocation, mode)
     execution.input_bytes = len(input)

@@ -77,23 +77,14 @@ class Ends:
     ) -> None:
         """Calls `then` once the record and the rows `more` are kept or cannot be; the record's
         durability says which. `written`: there is a row of its beginning."""
-        if len(execution.output) <= INLINE_BYTES_MAX:
-            self.keep_small(execution, more, then, written)
-            return
-        execution.durability = self._parts.journal.class_of(execution.mode == "async")
-        task = asyncio.get_running_loop().create_task(
-            self._keep_large(execution, more, then, written)
-        )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def keep_small(
-        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool
-    ) -> None:
-        """As `keep`, of one whose output lies in its record."""
-        power = execution.mode == "async"
-        execution.durability = self._parts.journal.class_of(power)
-        self._write(execution, execution, more, then, written)
+        if len(execution.output) > INLINE_BYTES_MAX:
+            task = asyncio.get_running_loop().create_task(
+                self._keep_large(execution, more, then, written)
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self.write(execution, execution, more, then, written)
 
     async def _keep_large(
         self, execution: Execution, more: Rows, then: Callable[[], None], written: bool
@@ -107,17 +98,19 @@ class Ends:
         except (KvError, OSError) as error:
             self._parts.log.error("result not kept", execution=execution.id, reason=str(error))
         kept = msgspec.structs.replace(execution, output=b"")
-        self._write(execution, kept, more, then, written)
+        self.write(execution, kept, more, then, written)
 
-    def _write(
+    def write(
         self, execution: Execution, kept: Execution, more: Rows, then: Callable[[], None],
         written: bool,
     ) -> None:  # fmt: skip
+        """As `keep`; `kept` is the record as its row has it, of which the output is no large one."""
+        journal, power = self._parts.journal, kept.mode == "async"
+        execution.durability = kept.durability = journal.class_of(power)
         if written:
-            self._parts.journal.delete(rows.live_key(kept.id))
+            journal.delete(rows.live_key(kept.id))
         self._put(kept, more)
-        told = partial(self._written, execution, kept, more, then)
-        self._parts.journal.then(told, power=kept.mode == "async")
+        journal.then(partial(self._written, execution, kept, more, then), power=power)
 
     def _put(self, kept: Execution, more: Rows) -> None:
         put = self._parts.journal.put

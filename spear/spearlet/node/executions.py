@@ -329,7 +329,8 @@ class Executions:
         if work.execution.log_lines:
             self._follower.pump(work, run)
         self._works[work.execution.id] = work
-        self._ends.keep_small(work.execution, [], partial(self._kept, work, []), written=False)
+        ended = work.execution
+        self._ends.write(ended, ended, [], partial(self._kept, work, []), written=False)
 
     def take_begun(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun in the room that there was."""

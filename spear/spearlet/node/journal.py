@@ -54,7 +54,7 @@ class Journal:
         if not self._due:
             self._due = True
             if not self._gathering:
-                self.loop.call_soon(self._flush)
+                (self._loop or self.loop).call_soon(self._flush)
 
     def gather(self) -> None:
         """What is put from now on is written by `settle`."""
