@@ -9,8 +9,8 @@ execution that has begun.
 
 from __future__ import annotations
 
-from spear.records.execution import COMPLETED, RUNNING
-from spear.spearlet.node.calls import NOTHING, execution_of
+from spear.records.execution import COMPLETED, NOTHING, RUNNING
+from spear.spearlet.node.calls import execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.plan import PRIORITIES
 from spear.spearlet.node.work import Work

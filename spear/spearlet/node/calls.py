@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from spear.errors import InvalidArgument
-from spear.records.execution import Execution, Invocation
+from spear.records.execution import NOTHING, Execution, Invocation
 from spear.records.task import PRIORITIES, Task
 
 TYPE_CHECKING = False
@@ -21,7 +21,6 @@ _METADATA_BYTES_MAX = 65536
 _ARGS_MAX = 64
 _ID_LETTERS = "0123456789abcdefABCDEF-"
 _TEXTS = ("idempotency_key", "invocation_id", "session_id", "parent_id", "content_type")
-NOTHING = Invocation()
 
 
 def execution_of(

@@ -104,7 +104,7 @@ class Ends:
         self, execution: Execution, kept: Execution, more: Rows, then: Callable[[], None],
         written: bool,
     ) -> None:  # fmt: skip
-        """As `keep`; `kept` is the record as its row has it, of which the output is no large one."""
+        """As `keep`; `kept` is the record as its row has it, with no large output."""
         journal, power = self._parts.journal, kept.mode == "async"
         execution.durability = kept.durability = journal.class_of(power)
         if written:

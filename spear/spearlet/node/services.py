@@ -22,6 +22,7 @@ from spear.errors import (
     TaskInactive,
 )
 from spear.records.execution import (
+    NOTHING,
     STATUSES,
     Execution,
     ExecutionPage,
@@ -34,7 +35,7 @@ from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
 from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of
 from spear.spearlet.node.atonce import AtOnce
-from spear.spearlet.node.calls import NOTHING, check_id, execution_of
+from spear.spearlet.node.calls import check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objectservices import ObjectServices
