@@ -36,7 +36,7 @@ def execution_of(
     execution = replace(plan.blank or _blank_of(parts, task, plan))
     execution.mode, execution.created_ns = mode, (now_ns := parts.clock.now_ns())
     execution.id = execution.root_id = invocation.execution_id or parts.ids.next(now_ns)
-    if invocation is not NOTHING or mode != "sync":
+    if invocation.timeout_ns or mode != "sync":
         execution.timeout_ns = plan.timeout_for(invocation, mode)
     execution.input_bytes = len(input)
     if invocation is not NOTHING:
@@ -96,7 +96,8 @@ def check(invocation: Invocation) -> None:
             raise InvalidArgument(
                 f"metadata has {size} letters, the limit is {_METADATA_BYTES_MAX}"
             )
-    _check_webhook(invocation.webhook)
+    if invocation.webhook and not invocation.webhook.startswith(("http://", "https://")):
+        raise InvalidArgument(f"webhook {invocation.webhook[:80]!r}: expected an http or https URL")
 
 
 def _check_text(name: str, text: str) -> None:
@@ -112,8 +113,3 @@ def check_id(what: str, id: str) -> None:
         raise InvalidArgument(
             f"{what} {id[:80]!r}: expected a UUID, or 8 to 64 hexadecimal digits and dashes"
         )
-
-
-def _check_webhook(url: str) -> None:
-    if url and not url.startswith(("http://", "https://")):
-        raise InvalidArgument(f"webhook {url[:80]!r}: expected an http or https URL")

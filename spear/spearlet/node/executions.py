@@ -71,9 +71,9 @@ class Executions:
     def find(self, id: str) -> Work | None:
         return self._works.get(id)
 
-    def unkept(self, id: str) -> Execution | None:
-        """One that has ended and whose end is not written yet."""
-        return self._ends.find(id)
+    def known(self, id: str) -> Work | Execution | None:
+        """One that has not ended, or whose end is not written yet."""
+        return self._works.get(id) or self._ends.find(id)
 
     def removing(self, id: str) -> AbstractContextManager[None]:
         """While an ended one is removed its end is not written."""
@@ -319,18 +319,16 @@ class Executions:
         """Whether a new execution would begin now, and its end be kept."""
         if self._closed or self._ends.unkept or not self._inputs.fit(input_bytes):
             return False
-        key, resources = task.id if task else "/" + plan.spec.name, plan.spec.resources
-        admission = self._parts.admission
-        return admission.has_room(key, resources.cpu_millis, resources.memory_bytes)
+        key, asked = task.id if task else "/" + plan.spec.name, plan.spec.resources
+        return self._parts.admission.has_room(key, asked.cpu_millis, asked.memory_bytes)
 
     def take_ended(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun and ended, and keeps it; see atonce.py."""
-        work.stage = ENDING
-        if work.execution.log_lines:
+        execution, work.stage = work.execution, ENDING
+        if execution.log_lines:
             self._follower.pump(work, run)
-        self._works[work.execution.id] = work
-        ended = work.execution
-        self._ends.write(ended, ended, [], partial(self._kept, work, []), written=False)
+        self._works[execution.id] = work
+        self._ends.write(execution, execution, [], partial(self._kept, work, []), written=False)
 
     def take_begun(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun in the room that there was."""
@@ -468,8 +466,7 @@ class Executions:
             self._parts.webhooks.added(notices)
         if work.sink is not None:
             self._follower.finish(work)
-        if work.accepted is not None:
-            work.told_accepted()
+        work.told_accepted()
         self._told(work.execution)
         self._parts.events.changed(work.execution)
         work.tell(work.execution)

@@ -383,7 +383,7 @@ class NodeServices(ModelServices, ObjectServices):
         return found + [bare(end.result()) for end in ends]
 
     def _lookup(self, id: str) -> Work | Execution | None:
-        return self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
+        return self._executions.known(id) or self._history.find(id)
 
     def _find(self, id: str) -> Work | Execution:
         found = self._lookup(id)
