@@ -15,8 +15,8 @@ cdef class Launch:
     cdef uint64_t number           # of the module that it was checked for
     cdef guest_t *model
     cdef Signature signature
-    cdef tuple kept, call_args, grants
-    cdef object output_bytes_max, fuel, dirs, objects, task
+    cdef tuple kept, call_args     # kept: what the model borrows, and each guest with it
+    cdef object output_bytes_max, fuel, dirs
 
     cdef Run begin(
         self, Module module, bytes stdin, str execution_id, timeout_ns, priority, bint inline,

@@ -66,8 +66,6 @@ cdef class Launch:
             raise MemoryError("no memory for a guest record")
         try:
             kept = (*self.kept, stdin)
-            if self.objects is not None:
-                kept += fill_objects(guest, self.objects, self.task, self.grants)
             if execution_id:
                 kept += fill_id(guest, execution_id)
             guest.files = file_table_of(self.dirs, guest.descriptors_max)
@@ -208,12 +206,11 @@ cdef class Executor(ExecutorOwner):
         made.model, made.executor = model, self
         made.number, made.call_args = module.number, call_args
         made.kept = fill_input(model, module, entry, args, env, b"")
+        made.kept += fill_objects(model, objects, task, object_grants)
         fill_limits(model, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
         fill_fuel(model, module, fuel)
         model.log_lines_max, model.descriptors_max = log_lines_max, descriptors_max
         made.output_bytes_max, made.fuel, made.dirs = output_bytes_max, fuel, dirs
-        made.objects, made.task = objects, task
-        made.grants = tuple(object_grants)
         return made
 
     def run_many(self, Module module not None, count, *, str entry="_start", args=(), env=None,
