@@ -10,7 +10,9 @@ import os
 import time
 
 _COUNTER_MAX = 0xFFF
-_DRAWN = 64  # ids whose random bits are drawn at once
+_DRAWN = 64  # ids whose random digits are drawn at once
+_DIGITS = 20  # hexadecimal, of one id
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # RFC 9562
 
 
 class Clock:
@@ -73,36 +75,36 @@ class Ids:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last = (0, 0)
-        self._drawn: list[int] = []
+        self._last = (0, 0, "")  # millisecond, counter, the text of the millisecond
+        self._drawn: list[tuple[int, str]] = []
 
-    def next(self) -> str:
-        random = self._random()
-        stamp = self._stamp(self._clock.now_ns() // 1_000_000, random >> 69)
-        value = stamp[0] << 80 | 7 << 76 | stamp[1] << 64 | 2 << 62 | random & (1 << 62) - 1
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-    def _random(self) -> int:
-        """80 bits that no other id gets; drawn for many ids at once, as asking costs a system
-        call."""
+    def next(self, now_ns: int = 0) -> str:
+        """`now_ns` is the time, where it is at hand."""
         try:
-            return self._drawn.pop()  # in one step, whatever other threads do
+            fresh, tail = self._drawn.pop()  # in one step, whatever other threads do
         except IndexError:
-            drawn = self._clock.random_bytes(_DRAWN * 10)
-            self._drawn += [
-                int.from_bytes(drawn[at : at + 10], "big") for at in range(10, len(drawn), 10)
-            ]
-            return int.from_bytes(drawn[:10], "big")
-
-    def _stamp(self, now_ms: int, fresh: int) -> tuple[int, int]:
-        """The next (millisecond, counter), always above the last; `fresh` has 11 bits."""
-        last_ms, counter = self._last
-        if now_ms > last_ms:
-            stamp = (now_ms, fresh)
-        elif counter < _COUNTER_MAX:
-            stamp = (last_ms, counter + 1)
+            fresh, tail = self._draw()
+        ms, (last_ms, counter, head) = (now_ns or self._clock.now_ns()) // 1_000_000, self._last
+        if ms > last_ms or counter == _COUNTER_MAX:  # which stands in the next one, then
+            ms, counter = max(ms, last_ms + 1), fresh
+            text = f"{ms:012x}"
+            head = f"{text[:8]}-{text[8:]}-7"
         else:
-            stamp = (last_ms + 1, fresh)
-        self._last = stamp
-        return stamp
+            ms, counter = last_ms, counter + 1
+        self._last = ms, counter, head
+        return f"{head}{counter:03x}{tail}"
+
+    def _draw(self) -> tuple[int, str]:
+        """Where a counter may begin, and the end of an id, which no other has; drawn for many ids
+        at once, as asking costs a system call."""
+        digits = self._clock.random_bytes(_DRAWN * _DIGITS // 2).hex()
+        first, *others = [
+            _parted(digits[at : at + _DIGITS]) for at in range(0, len(digits), _DIGITS)
+        ]
+        self._drawn += others
+        return first
+
+
+def _parted(digits: str) -> tuple[int, str]:
+    tail = f"-{_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
+    return int(digits[:3], 16) >> 1, tail

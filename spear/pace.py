@@ -14,18 +14,16 @@ _PENALTY = 200  # more of them, after one that was not
 class Pace:
     """Of one thing that is done over and over; up to `quick_ns` is quick."""
 
-    __slots__ = ("_quick_ns", "_wanted")
+    __slots__ = ("_quick_ns", "_wanted", "quick")
 
     def __init__(self, quick_ns: int) -> None:
         self._quick_ns, self._wanted = quick_ns, _TRUSTED_AFTER
-
-    @property
-    def quick(self) -> bool:
-        return self._wanted == 0
+        self.quick = False  # whether it may be done in place
 
     def took(self, ns: int) -> None:
         """It was done once more."""
         if ns > self._quick_ns:
-            self._wanted = _PENALTY
+            self._wanted, self.quick = _PENALTY, False
         elif self._wanted:
             self._wanted -= 1
+            self.quick = not self._wanted

@@ -170,9 +170,9 @@ def past_the_log() -> None:
 
 
 def row_by_row() -> None:
-    def put(db: Any, changes: dict[bytes, bytes | None]) -> None:
+    def put(db: Any, changes: dict[bytes, bytes | None], blanks: Any) -> None:
         for key, value in changes.items():
-            sound(db, {key: value})
+            sound(db, {key: value}, blanks)
             time.sleep(0.0005)
 
     sound = rocks._put
@@ -183,13 +183,13 @@ def out_of_order() -> None:
     """Every second batch is handed on behind the one after it."""
     held: list[dict[bytes, bytes | None]] = []
 
-    def put(db: Any, changes: dict[bytes, bytes | None]) -> None:
+    def put(db: Any, changes: dict[bytes, bytes | None], blanks: Any) -> None:
         if held:
-            sound(db, changes)
-            sound(db, held.pop() | {LAST: changes[LAST]})
+            sound(db, changes, blanks)
+            sound(db, held.pop() | {LAST: changes[LAST]}, blanks)
         else:
             held.append(changes)
-            sound(db, {LAST: changes[LAST]})
+            sound(db, {LAST: changes[LAST]}, blanks)
 
     sound = rocks._put
     rocks._put = put

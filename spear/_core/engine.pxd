@@ -1,6 +1,6 @@
 """The contract of the engine for the executor."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from spear._core.engineapi cimport *
 from spear._core.shim cimport shim_t
@@ -20,6 +20,7 @@ cdef class Module:
     cdef bint fiber_first               # is instantiated on a fiber, not in place
     cdef readonly bint metered          # its code counts fuel
     cdef int generation
+    cdef uint64_t number                # no other module of this process has it
     cdef readonly str digest
     cdef readonly str shape
     cdef readonly object memory_min_bytes

@@ -260,9 +260,14 @@ cdef class Module:
         return f"<Module {self.digest[:12]} {self.shape}>"
 
 
+cdef uint64_t _described = 0           # modules, with the GIL held
+
+
 cdef Module _describe(declared, digest, trial):
+    global _described
     cdef Module module = Module.__new__(Module)
-    module.generation = engineapi.generation()
+    _described += 1
+    module.generation, module.number = engineapi.generation(), _described
     module.digest, module.shape = digest, declared.shape
     module.memory_min_bytes, module.memory_max_bytes = 0, None
     for minimum, maximum, _ in declared.memories:

@@ -13,6 +13,20 @@ from spear._core.run import ExecutorOwner, Run
 from spear._core.trace import Step
 
 @final
+class Launch:
+    """A start that is made often, from `Executor.prepare`; it keeps no module alive."""
+
+    def fits(self, executor: Executor, module: Module) -> bool:
+        """Whether it was made by this executor for this module."""
+
+    def start(
+        self, module: Module, stdin: bytes, execution_id: str, timeout_ns: int, priority: int,
+        inline: bool,
+    ) -> Run:  # fmt: skip
+        """As `Executor.start` with what was prepared and this. Raises InvalidArgument where it was
+        prepared for another module."""
+
+@final
 class Executor(ExecutorOwner):
     """`workers` native threads (0: one per core); at most `guests_max` live guests.
 
@@ -80,6 +94,29 @@ class Executor(ExecutorOwner):
         `object_grants`; without, they answer -ENOSYS. `context` is what handlers get with each
         call of it, and is kept with the Run. Raises NodeBusy at `guests_max`, NodeClosed
         after close."""
+
+    def prepare(
+        self,
+        module: Module,
+        *,
+        entry: str = "_start",
+        call_args: tuple[int | float, ...] = (),
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        memory_bytes_max: int = 64 << 20,
+        output_bytes_max: int = 16 << 20,
+        log_bytes_max: int = 10 << 20,
+        log_lines_max: int = 2048,
+        log_stdout: bool = True,
+        fuel: int | None = None,
+        dirs: Sequence[Directory] = (),
+        descriptors_max: int = 1024,
+        objects: ObjectStore | None = None,
+        task: str = "",
+        object_grants: Iterable[str] = (),
+    ) -> Launch:
+        """What many starts of `module` have in common, checked once. Raises what `start` raises of
+        these."""
 
     def run_many(
         self,

@@ -33,6 +33,55 @@ BATCH_MAX = 100_000_000
 STRATEGIES = ("round_robin", "priority")
 
 
+cdef class Launch:
+    """A start that is made often: all but its input, id, time and priority is settled; see
+    `Executor.prepare`. It keeps no module, and refuses any but the one it was made for."""
+
+    def __init__(self):
+        raise TypeError("Launch objects are made by Executor.prepare")
+
+    def __dealloc__(self):
+        if self.model != NULL:
+            guest_release(self.model)
+
+    def fits(self, Executor executor, Module module not None):
+        """Whether it was made by this executor for this module."""
+        return self.executor is executor and self.number == module.number
+
+    def start(self, Module module not None, bytes stdin not None, str execution_id not None,
+              timeout_ns, priority, bint inline):
+        """Starts one more; see executor.pyi."""
+        if self.number != module.number:
+            raise InvalidArgument("this start was prepared for another module")
+        return self.begin(module, stdin, execution_id, timeout_ns, priority, inline, None)
+
+    cdef Run begin(
+        self, Module module, bytes stdin, str execution_id, timeout_ns, priority, bint inline,
+        object context
+    ):
+        check_timeout(timeout_ns)
+        check_range("priority", priority, 0, 255)
+        cdef guest_t *guest = guest_like(self.model)
+        if guest == NULL:
+            raise MemoryError("no memory for a guest record")
+        try:
+            kept = (*self.kept, stdin)
+            if execution_id:
+                kept += fill_id(guest, execution_id)
+            guest.files = file_table_of(self.dirs, guest.descriptors_max)
+            if self.signature is not None:
+                fill_values(guest, self.signature, self.call_args)
+        except BaseException:
+            guest_release(guest)
+            raise
+        guest.stdin_data, guest.stdin_size = stdin, len(stdin)
+        guest.fuel_left, guest.priority = guest.fuel_max, priority
+        self.executor.fill_times(guest, timeout_ns)
+        return self.executor.launch(
+            guest, module, self.signature, kept, (timeout_ns, self.output_bytes_max, self.fuel),
+            inline, context)
+
+
 @cython.no_gc_clear
 cdef class Executor(ExecutorOwner):
     """`workers` native threads (0: one a core); at most `guests_max` live guests."""
@@ -128,44 +177,41 @@ cdef class Executor(ExecutorOwner):
             raise self.refusal()
         return run
 
-    def start(self, Module module not None, *, str entry="_start", tuple call_args=(), args=(),
-              env=None, bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
-              output_bytes_max=16 << 20, log_bytes_max=10 << 20, log_lines_max=LOG_LINES,
-              bint log_stdout=True, fuel=None, priority=PRIORITY_NORMAL, dirs=(),
-              descriptors_max=DESCRIPTORS_MAX, bint inline=False, objects=None, task="",
-              object_grants=(), str execution_id="", context=None):
+    def start(self, Module module not None, *, bytes stdin=b"", timeout_ns=60_000_000_000,
+              priority=PRIORITY_NORMAL, bint inline=False, str execution_id="", context=None,
+              **like):
         """Starts one fresh instance of `module`; see executor.pyi."""
-        check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
+        cdef Launch launch = self.prepare(module, **like)
+        return launch.begin(module, stdin, execution_id, timeout_ns, priority, inline, context)
+
+    def prepare(self, Module module not None, *, str entry="_start", tuple call_args=(), args=(),
+                env=None, memory_bytes_max=64 << 20, output_bytes_max=16 << 20,
+                log_bytes_max=10 << 20, log_lines_max=LOG_LINES, bint log_stdout=True, fuel=None,
+                dirs=(), descriptors_max=DESCRIPTORS_MAX, objects=None, task="",
+                object_grants=()):
+        """What many starts of `module` have in common; see executor.pyi."""
+        check_sizes(memory_bytes_max, output_bytes_max, log_bytes_max)
         check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
-        check_range("priority", priority, 0, 255)
         check_range("descriptors_max", descriptors_max, 16, 65536)
-        cdef Signature signature = _entry_signature(module, entry, call_args)
+        cdef Launch made = Launch.__new__(Launch)
+        made.signature = _entry_signature(module, entry, call_args)
         check_memory(module, memory_bytes_max)
         if self.native.world != NULL and dirs:
             raise InvalidArgument(
                 "a deterministic run sees no directories: files and their times are the machine's")
         self.adopt(module)
-        cdef guest_t *guest = guest_new()
-        if guest == NULL:
+        cdef guest_t *model = guest_new()
+        if model == NULL:
             raise MemoryError("no memory for a guest record")
-        try:
-            kept = fill_input(guest, module, entry, args, env, stdin)
-            kept += fill_objects(guest, objects, task, object_grants)
-            fill_limits(guest, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
-            fill_fuel(guest, module, fuel)
-            if execution_id:
-                kept += fill_id(guest, execution_id)
-            guest.descriptors_max = descriptors_max
-            guest.files = file_table_of(dirs, descriptors_max)
-            if signature is not None:
-                fill_values(guest, signature, call_args)
-        except BaseException:
-            guest_release(guest)
-            raise
-        guest.log_lines_max, guest.priority = log_lines_max, priority
-        self.fill_times(guest, timeout_ns)
-        return self.launch(
-            guest, module, signature, kept, (timeout_ns, output_bytes_max, fuel), inline, context)
+        made.model, made.executor = model, self
+        made.number, made.call_args = module.number, call_args
+        made.kept = fill_input(model, module, entry, args, env, b"")
+        made.kept += fill_objects(model, objects, task, object_grants)
+        fill_limits(model, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
+        fill_fuel(model, module, fuel)
+        model.log_lines_max, model.descriptors_max = log_lines_max, descriptors_max
+        made.output_bytes_max, made.fuel, made.dirs = output_bytes_max, fuel, dirs
+        return made
 
     def run_many(self, Module module not None, count, *, str entry="_start", args=(), env=None,
                  bytes stdin=b"", timeout_ns=60_000_000_000, memory_bytes_max=64 << 20,
@@ -173,7 +219,8 @@ cdef class Executor(ExecutorOwner):
                  task="", object_grants=()):
         """Runs `count` fresh instances natively and waits for all; see executor.pyi."""
         check_range("count", count, 1, BATCH_MAX)
-        check_options(timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max)
+        check_timeout(timeout_ns)
+        check_sizes(memory_bytes_max, output_bytes_max, log_bytes_max)
         if _entry_signature(module, entry, ()) is not None:
             raise ModuleInvalid(f"function {entry!r} gives something: a batch keeps no values")
         check_memory(module, memory_bytes_max)

@@ -23,8 +23,8 @@ cdef tuple fill_id(guest_t *guest, str execution_id)
 cdef void fill_times(guest_t *guest, int64_t now_ns, int64_t wall_ns, int64_t timeout_ns) noexcept
 
 cdef int check_range(str name, value, int64_t lowest, uint64_t highest) except -1
-cdef int check_options(
-    timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max) except -1
+cdef int check_timeout(timeout_ns) except -1
+cdef int check_sizes(memory_bytes_max, output_bytes_max, log_bytes_max) except -1
 cdef int check_memory(Module module, memory_bytes_max) except -1
 # The signature of an exported function; ModuleInvalid where there is none of that name.
 cdef str exported(Module module, str name)

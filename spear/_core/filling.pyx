@@ -49,10 +49,11 @@ cdef int check_range(str name, value, int64_t lowest, uint64_t highest) except -
     return 0
 
 
-cdef int check_options(
-    timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max
-) except -1:
-    check_range("timeout_ns", timeout_ns, 1, TIMEOUT_NS_MAX)
+cdef int check_timeout(timeout_ns) except -1:
+    return check_range("timeout_ns", timeout_ns, 1, TIMEOUT_NS_MAX)
+
+
+cdef int check_sizes(memory_bytes_max, output_bytes_max, log_bytes_max) except -1:
     check_range("memory_bytes_max", memory_bytes_max, 65536, MEMORY_BYTES_MAX)
     check_range("output_bytes_max", output_bytes_max, 0, SIZE_BYTES_MAX)
     check_range("log_bytes_max", log_bytes_max, 0, SIZE_BYTES_MAX)

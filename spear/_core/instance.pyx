@@ -51,7 +51,8 @@ cdef class Instance:
         if isolation not in ISOLATIONS:
             raise InvalidArgument(
                 f"isolation={isolation!r}: expected one of {', '.join(ISOLATIONS)}")
-        check_options(timeout_ns, memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX)
+        check_timeout(timeout_ns)
+        check_sizes(memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX)
         check_memory(module, memory_bytes_max)
         if executor.native.world != NULL:
             raise InvalidArgument("a deterministic executor has no warm instances: use start")
@@ -274,7 +275,7 @@ cdef class Function:
     def start(self, *args, bytes stdin=b"", timeout_ns=None, bint inline=False, context=None):
         """Starts the call on a fiber; see instance.pyi."""
         timeout_ns = self.instance.timeout_ns if timeout_ns is None else timeout_ns
-        check_options(timeout_ns, 65536, 0, 0)
+        check_timeout(timeout_ns)
         self.types.check(self.name, args)
         context = self.instance.context if context is None else context
         return self.instance.launch(

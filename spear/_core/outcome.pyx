@@ -130,6 +130,23 @@ cdef str _message(guest_t *guest, str trap, str reason, limits):
     return "the host had no memory left for the guest"
 
 
+cdef bint completed(guest_t *guest) noexcept:
+    return guest.cause == CAUSE_EXIT and guest.exit_code == 0
+
+
+cdef int fill_record(guest_t *guest, record) except -1:
+    cdef int64_t duration_ns = guest.ended_ns - guest.began_ns
+    record.started_ns, record.duration_ns = guest.started_ns, duration_ns
+    record.finished_ns = guest.started_ns + duration_ns
+    record.cpu_ns, record.memory_bytes = guest.cpu_ns, guest.memory_bytes
+    record.fuel = guest_fuel_used(guest) if guest.metered else None
+    record.log_lines, record.log_lost = guest.log_lines, guest.log_lost
+    record.log_truncated = bool(guest.log_truncated)
+    record.exit_code = (
+        guest.exit_code if guest.cause == CAUSE_EXIT and guest.exit_code >= 0 else None)
+    return 0
+
+
 cdef object outcome_of(guest_t *guest, str reason, limits):
     trap = ""
     if guest.cause == CAUSE_TRAP or guest.cause == CAUSE_INSTANTIATE:

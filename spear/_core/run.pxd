@@ -35,6 +35,7 @@ cdef class Run:
     cdef int burst(self, bint events) except -1
     cdef bint await_end(self, int64_t until_ns, bint events) noexcept nogil
     cdef int check_ended(self) except -1
+    cdef tuple values(self)
 
 
 # A Run without its record: the caller fills it.

@@ -57,6 +57,16 @@ class Run:
         """Valid once done; RuntimeError before."""
 
     @property
+    def completed(self) -> bool:
+        """Whether it has ended, and well: its outcome's status."""
+
+    def fill(self, record: Any) -> None:
+        """Sets on `record` what is in the outcome under the same names: started_ns, duration_ns,
+        cpu_ns, fuel, memory_bytes, log_lines, log_lost, log_truncated; exit_code, None where it
+        did not exit by itself; finished_ns; and, where it completed, value, a tuple. RuntimeError
+        before its end."""
+
+    @property
     def value(self) -> Any:
         """What the called function gave: a number, a tuple of several, or None. RuntimeError
         before the end, and where it did not return."""

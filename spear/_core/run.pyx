@@ -16,7 +16,7 @@ from spear._core.completions cimport Hub, running_loop
 from spear._core.endpoints cimport user_stream, user_streams_close
 from spear._core.engine cimport Module
 from spear._core.guest cimport *
-from spear._core.outcome cimport line_of, outcome_of
+from spear._core.outcome cimport completed, fill_record, line_of, outcome_of
 from spear._core.scheduler cimport watch_world
 from spear._core.states cimport executor_doom, executor_t
 from spear._core.stepper cimport world_step
@@ -227,21 +227,37 @@ cdef class Run:
         return outcome_of(self.guest, self.reason, self.limits)
 
     @property
+    def completed(self):
+        """Whether it has ended, and well."""
+        return bool(self.ended() and completed(self.guest))
+
+    def fill(self, record):
+        """Sets what it used and gave on a record; see run.pyi."""
+        self.check_ended()
+        fill_record(self.guest, record)
+        if completed(self.guest):
+            record.value = self.values()
+
+    cdef tuple values(self):
+        """What the called function gave; nothing where it left by proc_exit."""
+        cdef int at
+        if self.guest.exited or self.signature is None:
+            return ()
+        return tuple([
+            load_value(&self.guest.values[self.guest.value_count + at], self.signature.results[at])
+            for at in range(self.signature.result_count)])
+
+    @property
     def value(self):
         """What the called function gave: a number, a tuple of several, or None.
 
         RuntimeError before the end, and where it did not return.
         """
-        cdef int at
         self.check_ended()
         if self.guest.cause != CAUSE_EXIT or self.guest.exited:
             raise RuntimeError("the function did not return: see outcome")
-        if self.signature is None or self.signature.result_count == 0:
-            return None
-        values = [
-            load_value(&self.guest.values[self.guest.value_count + at], self.signature.results[at])
-            for at in range(self.signature.result_count)]
-        return values[0] if len(values) == 1 else tuple(values)
+        values = self.values()
+        return (values[0] if len(values) == 1 else values) if values else None
 
     @property
     def output(self):

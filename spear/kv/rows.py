@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from spear._core.sealing import seal as seal
 from spear.errors import KvDamaged
 from spear.kv.batch import shown
 
 RESIDUE = 0x2144DF1C
 SEAL_BYTES = 4
-
-
-def seal(key: bytes, value: bytes) -> bytes:
-    return value + crc32(value, crc32(key)).to_bytes(4, "little")
 
 
 def unseal(key: bytes, stored: bytes) -> bytes:

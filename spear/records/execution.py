@@ -126,6 +126,9 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     webhook: str = ""
 
 
+NOTHING = Invocation()  # of a call that adds nothing; known by identity, so nothing is looked at
+
+
 class ExecutionPage(msgspec.Struct, frozen=True):
     """Executions from the newest on, and the token of what follows ("" at the end)."""
 

@@ -133,6 +133,16 @@ class Run(Protocol):
         soon as logs or output can be read; never before this returns, and perhaps for nothing."""
 
     @property
+    def completed(self) -> bool:
+        """Whether it is done, and well."""
+
+    def fill(self, record: Any) -> None:
+        """Sets on `record` what is in the outcome under the same names: started_ns, duration_ns,
+        cpu_ns, fuel, memory_bytes, log_lines, log_lost, log_truncated; exit_code, None where it
+        did not exit by itself; finished_ns; and, where it completed, value, a tuple. Valid once
+        done."""
+
+    @property
     def value(self) -> Any:
         """What a called function gave: a number, a tuple of several, or None. Valid once done."""
 
@@ -201,6 +211,13 @@ class Runtime(Protocol):
 
     def start(self, program: Any, invocation: Invocation) -> Run:
         """Raises NodeBusy, NodeClosed, ModuleInvalid (no such entry), ModuleLimit."""
+
+    def begin(
+        self, program: Any, like: Invocation, stdin: bytes, execution_id: str, timeout_ns: int,
+        priority: int, inline: bool,
+    ) -> Run:  # fmt: skip
+        """As `start`, of one more run that is `like` others but for this; what they have in common
+        is settled with the first. Not for a program that is posted. Raises as `start`."""
 
     def warm(self, program: Any, invocation: Invocation) -> WarmInstance:
         """Makes an instance that stays, on the calling thread. Raises GuestTrap where it cannot be

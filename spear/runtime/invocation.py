@@ -20,16 +20,19 @@ class Invocation:
     objects the program may use, beside those of the tasks in `object_grants`; `dirs` are the only
     part of the host that it can reach, `descriptors_max` bounds what it may have open.
     `execution_id` is what the guest is told its execution is called; `context` is what handlers of
-    its calls are given with each of them.
+    its calls are given with each of them. `prepared` is what a runtime makes of one that many runs
+    are like; it alone reads that.
     """
 
     __slots__ = (
         "args", "call_args", "context", "descriptors_max", "dirs", "entry", "env", "execution_id",
         "fuel", "inline",
         "log_bytes_max", "log_lines_max", "log_stdout",
-        "memory_bytes_max", "object_grants", "output_bytes_max", "priority", "stdin", "task",
-        "timeout_ns",
+        "memory_bytes_max", "object_grants", "output_bytes_max", "prepared", "priority", "stdin",
+        "task", "timeout_ns",
     )  # fmt: skip
+
+    prepared: Any
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class Invocation:
         self.entry, self.call_args = entry, tuple(call_args)
         self.args, self.env = args, env or {}
         self.stdin, self.log_stdout, self.inline = stdin, log_stdout, inline
+        self.prepared = None
 
     def anew(
         self, *, stdin: bytes, execution_id: str, timeout_ns: int, priority: int, inline: bool
@@ -81,4 +85,5 @@ class Invocation:
         made.entry, made.call_args = self.entry, self.call_args
         made.args, made.env = self.args, self.env
         made.stdin, made.log_stdout, made.inline = stdin, self.log_stdout, inline
+        made.prepared = None
         return made

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from spear.runtime.invocation import Invocation
 
 MAGIC = b"stub"
+_FILLED = (
+    "started_ns", "duration_ns", "cpu_ns", "fuel", "memory_bytes", "log_lines", "log_lost",
+    "log_truncated",
+)  # fmt: skip
 
 
 class StubProgram:
@@ -147,6 +151,19 @@ class StubRun:
             raise RuntimeError("the run has not ended")
         return self._outcome
 
+    @property
+    def completed(self) -> bool:
+        return self._outcome is not None and self._outcome.status == "completed"
+
+    def fill(self, record: Any) -> None:
+        outcome = self.outcome
+        for name in _FILLED:
+            setattr(record, name, getattr(outcome, name))
+        record.finished_ns = outcome.started_ns + outcome.duration_ns
+        record.exit_code = None if outcome.exit_code < 0 else outcome.exit_code
+        if self.completed:
+            record.value = ()
+
     def __await__(self) -> Generator[Any, Any, SimpleNamespace]:
         latch = self._next_change  # before the look, so that no change falls between
         while not self.done:
@@ -194,6 +211,19 @@ class StubRuntime:
         if self._guest is not None:
             self._guest(run)
         return run
+
+    def begin(
+        self, program: StubProgram, like: Invocation, stdin: bytes, execution_id: str,
+        timeout_ns: int, priority: int, inline: bool,
+    ) -> StubRun:  # fmt: skip
+        invocation = like.anew(
+            stdin=stdin,
+            execution_id=execution_id,
+            timeout_ns=timeout_ns,
+            priority=priority,
+            inline=inline,
+        )
+        return self.start(program, invocation)
 
     def warm(self, program: StubProgram, invocation: Invocation) -> NoReturn:
         raise InvalidArgument("the stub has no warm instances")

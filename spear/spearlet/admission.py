@@ -140,17 +140,12 @@ class Admission(Generic[H]):
 
     def has_room(self, task_key: str, cpu_millis: int = 0, memory_bytes: int = 0) -> bool:
         """Whether one that is offered now starts now."""
-        task = self._tasks.get(task_key)
-        if task is not None:
-            return self._has_room(task, cpu_millis, memory_bytes)
-        return self._node_has_room(cpu_millis, memory_bytes)
+        return self._has_room(self._tasks.get(task_key), cpu_millis, memory_bytes)
 
-    def _has_room(self, task: _Task[H], cpu_millis: int, memory_bytes: int) -> bool:
-        return task.running < task.concurrency and self._node_has_room(cpu_millis, memory_bytes)
-
-    def _node_has_room(self, cpu_millis: int, memory_bytes: int) -> bool:
+    def _has_room(self, task: _Task[H] | None, cpu_millis: int, memory_bytes: int) -> bool:
         return (
-            not self._lanes  # so nothing of a task waits that may start another
+            (task is None or task.running < task.concurrency)
+            and not self._lanes  # so nothing of a task waits that may start another
             and len(self._running) - len(self._placed) < self._concurrency
             and cpu_millis <= self._cpu_free
             and memory_bytes <= self._memory_free

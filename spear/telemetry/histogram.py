@@ -72,9 +72,11 @@ class Histogram:
 def _bucket(value: int) -> int:
     """A bucket holds the values above a power of two up to the next, or a sixteenth of those: the
     upper end belongs to it, as Prometheus counts."""
-    value = min(value, _VALUE_MAX) - 1
+    if value > _VALUE_MAX:
+        value = _VALUE_MAX
+    value -= 1
     if value < _SPLIT:
-        return max(value, 0)
+        return value if value > 0 else 0
     shift = value.bit_length() - _SPLIT_BITS - 1
     return (shift << _SPLIT_BITS) + (value >> shift)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spear._core.compiler import Compiler
     from spear._core.door import Handler
     from spear._core.engine import Engine, Module
-    from spear._core.executor import Executor
+    from spear._core.executor import Executor, Launch
     from spear._core.instance import Instance
     from spear._core.objstore import ObjectStore
     from spear._core.run import Run
@@ -100,6 +100,37 @@ class WasmRuntime:
             object_grants=invocation.object_grants,
             execution_id=invocation.execution_id,
             context=invocation.context,
+        )
+
+    def begin(
+        self, program: Module, like: Invocation, stdin: bytes, execution_id: str, timeout_ns: int,
+        priority: int, inline: bool,
+    ) -> Run:  # fmt: skip
+        launch: Launch | None = like.prepared
+        executor = self._executor
+        if launch is None or executor is None or not launch.fits(executor, program):
+            launch = like.prepared = self._prepare(program, like)
+        return launch.start(program, stdin, execution_id, timeout_ns, priority, inline)
+
+    def _prepare(self, program: Module, like: Invocation) -> Launch:
+        objects = self._objects if program.uses_objects else None
+        return self._executor_for(program).prepare(
+            program,
+            entry=like.entry,
+            call_args=like.call_args,
+            args=like.args,
+            env=like.env,
+            memory_bytes_max=like.memory_bytes_max,
+            output_bytes_max=like.output_bytes_max,
+            log_bytes_max=like.log_bytes_max,
+            log_lines_max=like.log_lines_max,
+            log_stdout=like.log_stdout,
+            dirs=like.dirs,
+            descriptors_max=like.descriptors_max,
+            fuel=like.fuel,
+            objects=objects and objects(),
+            task=like.task,
+            object_grants=like.object_grants,
         )
 
     def warm(self, program: Module, invocation: Invocation) -> Instance:

@@ -33,7 +33,7 @@ class Loader:
     """The artifacts of one runtime, kept within `bytes_max`; see Artifacts."""
 
     def __init__(self, runtime: Runtime, bytes_max: int) -> None:
-        self._runtime = runtime
+        self._runtime, self._meters_all = runtime, runtime.meters(False)
         self._artifacts = Artifacts(bytes_max)
         self._loading: dict[Key, _Loading] = {}
         self._lock = allocate_lock()
@@ -68,7 +68,7 @@ class Loader:
     def find(self, digest: str, metered: bool = False) -> Artifact | None:
         """The artifact of these bytes, if it is kept."""
         with self._lock:
-            return self._artifacts.find(digest, self._runtime.meters(metered))
+            return self._artifacts.find(digest, metered or self._meters_all)
 
     def stats(self) -> dict[str, int]:
         with self._lock:

@@ -9,10 +9,10 @@ execution that has begun.
 
 from __future__ import annotations
 
-from spear.records.execution import COMPLETED, RUNNING
+from spear.records.execution import COMPLETED, NOTHING, RUNNING
 from spear.spearlet.node.calls import execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
-from spear.spearlet.node.outcomes import fill
+from spear.spearlet.node.plan import PRIORITIES
 from spear.spearlet.node.work import Work
 
 TYPE_CHECKING = False
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from spear.records.execution import Execution, Invocation
     from spear.records.task import Task
-    from spear.runtime.interface import Run
     from spear.spearlet.node.executions import Executions
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.plan import Plan
@@ -41,9 +40,9 @@ class AtOnce:
     ) -> Work | None:
         """The execution of a sync call, which has begun and as a rule has ended; None where it is
         not of this kind. Raises InvalidArgument."""
-        if not (plan.plain and plan.pace.quick) or invocation.idempotency_key or invocation.webhook:
+        if not (plan.plain and plan.pace.quick):
             return None
-        if invocation.execution_id and self._lookup(invocation.execution_id) is not None:
+        if invocation is not NOTHING and not self._is_simple(invocation):
             return None
         program = self._parts.programs.ready(plan.spec.artifact, plan.metered)
         if program is None or not program.self_contained:
@@ -52,34 +51,32 @@ class AtOnce:
             return None
         execution = execution_of(self._parts, task, plan, invocation, input, "sync")
         try:
-            run = self._parts.runtime.start(
+            run = self._parts.runtime.begin(
                 program,
-                plan.run_of(
-                    invocation,
-                    input=input,
-                    id=execution.id,
-                    timeout_ns=execution.timeout_ns,
-                    priority=execution.priority,
-                    environ=self._parts.environ,
-                ),
+                plan.model_of(invocation, self._parts.environ),
+                input,
+                execution.id,
+                execution.timeout_ns,
+                PRIORITIES[execution.priority],
+                True,
             )
         except Exception:  # it is tried once more, by who tells of it
             return None
         execution.status, execution.instance_id = RUNNING, execution.id
         work = Work(execution, invocation, plan, input)
-        if not (run.done and self._keep(work, run)):
+        # Its end is all that is to be kept of it?
+        if run.completed and len(output := run.output) <= INLINE_BYTES_MAX:
+            run.fill(execution)
+            plan.pace.took(execution.cpu_ns)
+            execution.status, execution.cause = COMPLETED, "exit"
+            execution.output, execution.output_bytes = output, len(output)
+            self._executions.take_ended(work, run)
+        else:
             self._executions.take_begun(work, run)
         return work
 
-    def _keep(self, work: Work, run: Run) -> bool:
-        """Whether its end is all that is to be kept of it."""
-        outcome, output = run.outcome, run.output
-        if outcome.status != COMPLETED or len(output) > INLINE_BYTES_MAX:
+    def _is_simple(self, invocation: Invocation) -> bool:
+        """Whether nobody but its caller has to do with it, now and later."""
+        if invocation.idempotency_key or invocation.webhook:
             return False
-        execution = work.execution
-        fill(execution, outcome, run)
-        work.plan.pace.took(outcome.cpu_ns)
-        execution.status, execution.cause = outcome.status, outcome.cause
-        execution.output, execution.output_bytes = output, len(output)
-        self._executions.take_ended(work, run)
-        return True
+        return not invocation.execution_id or self._lookup(invocation.execution_id) is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from spear.errors import InvalidArgument
-from spear.records.execution import Execution, Invocation
+from spear.records.execution import NOTHING, Execution, Invocation
 from spear.records.task import PRIORITIES, Task
 
 TYPE_CHECKING = False
@@ -21,7 +21,6 @@ _METADATA_BYTES_MAX = 65536
 _ARGS_MAX = 64
 _ID_LETTERS = "0123456789abcdefABCDEF-"
 _TEXTS = ("idempotency_key", "invocation_id", "session_id", "parent_id", "content_type")
-NOTHING = Invocation()
 
 
 def execution_of(
@@ -35,9 +34,10 @@ def execution_of(
     if invocation is not NOTHING:
         check(invocation)
     execution = replace(plan.blank or _blank_of(parts, task, plan))
-    execution.id = execution.root_id = invocation.execution_id or parts.ids.next()
-    execution.mode, execution.created_ns = mode, parts.clock.now_ns()
-    execution.timeout_ns = plan.timeout_for(invocation, mode)
+    execution.mode, execution.created_ns = mode, (now_ns := parts.clock.now_ns())
+    execution.id = execution.root_id = invocation.execution_id or parts.ids.next(now_ns)
+    if invocation.timeout_ns or mode != "sync":
+        execution.timeout_ns = plan.timeout_for(invocation, mode)
     execution.input_bytes = len(input)
     if invocation is not NOTHING:
         _take(execution, invocation)
@@ -55,6 +55,7 @@ def _blank_of(parts: Parts, task: Task | None, plan: Plan) -> Execution:
         artifact=spec.artifact,
         node_name=parts.node_name,
         priority=spec.priority,
+        timeout_ns=plan.timeout_for(NOTHING, "sync"),
     )
     return plan.blank
 
@@ -95,7 +96,8 @@ def check(invocation: Invocation) -> None:
             raise InvalidArgument(
                 f"metadata has {size} letters, the limit is {_METADATA_BYTES_MAX}"
             )
-    _check_webhook(invocation.webhook)
+    if invocation.webhook and not invocation.webhook.startswith(("http://", "https://")):
+        raise InvalidArgument(f"webhook {invocation.webhook[:80]!r}: expected an http or https URL")
 
 
 def _check_text(name: str, text: str) -> None:
@@ -111,8 +113,3 @@ def check_id(what: str, id: str) -> None:
         raise InvalidArgument(
             f"{what} {id[:80]!r}: expected a UUID, or 8 to 64 hexadecimal digits and dashes"
         )
-
-
-def _check_webhook(url: str) -> None:
-    if url and not url.startswith(("http://", "https://")):
-        raise InvalidArgument(f"webhook {url[:80]!r}: expected an http or https URL")

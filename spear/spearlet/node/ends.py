@@ -33,31 +33,28 @@ class Ends:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._unkept: dict[str, tuple[Execution, Rows]] = {}
+        self.unkept: dict[str, tuple[Execution, Rows]] = {}  # ended, and not kept yet
         self._timers: dict[str, asyncio.TimerHandle] = {}  # of those that are written again
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def __len__(self) -> int:
-        return len(self._unkept)
-
     def find(self, id: str) -> Execution | None:
         """One that has ended and is not kept yet."""
-        found = self._unkept.get(id)
+        found = self.unkept.get(id)
         return None if found is None else found[0]
 
     @contextmanager
     def removing(self, id: str) -> Iterator[None]:
         """One that is not kept is not written again meanwhile; once the body has ended well it is
         gone, and what was written of its beginning with the body's rows."""
-        if id not in self._unkept:
+        if id not in self.unkept:
             yield
             return
         again = self._timers.pop(id, None)
         if again is not None:
             again.cancel()
         self._parts.journal.delete(rows.live_key(id))
-        for key, _ in rows.rows_of_end(self._unkept[id][0]):  # in this turn's batch, it may be
+        for key, _ in rows.rows_of_end(self.unkept[id][0]):  # in this turn's batch, it may be
             self._parts.journal.delete(key)
         try:
             yield
@@ -72,7 +69,7 @@ class Ends:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        for id in self._unkept:
+        for id in self.unkept:
             self._write_again(id)
 
     def keep(
@@ -80,16 +77,14 @@ class Ends:
     ) -> None:
         """Calls `then` once the record and the rows `more` are kept or cannot be; the record's
         durability says which. `written`: there is a row of its beginning."""
-        power = execution.mode == "async"
-        execution.durability = self._parts.journal.class_of(power)
-        if len(execution.output) <= INLINE_BYTES_MAX:
-            self._write(execution, execution, more, then, written)
-            return
-        task = asyncio.get_running_loop().create_task(
-            self._keep_large(execution, more, then, written)
-        )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if len(execution.output) > INLINE_BYTES_MAX:
+            task = asyncio.get_running_loop().create_task(
+                self._keep_large(execution, more, then, written)
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self.write(execution, execution, more, then, written)
 
     async def _keep_large(
         self, execution: Execution, more: Rows, then: Callable[[], None], written: bool
@@ -103,17 +98,19 @@ class Ends:
         except (KvError, OSError) as error:
             self._parts.log.error("result not kept", execution=execution.id, reason=str(error))
         kept = msgspec.structs.replace(execution, output=b"")
-        self._write(execution, kept, more, then, written)
+        self.write(execution, kept, more, then, written)
 
-    def _write(
+    def write(
         self, execution: Execution, kept: Execution, more: Rows, then: Callable[[], None],
         written: bool,
     ) -> None:  # fmt: skip
+        """As `keep`; `kept` is the record as its row has it, with no large output."""
+        journal, power = self._parts.journal, kept.mode == "async"
+        execution.durability = kept.durability = journal.class_of(power)
         if written:
-            self._parts.journal.delete(rows.live_key(kept.id))
+            journal.delete(rows.live_key(kept.id))
         self._put(kept, more)
-        told = partial(self._written, execution, kept, more, then)
-        self._parts.journal.then(told, power=kept.mode == "async")
+        journal.then(partial(self._written, execution, kept, more, then), power=power)
 
     def _put(self, kept: Execution, more: Rows) -> None:
         put = self._parts.journal.put
@@ -128,10 +125,10 @@ class Ends:
     ) -> None:  # fmt: skip
         if error is not None:
             execution.durability = "volatile"
-            self._unkept[kept.id] = kept, more
+            self.unkept[kept.id] = kept, more
             self._parts.log.error("end not kept", execution=kept.id, reason=str(error))
             self._later(kept.id)
-        else:
+        elif kept.output_digest:
             self._let_go(kept)
         then()
 
@@ -150,14 +147,14 @@ class Ends:
         self._write_again(id)
 
     def _write_again(self, id: str) -> None:
-        kept, more = self._unkept[id]
+        kept, more = self.unkept[id]
         self._parts.journal.delete(rows.live_key(id))
         self._put(kept, more)
         written = partial(self._written_again, id)
         self._parts.journal.then(written, power=kept.mode == "async")
 
     def _written_again(self, id: str, error: Exception | None) -> None:
-        if id not in self._unkept or id in self._timers:
+        if id not in self.unkept or id in self._timers:
             return  # removed meanwhile, or about to be written once more
         if error is None:
             self._is_kept(id)
@@ -165,6 +162,6 @@ class Ends:
             self._later(id)
 
     def _is_kept(self, id: str) -> None:
-        found = self._unkept.pop(id, None)
+        found = self.unkept.pop(id, None)
         if found is not None:
             self._let_go(found[0])

@@ -28,7 +28,7 @@ from spear.spearlet.node import rows
 from spear.spearlet.node.ends import Ends, Rows
 from spear.spearlet.node.follower import Follower
 from spear.spearlet.node.inputs import Inputs
-from spear.spearlet.node.outcomes import cancelled, error_of, fill, redacted, unstarted
+from spear.spearlet.node.outcomes import cancelled, error_of, redacted, unstarted
 from spear.spearlet.node.starter import Starter
 from spear.spearlet.node.work import ENDING, LOADING, QUEUED, RESTING, RUNS, WRITING, Work
 from spear.spearlet.retry import RANDOM_BITS, next_delay_ns
@@ -71,9 +71,9 @@ class Executions:
     def find(self, id: str) -> Work | None:
         return self._works.get(id)
 
-    def unkept(self, id: str) -> Execution | None:
-        """One that has ended and whose end is not written yet."""
-        return self._ends.find(id)
+    def known(self, id: str) -> Work | Execution | None:
+        """One that has not ended, or whose end is not written yet."""
+        return self._works.get(id) or self._ends.find(id)
 
     def removing(self, id: str) -> AbstractContextManager[None]:
         """While an ended one is removed its end is not written."""
@@ -165,7 +165,7 @@ class Executions:
         self._ends.close()
 
     def stats(self) -> dict[str, int]:
-        found = {"live": len(self._works), "unkept": len(self._ends)}
+        found = {"live": len(self._works), "unkept": len(self._ends.unkept)}
         for stage in (WRITING, QUEUED, LOADING, RUNS, RESTING, ENDING):
             found[stage] = 0
         for work in self._works.values():
@@ -182,7 +182,8 @@ class Executions:
 
     def _forget(self, work: Work, *, delete: bool = True) -> None:
         del self._works[work.execution.id]
-        self._inputs.let_go(work, delete=delete)
+        if work.charged or work.input_digest:
+            self._inputs.let_go(work, delete=delete)
 
     def _offer(self, work: Work) -> None:
         """Raises QueueFull, InvalidArgument for a reservation that the node never has."""
@@ -316,19 +317,18 @@ class Executions:
 
     def has_room(self, task: Task | None, plan: Plan, input_bytes: int) -> bool:
         """Whether a new execution would begin now, and its end be kept."""
-        if self._closed or self._ends or not self._inputs.fit(input_bytes):
+        if self._closed or self._ends.unkept or not self._inputs.fit(input_bytes):
             return False
-        key, resources = task.id if task else "/" + plan.spec.name, plan.spec.resources
-        admission = self._parts.admission
-        return admission.has_room(key, resources.cpu_millis, resources.memory_bytes)
+        key, asked = task.id if task else "/" + plan.spec.name, plan.spec.resources
+        return self._parts.admission.has_room(key, asked.cpu_millis, asked.memory_bytes)
 
     def take_ended(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun and ended, and keeps it; see atonce.py."""
-        work.stage = ENDING
-        if work.execution.log_lines:
+        execution, work.stage = work.execution, ENDING
+        if execution.log_lines:
             self._follower.pump(work, run)
-        self._works[work.execution.id] = work
-        self._ends.keep(work.execution, [], partial(self._kept, work, []), written=False)
+        self._works[execution.id] = work
+        self._ends.write(execution, execution, [], partial(self._kept, work, []), written=False)
 
     def take_begun(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun in the room that there was."""
@@ -385,7 +385,7 @@ class Executions:
         outcome = run.outcome
         work.run = None
         self._give_back(work, spent=outcome.status != COMPLETED)
-        fill(work.execution, outcome, run)
+        run.fill(work.execution)
         work.plan.pace.took(outcome.cpu_ns)
         error = error_of(outcome)
         if error is not None and not work.doom and self._rest(work, error.code):
@@ -464,7 +464,8 @@ class Executions:
         self._forget(work)
         if notices:
             self._parts.webhooks.added(notices)
-        self._follower.finish(work)
+        if work.sink is not None:
+            self._follower.finish(work)
         work.told_accepted()
         self._told(work.execution)
         self._parts.events.changed(work.execution)

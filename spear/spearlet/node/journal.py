@@ -33,8 +33,6 @@ class Journal:
     def __init__(self, kv: LocalKv) -> None:
         self._kv = kv
         self._begin_batch()
-        self._crash: list[Then] = []
-        self._power: list[Then] = []
         self._full: list[tuple[Batch, list[Then], list[Then]]] = []
         self._syncing = 0  # flushes waited for
         self._synced_all: asyncio.Future[None] | None = None
@@ -56,7 +54,7 @@ class Journal:
         if not self._due:
             self._due = True
             if not self._gathering:
-                self._on_loop().call_soon(self._flush)
+                (self._loop or self.loop).call_soon(self._flush)
 
     def gather(self) -> None:
         """What is put from now on is written by `settle`."""
@@ -72,7 +70,7 @@ class Journal:
         finally:  # or nothing would be written any more
             self._gathering = False
             if self._due:
-                self._on_loop().call_soon(self._flush)
+                self.loop.call_soon(self._flush)
 
     async def kept(self, *, power: bool = True) -> None:
         """Returns once all that was put so far is kept. Raises KvFull, KvDamaged."""
@@ -85,10 +83,11 @@ class Journal:
         if self._due:
             self._flush()
         if self._syncing:
-            self._synced_all = self._on_loop().create_future()
+            self._synced_all = self.loop.create_future()
             await self._synced_all
 
-    def _on_loop(self) -> asyncio.AbstractEventLoop:
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
         """The node's; asking asyncio costs a system call each time."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
@@ -97,20 +96,23 @@ class Journal:
     def _flush(self) -> None:
         if not self._due:
             return
-        self._turn_over()
         full, self._full, self._due = self._full, [], False
-        for batch, crash, power in full:
-            self._write(batch, crash, power)
+        batch, crash, power = self._batch, self._crash, self._power
+        self._begin_batch()
+        for one in full:
+            self._write(*one)
+        self._write(batch, crash, power)
 
     def _turn_over(self) -> None:
         self._full.append((self._batch, self._crash, self._power))
         self._begin_batch()
-        self._crash, self._power = [], []
 
     def _begin_batch(self) -> None:
         """`put` and `delete` are those of the batch that is being filled."""
         self._batch = batch = Batch()
         self.put, self.delete = batch.put, batch.delete
+        self._crash: list[Then] = []
+        self._power: list[Then] = []
 
     def _write(self, batch: Batch, crash: list[Then], power: list[Then]) -> None:
         try:

@@ -8,25 +8,12 @@ from __future__ import annotations
 import msgspec
 
 from spear.errors import InvalidArgument, KvError, KvFull, NodeBusy, NodeClosed, NotFound
-from spear.records.execution import COMPLETED, Execution, ExecutionError, Frame
+from spear.records.execution import COMPLETED, ExecutionError, Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from spear.runtime.interface import Outcome, Run
+    from spear.runtime.interface import Outcome
     from spear.telemetry.redact import Redactor
-
-
-def fill(execution: Execution, outcome: Outcome, run: Run) -> None:
-    """What the attempt used and gave, but for its output; the state is the manager's."""
-    execution.started_ns, execution.duration_ns = outcome.started_ns, outcome.duration_ns
-    execution.finished_ns = outcome.started_ns + outcome.duration_ns
-    execution.cpu_ns, execution.fuel = outcome.cpu_ns, outcome.fuel
-    execution.memory_bytes = outcome.memory_bytes
-    execution.log_lines, execution.log_lost = outcome.log_lines, outcome.log_lost
-    execution.log_truncated = outcome.log_truncated
-    execution.exit_code = None if outcome.exit_code < 0 else outcome.exit_code
-    if outcome.status == COMPLETED:
-        execution.value = _value_of(run)
 
 
 def error_of(outcome: Outcome) -> ExecutionError | None:
@@ -60,16 +47,6 @@ def redacted(error: ExecutionError | None, redactor: Redactor) -> ExecutionError
     if error is None or not redactor:
         return error
     return msgspec.structs.replace(error, message=redactor.text(error.message))
-
-
-def _value_of(run: Run) -> tuple[int | float, ...]:
-    try:
-        value = run.value
-    except RuntimeError:  # it left by proc_exit, so nothing was returned
-        return ()
-    if value is None:
-        return ()
-    return value if isinstance(value, tuple) else (value,)
 
 
 def _code_of(error: Exception) -> str:

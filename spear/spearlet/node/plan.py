@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spear.records.task import TaskSpec
     from spear.records.usage import Budget
 
-_PRIORITIES = {"urgent": 0, "high": 64, "normal": 128, "low": 192}
+PRIORITIES = {"urgent": 0, "high": 64, "normal": 128, "low": 192}  # as the runtime has them
 _QUICK_NS = 200_000  # of a guest whose first slice the loop runs itself
 _TIMEOUT_NS_MAX = 365 * 86_400 * 10**9
 
@@ -68,24 +68,28 @@ class Plan:
     ) -> RunInvocation:  # fmt: skip
         """What the runtime is told. Raises InvalidArgument for what the call asks for and for a
         reference to a variable that the node does not have."""
+        return self.model_of(invocation, environ).anew(
+            stdin=input,
+            execution_id=id,
+            timeout_ns=timeout_ns,
+            priority=PRIORITIES[priority],
+            inline=self.pace.quick,
+        )
+
+    def model_of(self, invocation: Invocation, environ: Mapping[str, str]) -> RunInvocation:
+        """What all runs that are asked for like this have in common, the same one each time where
+        nothing is added to the spec. Raises as `run_of`."""
         adds = (
             invocation.args is not None or invocation.function or invocation.call_args
             or invocation.env or self.spec.env_from
         )  # fmt: skip
         if adds:
-            model = self._model_of(invocation, environ)
-        else:
-            model = self._model = self._model or self._model_of(invocation, environ)
-        return model.anew(
-            stdin=input,
-            execution_id=id,
-            timeout_ns=timeout_ns,
-            priority=_PRIORITIES[priority],
-            inline=self.pace.quick,
-        )
+            return self._model_of(invocation, environ)
+        if self._model is None:
+            self._model = self._model_of(invocation, environ)
+        return self._model
 
     def _model_of(self, invocation: Invocation, environ: Mapping[str, str]) -> RunInvocation:
-        """What all runs that are asked for like this have in common."""
         spec, config = self.spec, self._config
         limits = spec.limits
         env = self._env

@@ -76,7 +76,7 @@ def rows_of_end(execution: Execution) -> list[tuple[bytes, bytes]]:
 
 
 def time_key(execution: Execution) -> bytes:
-    return EXECUTIONS_BY_TIME + stamp_of(execution)
+    return EXECUTIONS_BY_TIME + execution.created_ns.to_bytes(8, "big") + execution.id.encode()
 
 
 def time_value(execution: Execution) -> bytes:
@@ -108,7 +108,7 @@ def task_id_of(value: bytes) -> bytes:
 
 def stamp_of(execution: Execution) -> bytes:
     """What follows the prefix; also the token of a page, in hex."""
-    return execution.created_ns.to_bytes(8, "big") + execution.id.encode()
+    return time_key(execution)[len(EXECUTIONS_BY_TIME) :]
 
 
 def tree_key(execution: Execution) -> bytes:

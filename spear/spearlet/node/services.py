@@ -22,6 +22,7 @@ from spear.errors import (
     TaskInactive,
 )
 from spear.records.execution import (
+    NOTHING,
     STATUSES,
     Execution,
     ExecutionPage,
@@ -34,7 +35,7 @@ from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
 from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of
 from spear.spearlet.node.atonce import AtOnce
-from spear.spearlet.node.calls import NOTHING, check_id, execution_of
+from spear.spearlet.node.calls import check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objectservices import ObjectServices
@@ -166,9 +167,11 @@ class NodeServices(ModelServices, ObjectServices):
         )
         if isinstance(found, Execution):
             return await self.with_output(found)
+        end = found.listen(self._parts.journal.loop)
         try:
-            return await found.end()
+            return await end
         except asyncio.CancelledError:
+            found.leave(end)
             if not found.waiters and not found.powered:
                 self._executions.cancel(found, "the caller went away")
             raise
@@ -380,7 +383,7 @@ class NodeServices(ModelServices, ObjectServices):
         return found + [bare(end.result()) for end in ends]
 
     def _lookup(self, id: str) -> Work | Execution | None:
-        return self._executions.find(id) or self._executions.unkept(id) or self._history.find(id)
+        return self._executions.known(id) or self._history.find(id)
 
     def _find(self, id: str) -> Work | Execution:
         found = self._lookup(id)

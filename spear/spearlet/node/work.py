@@ -33,34 +33,33 @@ class Work:
     """One execution. `doom` is why it is to be ended, once somebody asked; `powered`: its records
     are of class power."""
 
-    __slots__ = (
-        "accepted", "admitted", "arrived_ns", "charged", "doom", "execution", "input",
-        "input_digest", "invocation", "kin", "lease", "offered", "plan", "powered", "recovered",
-        "run", "sink", "stage", "taken_ns", "timer", "waiters", "webhooks", "written",
-    )  # fmt: skip
+    # What few have: those that are over at once are made as quickly as they are forgotten.
+    doom = input_digest = ""
+    stage = WRITING
+    recovered = False  # accepted by an earlier process
+    written = False  # there is a row of it
+    offered = admitted = False  # to admission; by it
+    taken_ns = 0  # when its caller began to wait
+    arrived_ns = 0  # in the queue, with this attempt
+    charged = 0  # bytes of the node's budget for inputs
+    # Who waits until its acceptance is kept; None: it is, or nobody is told.
+    accepted: list[asyncio.Future[None]] | None = None
+    timer: asyncio.TimerHandle | None = None
+    run: Run | None = None
+    lease: Lease | None = None
+    sink: Sink | None = None
+    kin: Kin | None = None  # where an agent called it, or it may call
 
     def __init__(
         self, execution: Execution, invocation: Invocation, plan: Plan, input: bytes
     ) -> None:
-        self.execution, self.invocation, self.plan = execution, invocation, plan
-        self.input, self.input_digest = input, ""
+        self.execution, self.invocation, self.plan, self.input = execution, invocation, plan, input
         self.powered = execution.mode == "async"
-        self.webhooks = (plan.spec.webhook, invocation.webhook)
-        self.stage, self.doom = WRITING, ""
-        self.recovered = False  # accepted by an earlier process
-        self.written = False  # there is a row of it
-        self.offered = self.admitted = False  # to admission; by it
-        self.taken_ns = 0  # when its caller began to wait
-        self.arrived_ns = 0  # in the queue, with this attempt
-        self.charged = 0  # bytes of the node's budget for inputs
-        # Who waits until its acceptance is kept; None: it is, or nobody is told.
-        self.accepted: list[asyncio.Future[None]] | None = None
         self.waiters: list[asyncio.Future[Execution]] = []
-        self.timer: asyncio.TimerHandle | None = None
-        self.run: Run | None = None
-        self.lease: Lease | None = None
-        self.sink: Sink | None = None
-        self.kin: Kin | None = None  # where an agent called it, or it may call
+
+    @property
+    def webhooks(self) -> tuple[str, str]:
+        return self.plan.spec.webhook, self.invocation.webhook
 
     @property
     def bound(self) -> bool:
@@ -109,9 +108,11 @@ class Work:
                 future.set_exception(error)
                 future.exception()  # who waits for another of these need not ask this one
 
-    def listen(self) -> asyncio.Future[Execution]:
-        """Hears of its end from now on; who waits no longer says so by `leave`."""
-        future: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+    def listen(self, loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Future[Execution]:
+        """Hears of its end from now on; who waits no longer says so by `leave`. `loop` is the
+        running one, where it is at hand: asking asyncio costs a system call."""
+        loop = loop or asyncio.get_running_loop()
+        future: asyncio.Future[Execution] = loop.create_future()
         self.waiters.append(future)
         return future
 

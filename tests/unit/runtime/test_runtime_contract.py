@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,6 +102,26 @@ def test_a_run_ends_with_its_outcome_and_output(case: Case) -> None:
     )  # fmt: skip
     assert run.output == b"Hello, SPEAR!\n"
     assert run.outcome.output_bytes == len(run.output)
+
+
+def test_runs_that_are_alike_have_inputs_of_their_own(case: Case) -> None:
+    program, other = (case.runtime.load(case.program(name)) for name in ("echo", "hello"))
+    like = Invocation(
+        args=("echo",), stdin=b"not this", timeout_ns=1, memory_bytes_max=64 << 20,
+        output_bytes_max=1 << 20, log_bytes_max=1 << 20,
+    )  # fmt: skip
+    for count in range(5):
+        run = case.runtime.begin(program, like, b"x" * count, "0123-4567", 10**10, 128, True)
+        assert run.wait(10)
+        record = SimpleNamespace()
+        run.fill(record)
+        assert (run.completed, run.output, record.exit_code) == (True, b"x" * count, 0)
+        assert record.finished_ns == record.started_ns + record.duration_ns
+        assert (record.cpu_ns, record.value) == (run.outcome.cpu_ns, ())
+    like.args = ("hello",)
+    like.prepared = None
+    assert case.runtime.begin(other, like, b"", "", 10**10, 128, True).wait(10)
+    assert case.runtime.begin(program, like, b"", "", 10**10, 128, True).wait(10), "made anew"
 
 
 def test_input_comes_in_and_output_goes_out(case: Case) -> None:

@@ -11,22 +11,21 @@ from spear.protocol.convert.execution import EXECUTION, INVOKE, Invoke
 from spear.protocol.convert.log import LOG_LINE
 from spear.protocol.pb.spear.v1 import execution_pb2 as pb
 from spear.protocol.pb.spear.v1.value_pb2 import Chunk
-from spear.records.execution import Execution, Invocation, LogLine
+from spear.records.execution import NOTHING, Execution, LogLine
 from spear.records.node import Node
 from spear.records.task import TaskSpec
 from spear.spearlet.rpc.chunks import CHUNK_BYTES, ONE_MESSAGE_BYTES_MAX, cut
 from spear.spearlet.rpc.method import closing, recorded, server_stream, service, unary
 
 _LIMIT = 100
-_NOTHING = Invocation()
 
 
 def submit(node: Node, request: Invoke) -> Awaitable[Execution]:
-    return node.submit(_what(request), request.input, request.invocation or _NOTHING)
+    return node.submit(_what(request), request.input, request.invocation or NOTHING)
 
 
 def invoke(node: Node, request: Invoke) -> Awaitable[Execution]:
-    return node.invoke(_what(request), request.input, request.invocation or _NOTHING)
+    return node.invoke(_what(request), request.input, request.invocation or NOTHING)
 
 
 def _answer(execution: Execution) -> Execution:

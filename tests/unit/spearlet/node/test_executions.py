@@ -540,7 +540,7 @@ async def test_an_end_that_cannot_be_kept_is_told_as_volatile_and_kept_later(
     assert (ended.status, ended.durability, ended.output) == ("completed", "volatile", b"result")
     assert (await services.execution(ended.id)).status == "completed"
     node.store.full = False
-    await until(lambda: services._executions.unkept(ended.id) is None)
+    await until(lambda: services._executions.known(ended.id) is None)
     services = await node.crash()
     assert (await services.execution(ended.id)).status == "completed"
 

@@ -1,0 +1,3 @@
+"""The contract of sealing; see sealing.pyx."""
+
+cpdef bytes seal(bytes key, bytes value)
