@@ -26,6 +26,8 @@ cdef class Fields:
     cdef Py_ssize_t count
     cdef uint8_t by_number[NUMBER_MAX + 1]  # index + 1; 0: not known
 
+    # The bytes of a record, or None: not a plain case.
+    cpdef object encode(self, record)
     # 1: done; 0: not a plain case, `out` is to be thrown away; -1: raised.
     cdef int write(self, object record, out_t *out) except -1
     cdef int write_field(self, Py_ssize_t index, object value, out_t *out) except -1

@@ -71,7 +71,7 @@ cdef class Fields:
                 field.number, kind, field.presence, field.required, mark)
             self.by_number[<Py_ssize_t>field.number] = index + 1
 
-    def encode(self, record not None):
+    cpdef object encode(self, record):
         """The message of this record, or None."""
         cdef out_t out
         memset(&out, 0, sizeof(out))

@@ -37,11 +37,17 @@ class Line:
         found = await self.call(path, data, again=again, deadline_ms=deadline_ms)
         return parsed(answer, answer.FromString, found)
 
-    async def call(
+    def call(
         self, path: str, data: bytes, *, again: bool = True, deadline_ms: int | None = None
-    ) -> bytes:
+    ) -> Awaitable[bytes]:
         """As `ask`, from bytes to bytes."""
         wanted_ms = self.timeout_ms if deadline_ms is None else deadline_ms
+        caller = self._caller
+        if again or caller is None or caller.gone:
+            return self._call(path, data, again, wanted_ms)
+        return caller.call(path, data, wanted_ms)
+
+    async def _call(self, path: str, data: bytes, again: bool, wanted_ms: int) -> bytes:
         caller = self._caller
         if caller is None or caller.gone:
             caller = await self.connected()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from spear._core.servedcalls import Route
 from spear.protocol.message import Hello
-from spear.protocol.served_call import Begun, ServedCall
 from spear.protocol.server import FrameServer
 from spear.protocol.serving import FRAMES_A_TURN, FRAMES_AT_ONCE, Caller
 from spear.protocol.session import PEER, Response, Session
@@ -53,11 +53,14 @@ class Handler:
         self.ends: list[tuple[bytes, str]] = []
         self.answered = 0
 
-    def call(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
-        return Begun(self.stay(payload) if path == "/t/Stay" else self.now(payload))
+    def routes(self) -> dict[str, Route]:
+        methods = {"/t/Stay": self.stay, "/t/Now": self.now}
+        return {path: Route(path, method, bytes, bytes) for path, method in methods.items()}
 
-    def stream(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
-        raise NotImplementedError
+    def call(self, *_: object) -> NoReturn:
+        raise AssertionError("a prompt method is called by its route")
+
+    stream = call
 
     async def now(self, payload: bytes) -> bytes:
         self.answered += 1
@@ -102,8 +105,9 @@ async def served() -> Any:
     handler, wire = Handler(), Wire()
     faults: list[BaseException] = []
     server = FrameServer(
-        handler, lambda caller, hello: "who", lambda path, error: faults.append(error), turn=handler
-    )
+        handler, lambda caller, hello: "who", lambda path, error: faults.append(error),
+        turn=handler, routes=handler.routes(),
+    )  # fmt: skip
     server.serve(wire, Caller("test"))
     yield Client(wire), handler, server
     await server.close()
