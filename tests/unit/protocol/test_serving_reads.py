@@ -6,7 +6,6 @@ Rule: the frames are handed over as a transport does, so the test says which com
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import pytest
@@ -16,33 +15,7 @@ from spear.protocol.message import Hello
 from spear.protocol.server import FrameServer
 from spear.protocol.serving import FRAMES_A_TURN, FRAMES_AT_ONCE, Caller
 from spear.protocol.session import PEER, Response, Session
-
-
-class Wire:
-    """A transport whose other end is the test."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.receiver: Any = None
-        self.paused = False
-
-    def start(self, receiver: Any) -> None:
-        self.receiver = receiver
-
-    def send(self, bodies: Sequence[bytes]) -> None:
-        self.sent.extend(bodies)
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    def close(self) -> None:
-        self.abort()
-
-    def abort(self) -> None:
-        asyncio.get_running_loop().call_soon(self.receiver.connection_lost, None)
+from tests.wires import Wire
 
 
 class Handler:
@@ -95,8 +68,7 @@ class Client:
         self.wire.receiver.frames_received(frames)
 
     def heard(self) -> dict[int, Response]:
-        sent, self.wire.sent = self.wire.sent, []
-        events = [self.session.receive(frame) for frame in sent]
+        events = [self.session.receive(frame) for frame in self.wire.taken()]
         return {event.request_id: event for event in events if isinstance(event, Response)}
 
 
