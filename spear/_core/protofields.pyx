@@ -74,6 +74,8 @@ cdef class Fields:
     cpdef object encode(self, record):
         """The message of this record, or None."""
         cdef out_t out
+        if record is None:
+            raise TypeError("a record is wanted, not None")
         memset(&out, 0, sizeof(out))
         try:
             if self.write(record, &out):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 from spear._core.askedcalls import AskedCalls
@@ -74,7 +74,8 @@ class ClientStream(MessageStream):
 
 
 class FrameChannel(Connection):
-    """A connection to a node; made by `connect` or `over`."""
+    """A connection to a node; made by `connect` or `over`. `call(path, request, deadline_ms=0)`
+    gives the answer of the method `path` (`/package.Service/Method`) to a message; see `ask`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> None:
         super().__init__(loop, transport, Session(PEER))
@@ -85,6 +86,7 @@ class FrameChannel(Connection):
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._calls = AskedCalls(self.session, loop, self._waiting, self)
         self._answers = self._calls.answers
+        self.call = self._calls.call
         self._cause: SpearError = Lost("the connection is closed")
 
     @classmethod
@@ -122,13 +124,9 @@ class FrameChannel(Connection):
 
     # Asking
 
-    def call(self, path: str, request: bytes, deadline_ms: int = 0) -> Coroutine[Any, Any, bytes]:
-        """The answer of the method `path` (`/package.Service/Method`) to a message. `deadline_ms`
-        0: none. Raises the error of the answer's status, DeadlineExceeded, Unreachable."""
-        return self._calls.call(path, request, deadline_ms)
-
     async def ask(self, path: str, request: bytes, deadline_ms: int) -> bytes:
-        """As `call`, where it must wait for its place or has a deadline."""
+        """As `call`, also where it must wait for its place or has a deadline. `deadline_ms` 0:
+        none. Raises the error of the answer's status, DeadlineExceeded, Unreachable."""
         session = self.session
         if self._waiting or len(session.own_requests) >= session.peer_window:
             deadline_ms = await self._place(deadline_ms)
@@ -218,15 +216,20 @@ class FrameChannel(Connection):
 
     # What comes
 
-    def take(self, frames: list[bytes]) -> None:
+    def frames_received(self, frames: list[bytes]) -> None:
+        session, calls = self.session, self._calls
+        session.flush_due = True  # what is said meanwhile leaves below
         index, count = 0, len(frames)
         while index < count:
-            taken = self._calls.take(frames, index)
+            taken = calls.take(frames, index)
             for _ in range(index, taken if self._waiting else index):
                 self._next()
             if taken < count and not self.take_one(frames[taken]):
-                return
+                break
             index = taken + 1
+        session.flush_due = False
+        if session.outgoing:
+            self.flush()
 
     def _greeted(self, event: Welcomed) -> None:
         self.start_heartbeats()

@@ -37,13 +37,6 @@ class Connection:
     # Of the transport
 
     def frames_received(self, frames: list[bytes]) -> None:
-        self.session.flush_due = True  # what is said meanwhile leaves below
-        self.take(frames)
-        self.session.flush_due = False
-        if self.session.outgoing:
-            self.flush()
-
-    def take(self, frames: list[bytes]) -> None:
         raise NotImplementedError
 
     def take_one(self, frame: bytes) -> bool:
