@@ -172,6 +172,8 @@ async def test_what_is_no_plain_call_of_a_route_is_left():
         wire.pack_cancel(3), connection.frame(path="/t/Do\x00"), connection.frame(path="/t/D"),
     ):  # fmt: skip
         assert connection.take(other, call) == 0
+    for size in range(len(call) - len(b"1")):  # cut anywhere before its message
+        assert connection.take(call[:size]) == 0
     assert connection.take(call, connection.frame(b"2"), late) == 2
     assert connection.answers == [b"1", b"2"]
 
@@ -196,6 +198,12 @@ async def test_beyond_the_window_or_the_bytes_the_next_waits():
 async def test_one_that_drains_takes_none():
     connection = Connection(route())
     connection.calls.draining = True
+    assert connection.take(connection.frame()) == 0
+
+
+async def test_one_whose_session_has_ended_takes_none():
+    connection = Connection(route())
+    connection.session.close()
     assert connection.take(connection.frame()) == 0
 
 
