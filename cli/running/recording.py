@@ -68,7 +68,8 @@ class Recording:
         self.seed = seed
         self._path, self._replay = path, replay
         self._file: IO[str] | None = None
-        self._found: Step | None = None  # the first that differs
+        self._differs = 0  # the number of the first step that differs; `_found` is that step
+        self._found: Step | None = None
         self._steps: Executor | None = None
 
     def prepare(self, node: SyncSpearlet) -> None:
@@ -115,28 +116,29 @@ class Recording:
     def _take(self) -> None:
         assert self._steps is not None
         for step in self._steps.take_steps():
-            if step.number == self._steps.diverged:
-                self._found = step
+            if self._replay is not None and not self._differs:
+                self._look(self._replay, step)
             if self._file is not None:
                 self._file.write(tracefile.step_line(step))
+
+    def _look(self, replay: Trace, step: Step) -> None:
+        if step.number > len(replay.steps) or step != replay.steps[step.number - 1]:
+            self._differs, self._found = step.number, step
 
     def finish(self, handle: SyncHandle) -> str:
         """After the end: the last line of the file. Gives how the replay differed, or ""."""
         assert self._steps is not None
+        record, count = handle.execution, self._steps.step_count
+        end = tracefile.end_of(count, self._steps.digest, record.status, record.output)
         if self._file is not None:
-            record = handle.execution
-            self._file.write(
-                tracefile.end_line(
-                    self._steps.step_count, self._steps.digest, record.status, record.output
-                )
-            )
+            self._file.write(tracefile.end_line(end))
         if self._replay is None:
             return ""
-        if self._steps.diverged:
-            return tracefile.difference(self._replay, self._steps.diverged, self._found)
-        if self._steps.step_count < len(self._replay.steps):
-            return tracefile.difference(self._replay, self._steps.step_count + 1, None)
-        return ""
+        if self._differs:
+            return tracefile.difference(self._replay, self._differs, self._found)
+        if count < len(self._replay.steps):
+            return tracefile.difference(self._replay, count + 1, None)
+        return tracefile.end_difference(self._replay, end)
 
     def close(self) -> None:
         if self._file is not None:

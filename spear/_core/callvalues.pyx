@@ -3,8 +3,10 @@
 Rule: bytes are copied once; what a handler gives is refused with what was expected instead.
 """
 
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t
 from libc.string cimport strlen
 
 from spear._core.guest cimport guest_release, guest_retain, guest_t
@@ -31,6 +33,18 @@ cdef tuple request_arguments(const request_t *request):
         Py_INCREF(given)                       # the place takes a reference over
         PyTuple_SET_ITEM(found, letter, given)
     return found
+
+
+cdef bint plain_status(object result, int32_t *status) except -1:
+    cdef int beyond = 0
+    cdef long long value
+    if type(result) is not int:
+        return False
+    value = PyLong_AsLongLongAndOverflow(result, &beyond)
+    if beyond != 0 or not INT32_MIN <= value <= INT32_MAX:
+        return False
+    status[0] = <int32_t>value
+    return True
 
 
 cdef tuple checked_answer(object result):

@@ -2,15 +2,18 @@
 
 The rule: what a module does to the compiler ends with the child, whose rules are compilechild.c's;
 it has no environment and three descriptors: the module, the code, the pipe of its words, whose end
-is its end. Every child that was started is waited for, whatever interrupts. What comes back is
-believed as far as a compile in this process would be: it was compiled by our own program.
+is its end. One that works long does so beside the others, with what they leave of the processors,
+as far as the machine has memory for such. Every child that was started is waited for, whatever
+interrupts. What comes back is believed as far as a compile in this process would be: it was
+compiled by our own program.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from _queue import SimpleQueue
+from _queue import Empty, SimpleQueue
 from _signal import SIGKILL, SIGPIPE, SIGXCPU, SIGXFSZ  # type: ignore[import-not-found]
 from _thread import allocate_lock
 
@@ -20,6 +23,9 @@ from spear.errors import EngineUnavailable, ModuleInvalid, ModuleLimit, NodeBusy
 
 PROGRAM = os.path.join(os.path.dirname(__file__), "compilechild")
 TIMEOUT_NS, MEMORY_BYTES_MAX = 30 * 10**9, 1 << 30
+BRIEF_NS = 500 * 10**6  # most modules take a tenth of it
+LONG_MAX, _MEMORY_SHARE = 8, 4  # at most so many, in a quarter of the machine's memory
+_NICE = 19
 _THREADS_MAX = 8  # of one child
 _STREAMS = 3  # the descriptors that a child gets
 _CRASH_CHARACTERS_MAX = 300  # of what the engine said before a crash
@@ -31,19 +37,21 @@ _SMALLER = "give it more, or make the module's functions smaller or fewer"
 
 
 class Compiler:
-    """At most `children_max` children at once (0: one a core); who comes then waits."""
+    """At most `children_max` children at once (0: one a core), and `long_max` beside them (0: by
+    the machine's memory) that have worked for `brief_ns`; who comes then waits."""
 
     def __init__(
         self, *, timeout_ns: int = TIMEOUT_NS, memory_bytes_max: int = MEMORY_BYTES_MAX,
-        children_max: int = 0, clock: Clock | None = None,
+        children_max: int = 0, long_max: int = 0, brief_ns: int = BRIEF_NS,
+        clock: Clock | None = None,
     ) -> None:  # fmt: skip
         cores = len(os.sched_getaffinity(0))
         self._timeout_ns, self._memory_bytes_max = timeout_ns, memory_bytes_max
         self._threads = min(cores, _THREADS_MAX)
         self._clock = clock or Clock()
-        self._tickets: SimpleQueue[None] = SimpleQueue()
-        for _ in range(children_max or cores):
-            self._tickets.put(None)
+        self._brief_ns = brief_ns
+        self._tickets = _tickets(children_max or cores)
+        self._long_tickets = _tickets(long_max or _long_max(memory_bytes_max))
         self._running: set[_Child] = set()
         self._lock = allocate_lock()
         self._closed = False
@@ -58,19 +66,36 @@ class Compiler:
         """Code for an engine, `metered` or not, of the file `library`. Raises ModuleInvalid (also
         where the compiler crashed on the module), ModuleLimit (time, memory), NodeBusy (no room for
         a child, or it was killed from outside), NodeClosed, EngineUnavailable."""
-        self._tickets.get()
+        held, left_ns = self._tickets, self._timeout_ns
+        held.get()
         try:
             child = _Child()
             try:
                 self._begin(child, library, wasm, metered)
-                in_time = child.listen(self._clock, self._timeout_ns)
+                while not (in_time := child.listen(self._clock, min(self._brief_ns, left_ns))):
+                    left_ns -= self._brief_ns
+                    if left_ns <= 0:
+                        break
+                    if held is self._tickets:
+                        held = self._make_way(child)
             finally:
                 self._end(child)
             return child.code() if child.kind == "c" else self._refuse(child, in_time)
         except OSError as error:
             raise _not_started(error) from error
         finally:
-            self._tickets.put(None)
+            held.put(None)
+
+    def _make_way(self, child: _Child) -> SimpleQueue[None]:
+        """For who waits: gives the ticket back, if there is one for those that work long. Where
+        the one goes that the child has from here on."""
+        try:
+            self._long_tickets.get_nowait()
+        except Empty:
+            return self._tickets
+        child.step_back()
+        self._tickets.put(None)
+        return self._long_tickets
 
     def close(self) -> None:
         """Ends the children at work; their modules, and those that wait, get NodeClosed."""
@@ -183,6 +208,11 @@ class _Child:
             )
         return data
 
+    def step_back(self) -> None:
+        """All its threads: they are a group of processes of their own."""
+        with contextlib.suppress(OSError):  # it has ended
+            os.setpriority(os.PRIO_PGRP, self.pid, _NICE)
+
     def kill(self) -> None:
         try:
             os.kill(self.pid, SIGKILL)
@@ -208,6 +238,19 @@ class _Child:
         except ChildProcessError:  # this process has its children waited for elsewhere
             return
         self.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def _tickets(count: int) -> SimpleQueue[None]:
+    made: SimpleQueue[None] = SimpleQueue()
+    for _ in range(count):
+        made.put(None)
+    return made
+
+
+def _long_max(bytes_max: int) -> int:
+    """How many may work long, if each takes all the memory it may."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(LONG_MAX, memory // _MEMORY_SHARE // bytes_max))
 
 
 def _not_started(error: OSError) -> NodeBusy | EngineUnavailable:

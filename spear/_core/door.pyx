@@ -14,14 +14,14 @@ import os
 import sys
 
 cimport cython
-from cpython.long cimport PyLong_AsLongLongAndOverflow
-from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t, uint64_t
+from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 from spear._core cimport engineapi
 from spear._core.abibits cimport EIO, ENOMEM
-from spear._core.callvalues cimport checked_answer, request_arguments, tell_answers
+from spear._core.callvalues cimport (
+    checked_answer, plain_status, request_arguments, tell_answers)
 from spear._core.completions cimport running_loop
 from spear._core.guest cimport *
 from spear._core.handles cimport Handle
@@ -319,17 +319,10 @@ cdef class Door:
 
     cdef _begin(self, request_t *request):
         cdef Call call = _new_call(self, request)
-        cdef int beyond = 0
-        cdef long long status
         handler = self.handlers[call.op]
         request.call = <void *>call        # kept by this step, and by `calls` beyond it
         try:
             result = handler(call)
-            if type(result) is int:
-                status = PyLong_AsLongLongAndOverflow(result, &beyond)
-                if beyond == 0 and INT32_MIN <= status <= INT32_MAX:
-                    self._reply(call, <int32_t>status, None)
-                    return
             if isinstance(result, (int, bytes, tuple)) or not hasattr(result, "__await__"):
                 self._settle(call, result)
             else:
@@ -351,12 +344,15 @@ cdef class Door:
 
     cdef _settle(self, Call call, object result):
         """What a handler gave: a status, bytes out, or both; or a handle."""
-        if isinstance(result, Handle):
+        cdef int32_t plain
+        if plain_status(result, &plain):
+            self._reply(call, plain, None)
+        elif isinstance(result, Handle):
             (<Handle>result).give()
             self._reply(call, 0, result)
-            return
-        status, data = checked_answer(result)
-        self._reply(call, status, data)
+        else:
+            status, data = checked_answer(result)
+            self._reply(call, status, data)
 
     cdef _fail(self, Call call, object error):
         if call.gone or call.answered:

@@ -27,6 +27,8 @@
 #define REFRESH 256           /* releases after which a kept memory is given back once */
 #define REFRESH_BYTES (16 * PAGE)
 #define READ_PAGES 1024       /* entries read at once in the fallback */
+#define LOOK_PAGES 16         /* at most so many are read themselves: one page of WebAssembly */
+#define HOT 64                /* ... where no more releases came since its own last one */
 
 /* ---- the scan interface of the kernel (uapi linux/fs.h, since 6.7); spelled
  *      out here because older headers lack it ---------------------------- */
@@ -49,6 +51,16 @@ struct scan_request {
 #define ENTRY_PRESENT (1ull << 63)
 #define ENTRY_SWAPPED (1ull << 62)
 
+/* Reading with registers this wide is quicker than a scan; with less it is not. */
+typedef uint64_t wide __attribute__((vector_size(32), may_alias));
+#ifdef __x86_64__
+#define WIDE __attribute__((target("avx2")))
+#define HAS_WIDE __builtin_cpu_supports("avx2")
+#else
+#define WIDE
+#define HAS_WIDE true
+#endif
+
 /* ---- types ------------------------------------------------------------- */
 
 enum { IDLE = 0, IN_USE = 1 };
@@ -62,6 +74,8 @@ struct gm_memory {
     size_t high;          /* no page at or above it is resident; >= accessible */
     size_t resident;      /* bytes that stayed resident when it went idle */
     uint32_t rounds;      /* releases since its pages were last given back */
+    uint32_t released_at; /* its shard's count then */
+    uint16_t kept;        /* which of the first LOOK_PAGES are known to be resident */
     gm_memory *next;
     _Atomic int state;
 };
@@ -86,12 +100,14 @@ struct shard {
     size_t idle_bytes;
     uint64_t memories_idle, stacks_idle;
     uint64_t zeroed, dropped, bytes_zeroed, adapted;
+    _Atomic uint32_t releases;
 };
 
 struct gm_pool {
     gm_options o;
     size_t idle_bytes_max;       /* per shard */
     gm_clean clean;
+    bool looks;                  /* small memories may be read instead of scanned */
     int pagemap;
     _Atomic int references;
     volatile uint32_t *alive;    /* a page that reads 0 in a forked child */
@@ -241,6 +257,7 @@ static void drop_all(gm_memory *m)
 {
     if (m->high == 0 || madvise(m->base, m->high, MADV_DONTNEED) == 0) {
         m->resident = 0;
+        m->kept = 0;
         m->high = 0;
     } else {
         memset(m->base, 0, m->accessible);
@@ -250,12 +267,72 @@ static void drop_all(gm_memory *m)
     m->rounds = 0;
 }
 
+/* Whether a small memory is used again and again. Reading it is then quicker
+ * than asking the kernel: its pages are in the caches, and those that no guest
+ * wrote to are all the shared page of zeros. That page has to be mapped by a
+ * first read, which costs a fault a page and page tables: not for a slot that
+ * is used once in a while. */
+static bool worth_a_look(gm_memory *m)
+{
+    struct shard *s = &m->pool->shards[own_shard(m->pool)];
+    uint32_t now = atomic_fetch_add_explicit(&s->releases, 1, memory_order_relaxed) + 1;
+    bool hot = now - m->released_at <= HOT;
+    m->released_at = now;
+    return hot && m->pool->looks && m->high == m->accessible && m->high <= LOOK_PAGES * PAGE;
+}
+
+WIDE static bool zero_page(const uint8_t *page)
+{
+    const wide *at = (const wide *)page;
+    for (size_t i = 0; i < PAGE / sizeof *at; i += 16) {
+        wide a = at[i] | at[i + 1] | at[i + 2] | at[i + 3];
+        wide b = at[i + 4] | at[i + 5] | at[i + 6] | at[i + 7];
+        wide c = at[i + 8] | at[i + 9] | at[i + 10] | at[i + 11];
+        wide d = at[i + 12] | at[i + 13] | at[i + 14] | at[i + 15];
+        wide all = a | b | c | d;
+        if (all[0] | all[1] | all[2] | all[3])
+            return false;
+    }
+    return true;
+}
+
+/* Zeroes the pages that are not zeros. One that a guest filled with zeros is
+ * resident and goes uncounted until the next scan: 64 KiB a slot at most. */
+static void look(gm_memory *m, size_t *zeroed)
+{
+    for (size_t page = 0; page * PAGE < m->high; page++) {
+        uint8_t *at = m->base + page * PAGE;
+        if (zero_page(at))
+            continue;
+        memset(at, 0, PAGE);
+        *zeroed += PAGE;
+        m->kept |= (uint16_t)(1u << page);
+    }
+    m->resident = (size_t)__builtin_popcount(m->kept) * PAGE;
+}
+
+/* Remembers what a scan found in a memory that may be looked at next time. */
+static void note_kept(gm_memory *m, const struct scan_region *regions, int found)
+{
+    for (int i = 0; i < found; i++)
+        for (size_t at = regions[i].start - (uintptr_t)m->base; at < LOOK_PAGES * PAGE; at += PAGE) {
+            if (at >= regions[i].end - (uintptr_t)m->base)
+                break;
+            m->kept |= (uint16_t)(1u << at / PAGE);
+        }
+}
+
 /* Makes the memory all zeros and sets `resident`. Returns whether touched
  * pages were zeroed in place (and not given back). */
 static bool clean_memory(gm_memory *m, size_t *zeroed)
 {
     gm_pool *pool = m->pool;
     *zeroed = 0;
+    if (worth_a_look(m)) {
+        look(m, zeroed);
+        return true;
+    }
+    m->kept = 0;
     if (pool->clean != GM_CLEAN_DROP) {
         struct scan_region regions[REGIONS];
         const uintptr_t limit = (uintptr_t)m->base + m->accessible, end = (uintptr_t)m->base + m->high;
@@ -271,6 +348,7 @@ static bool clean_memory(gm_memory *m, size_t *zeroed)
                 touched += regions[i].end - regions[i].start;
             if (touched > pool->o.keep_bytes_max)
                 break;
+            note_kept(m, regions, found);
             for (int i = 0; i < found && regions[i].start < limit; i++) {
                 size_t bytes = (regions[i].end < limit ? regions[i].end : limit) - regions[i].start;
                 memset((void *)(uintptr_t)regions[i].start, 0, bytes);
@@ -610,6 +688,7 @@ static void choose_clean(gm_pool *pool)
         pool->clean = GM_CLEAN_SCAN;
     else if (asked != GM_CLEAN_SCAN && self_test(GM_CLEAN_READ, pool->pagemap))
         pool->clean = GM_CLEAN_READ;
+    pool->looks = pool->clean == GM_CLEAN_SCAN && HAS_WIDE;
 }
 
 static void say(char *why, size_t len, const char *text)

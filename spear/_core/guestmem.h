@@ -6,8 +6,8 @@
  * followed by a guard, of which only the current size of the memory is
  * readable and writable. When a guest ends, its slot is made all zeros again
  * and kept. To do that cheaply the kernel is asked which pages were touched
- * (PAGEMAP_SCAN, Linux 6.7 and later); few are zeroed in place and stay
- * resident, many are given back to the kernel.
+ * (PAGEMAP_SCAN, Linux 6.7 and later), or a small memory is read; few are
+ * zeroed in place and stay resident, many are given back to the kernel.
  *
  * Invariant: every byte of an idle slot reads as zero (or cannot be read).
  *

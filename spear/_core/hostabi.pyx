@@ -45,7 +45,7 @@ cdef enum Op:                      # operation codes of calls that Python answer
     CHAT_SEND = 43
     CHAT_STREAM = 44
     EMBED = 45
-    CHAT_CONTROL = 64
+    CHAT_CONTROL = 48
 
 cdef enum:                         # bytes in of one call
     WORDS_MAX = 1 << 20

@@ -68,7 +68,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("embeddings", "embed_send", "iii", op=45, blocks=True),
     Capability("mcp", None, op=46, blocks=True),
     Capability("http", None, op=47, blocks=True),
-    Capability("chat control", "cchat_ctl", "iiii", op=64),
+    Capability("chat control", "cchat_ctl", "iiii", op=48),
     Capability("chat receive", "cchat_recv", "iii"),
     Capability("chat close", "cchat_close", "i"),
     Capability("chat stream read", "cchat_stream_read", "iii"),

@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from _thread import allocate_lock
 
+from spear.errors import NodeBusy
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -65,12 +67,17 @@ async def offload(call: Callable[[], T]) -> T:
 
 def submit(call: Callable[[], None]) -> None:
     """As `offload`, but nobody waits for the call, so nobody can give it up; it tells its end and
-    its errors itself."""
-    loop = running_loop()
-    if loop is None:
+    its errors itself. It has a thread of its own: it may take long, and others' calls are not to
+    wait for it. Raises NodeBusy."""
+    if running_loop() is None:
         call()
-    else:
-        loop.run_in_executor(None, call)
+        return
+    import threading
+
+    try:
+        threading.Thread(target=call, name="spear-load", daemon=True).start()
+    except RuntimeError as error:
+        raise NodeBusy("the system gives no more threads") from error
 
 
 async def within(waited: Waitable, timeout_s: float) -> bool:

@@ -15,10 +15,11 @@ from spear.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any, TextIO
 
 FORMAT = 1
+LINE_MAX = 64 << 10  # characters; ours have under 2,000
 _DIGESTED = ("args", "env", "stdin")  # of which only sha256 is recorded
 COLUMNS = ("number", "kind", "guest", "now_ns", "fuel", "detail", "digest")
 
@@ -60,19 +61,23 @@ def step_line(step: Step) -> str:
     ])  # fmt: skip
 
 
-def end_line(steps: int, digest: int, status: str, output: bytes) -> str:
-    return _dumped({
+def end_of(steps: int, digest: int, status: str, output: bytes) -> dict[str, Any]:
+    return {
         "end": status, "steps": steps, "digest": f"{digest:016x}", "output": digest_of(output),
-    })  # fmt: skip
+    }  # fmt: skip
+
+
+def end_line(end: Mapping[str, Any]) -> str:
+    return _dumped(dict(end))
 
 
 def _dumped(value: object) -> str:
     return json.dumps(value, separators=(",", ":")) + "\n"
 
 
-def read(lines: Iterable[str], name: str) -> Trace:
+def read(file: TextIO, name: str) -> Trace:
     """Raises InvalidArgument, which names the file and the line."""
-    numbered = enumerate(lines, 1)
+    numbered = enumerate(_lines(file, name), 1)
     head = _head(next(numbered, (1, ""))[1], name)
     steps: list[Step] = []
     end = None
@@ -83,10 +88,21 @@ def read(lines: Iterable[str], name: str) -> Trace:
             break  # the recording was cut off within a line
         found = _parsed(line, name, number)
         if isinstance(found, dict) and "end" in found:
-            end = found
+            end = _end(found, name, number)
         else:
             steps.append(_step(found, len(steps) + 1, name, number))
     return Trace(head, steps, end)
+
+
+def _lines(file: TextIO, name: str) -> Iterator[str]:
+    number = 1
+    while line := file.readline(LINE_MAX + 1):
+        if len(line) > LINE_MAX:
+            raise InvalidArgument(
+                f"{name!r}, line {number}: longer than the {LINE_MAX} characters a trace's may have"
+            )
+        yield line
+        number += 1
 
 
 def _parsed(line: str, name: str, number: int) -> Any:
@@ -124,6 +140,15 @@ def _step(found: Any, expected: int, name: str, line: int) -> Step:
         raise InvalidArgument(f"{name!r}, line {line}: no step: {error}") from None
 
 
+def _end(found: dict[str, Any], name: str, line: int) -> dict[str, Any]:
+    shape = {"end": str, "steps": int, "digest": str, "output": str}
+    if {key: type(value) for key, value in found.items()} != shape:
+        raise InvalidArgument(
+            f"{name!r}, line {line}: no end: {', '.join(shape)} were expected, found {found}"
+        )
+    return found
+
+
 def _bits(text: Any) -> int:
     if not isinstance(text, str) or len(text) != 16 or not text.isalnum():
         raise ValueError(f"16 hex digits were expected, found {text!r}")
@@ -132,14 +157,14 @@ def _bits(text: Any) -> int:
 
 def differing(recorded: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[str]:
     """What of the inputs is not as it was recorded, a sentence each."""
-    for key, found in head.items():
-        was = recorded.get(key)
+    for key in [*head, *(recorded.keys() - head.keys())]:
+        was, found = recorded.get(key), head.get(key)
         if was == found:
             continue
         if isinstance(found, dict) and isinstance(was, dict):
-            for part, value in found.items():
-                if was.get(part) != value:
-                    yield f"limit {part} was {was.get(part)}, now it is {value}"
+            for part in [*found, *(was.keys() - found.keys())]:
+                if was.get(part) != found.get(part):
+                    yield f"limit {part} was {was.get(part)}, now it is {found.get(part)}"
         elif key in _DIGESTED:
             yield f"{key} is not what it was"
         else:
@@ -156,6 +181,18 @@ def difference(trace: Trace, number: int, found: Step | None) -> str:
         f"    recorded  {_shown(recorded)}\n"
         f"    replayed  {_shown(found)}"
     )
+
+
+def end_difference(trace: Trace, end: Mapping[str, Any]) -> str:
+    """Of the ends, where all steps were as recorded; "" if there is none."""
+    if trace.end is None or trace.end == end:
+        return ""
+    wrong = "; ".join(
+        f"{key} was {trace.end[key]}, now it is {end[key]}"
+        for key in end
+        if trace.end[key] != end[key]
+    )
+    return f"the replay differs at the end: {wrong}"
 
 
 def _shown(step: Step | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,6 +106,25 @@ def test_the_first_difference_stops_the_replay_and_shows_both_sides(
     assert b"recorded  park of guest 1" in done.stderr
     assert b"replayed  park of guest 1" in done.stderr
     assert b"slept well" not in done.stdout
+
+
+@pytest.mark.parametrize(("line", "change", "said"), [
+    (2, lambda row: [*row[:4], row[4] + 1, *row[5:]], b"the replay differs at step 2"),
+    (2, lambda row: [row[0], "slice", *row[2:]], b"the replay differs at step 2"),
+    (-1, lambda end: end | {"end": "failed"}, b"at the end: end was failed, now it is completed"),
+    (-1, lambda end: end | {"output": "0" * 64}, b"at the end: output was 000"),
+])  # fmt: skip
+def test_all_that_was_recorded_is_compared(
+    spear, guest: Guest, tmp_path: Path, line: int, change: Callable[[Any], Any], said: bytes
+) -> None:
+    trace = tmp_path / "run.trace"
+    spear("run", guest("sleeper"), "--deterministic", "--trace", trace, "--", "50")
+    rows = trace.read_text().splitlines()
+    rows[line] = json.dumps(change(json.loads(rows[line])))
+    trace.write_text("\n".join(rows) + "\n")
+    done = spear("run", guest("sleeper"), "--replay", trace, "--", "50")
+    assert done.returncode == 125
+    assert said in done.stderr
 
 
 def test_a_recording_that_was_cut_off_is_replayed_up_to_there(

@@ -93,7 +93,7 @@ async def test_idle_followers_leave_the_node_free(tmp_path: Path, guest: Guest) 
         assert (await asyncio.wait_for(node.run(hello), 60)).completed
         await asyncio.wait_for(follow(await node.start(hello)), 60)
         assert seen[500] == "hello from a guest"
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # one that loaded may have been about to end
         for handle in handles:
             assert (await handle.cancel("seen enough")).status == "terminated"
         await asyncio.wait_for(asyncio.gather(*followers), 60)
@@ -219,9 +219,10 @@ def test_a_large_guest_runs_like_a_small_one(sync_node: spear.SyncSpearlet, gues
 
 
 async def test_a_bomb_hinders_nobody_and_closing_ends_it(tmp_path: Path, guest: Guest) -> None:
-    settings = {"compile__timeout": "1h", "executor__workers": 2}
+    settings = {"compile__timeout": "1h", "executor__workers": 1}
     node = spear.Spearlet(config=make_config(tmp_path, **settings))
-    bombs = [asyncio.create_task(node.run(compile_bombs.slow())) for _ in range(5)]
+    counts = (512, 512, 513)  # equal ones are compiled once
+    bombs = [asyncio.create_task(node.run(compile_bombs.slow(count))) for count in counts]
     assert (await node.run(guest("hello"))).completed
     assert not any(bomb.done() for bomb in bombs)
     await node.close()

@@ -276,6 +276,30 @@ def test_closing_ends_what_compiles_and_refuses_what_comes():
         compiled(SMALL, compiler)
 
 
+def test_who_works_long_makes_way_as_far_as_there_is_room():
+    """Two bombs stand aside one after the other; a third has to keep its place."""
+    compiler = Compiler(timeout_ns=10**12, children_max=1, long_max=2, brief_ns=50 * MS)
+    bombs = [Compiling(compiler, compile_bombs.slow(512 + n)) for n in range(2)]
+    until(lambda: len(compiler.running) == 2)
+    assert compiled(SMALL, compiler)
+    until(lambda: [os.getpriority(os.PRIO_PROCESS, pid) for pid in compiler.running] == [19, 19])
+    assert all(bomb.is_alive() for bomb in bombs)
+    bombs.append(Compiling(compiler, compile_bombs.slow(514)))
+    until(lambda: len(compiler.running) == 3)
+    late = Compiling(compiler, SMALL)
+    os.kill(compiler.running[0], signal.SIGKILL)  # any of them: a place is free now
+    assert isinstance(late.ended(), bytes)
+    compiler.close()
+    assert {type(bomb.ended()) for bomb in bombs} == {NodeBusy, NodeClosed}
+
+
+def test_how_many_may_work_long_goes_by_memory():
+    assert [compiler_module._long_max(size) for size in (1, 1 << 60)] == [
+        compiler_module.LONG_MAX,
+        1,
+    ]
+
+
 def test_at_most_so_many_children_live_at_once(monkeypatch: pytest.MonkeyPatch):
     steps: list[str] = []
     start, wait = _Child.start, _Child.wait
@@ -290,7 +314,7 @@ def test_at_most_so_many_children_live_at_once(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(_Child, "start", starting)
     monkeypatch.setattr(_Child, "wait", waiting)
-    compiler = Compiler(timeout_ns=100 * MS, children_max=1)
+    compiler = Compiler(timeout_ns=100 * MS, children_max=1)  # too short to work long
     compiling = [Compiling(compiler, SLOW) for _ in range(5)]
     assert {type(each.ended()) for each in compiling} == {ModuleLimit}
     assert steps == ["start", "end"] * 5

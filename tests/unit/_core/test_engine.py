@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+from collections.abc import Iterable
 
 import pytest
 import wasm_asm as asm
@@ -334,16 +336,30 @@ def test_statistics_count_recycled_memories():
     assert own.stats()["idle_bytes"] == 0
 
 
-def test_memory_is_zero_for_each_guest():
-    """A guest that finds a byte of another's exits with it."""
-    places = (0, 40_000, 65_532)
+def touching(places: Iterable[int], value: int, all_places: Iterable[int]) -> bytes:
+    """A guest that finds a byte of another's, at any of `all_places`, exits with 1."""
     body = b"".join(
-        asm.i32_load(at) + asm.IF + asm.i32_const(1) + asm.call(0) + asm.END for at in places
+        asm.i32_load(at) + asm.IF + asm.i32_const(1) + asm.call(0) + asm.END for at in all_places
     )
-    body += b"".join(asm.i32_store(at, 99) for at in places)
-    module = engine().load(asm.module([(asm.WASI, "proc_exit", "i", "")], body))
-    with executor() as node:
-        assert {ended(node.start(module)).exit_code for _ in range(50)} == {0}
+    body += b"".join(asm.i32_store(at, value) for at in places)
+    return asm.module([(asm.WASI, "proc_exit", "i", "")], body)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_memory_is_zero_for_each_guest(workers: int):
+    """Each writes single bits elsewhere; slots are used again at once, and after many others."""
+    chance = random.Random(workers)
+    writes = [[chance.randrange(65_533) for _ in range(3)] for _ in range(12)]
+    writes += [[0], [65_532], [4_092, 4_096], [4_094], []]
+    everywhere = {at for places in writes for at in places}
+    own = Engine(slots=300)
+    modules = [
+        own.load(touching(places, 1 << chance.randrange(31), everywhere)) for places in writes
+    ]
+    with executor(workers=workers) as node:
+        for at_once in [1] * 200 + [150, 2, 150]:
+            runs = [node.start(chance.choice(modules)) for _ in range(at_once)]
+            assert {ended(run).exit_code for run in runs} == {0}
 
 
 def test_many_threads_may_load_at_once():

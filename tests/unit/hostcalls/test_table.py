@@ -30,10 +30,9 @@ OPERATIONS = {
     (32, 39): ["task invoke", "task result", "task cancel", "task wait"],
     (40, 59): [
         "chat create", "chat write", "chat tool", "chat send", "chat stream", "embeddings", "mcp",
-        "http",
+        "http", "chat control",  # the last is ours, in the range of chats
     ],
-    (60, 63): ["stream open", "stream write", "stream close", "stream control events"],
-    (64, 69): ["chat control"],
+    (60, 69): ["stream open", "stream write", "stream close", "stream control events"],
 }  # fmt: skip
 
 

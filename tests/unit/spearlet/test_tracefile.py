@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,14 +29,19 @@ def lines(*steps: Step) -> list[str]:
     return [tracefile.head_line(HEAD), *map(tracefile.step_line, steps)]
 
 
+def read(content: Iterable[str]) -> tracefile.Trace:
+    return tracefile.read(io.StringIO("".join(content)), "t")
+
+
+END = tracefile.end_of(2, 9, "completed", b"out")
+
+
 @given(st.lists(st.tuples(st.integers(1, 5), U64, U64, U64, U64, U64), max_size=20))
 def test_what_is_written_is_read_again(rows):
     steps = [Step(number, *row) for number, row in enumerate(rows, 1)]
-    end = tracefile.end_line(len(steps), 9, "completed", b"out")
-    found = tracefile.read([*lines(*steps), end], "t")
-    assert (found.head, found.steps) == (HEAD, steps)
-    assert found.end is not None
-    assert found.end["steps"] == len(steps)
+    end = tracefile.end_of(len(steps), 9, "completed", b"out")
+    found = read([*lines(*steps), tracefile.end_line(end)])
+    assert (found.head, found.steps, found.end) == (HEAD, steps, end)
 
 
 def test_inputs_are_only_told_by_their_digests():
@@ -42,9 +50,9 @@ def test_inputs_are_only_told_by_their_digests():
 
 def test_a_recording_that_was_cut_off_is_read_up_to_there():
     whole = [*lines(step(1), step(2))]
-    found = tracefile.read([*whole[:-1], whole[-1][:-5]], "t")
+    found = read([*whole[:-1], whole[-1][:-5]])
     assert (found.steps, found.end) == ([step(1)], None)
-    assert tracefile.read(whole, "t").end is None
+    assert read(whole).end is None
     assert "did not finish" in tracefile.difference(found, 2, step(2))
 
 
@@ -60,18 +68,21 @@ def test_a_recording_that_was_cut_off_is_read_up_to_there():
     ([*lines(), '[1,"dance",1,2,3,"0000000000000000","0000000000000000"]\n'], "no step"),
     ([*lines(), '[1,"slice",1,2,3,"00","0000000000000000"]\n'], "16 hex digits"),
     ([*lines(), '[1,"slice",1,2,"3","0000000000000000","0000000000000000"]\n'], "numbers"),
-    ([*lines(), '{"end":"x"}\n', "[]\n"], "nothing may follow"),
-    ([*lines(), "[" * 100_000 + "\n"], "line 2"),
+    ([*lines(), tracefile.end_line(END), "[]\n"], "line 3: nothing may follow"),
+    ([*lines(), '{"end":"x"}\n'], "line 2: no end: end, steps, digest, output were expected"),
+    ([*lines(), tracefile.end_line(END | {"end": 7})], "line 2: no end"),
+    ([*lines(), "[" * 50_000 + "\n"], "line 2: not JSON"),
+    ([*lines(), "[" * 70_000 + "\n"], "line 2: longer than the 65536 characters"),
 ])  # fmt: skip
 def test_what_is_no_trace_is_refused_with_its_line(content: list[str], said: str):
     with pytest.raises(InvalidArgument, match=said):
-        tracefile.read(content, "t")
+        read(content)
 
 
 @given(st.lists(st.text(max_size=30)))
 def test_any_text_is_a_trace_or_refused(content: list[str]):
     try:
-        tracefile.read([tracefile.head_line(HEAD), *(line + "\n" for line in content)], "t")
+        read([tracefile.head_line(HEAD), *(line + "\n" for line in content)])
     except InvalidArgument as error:
         assert "'t'" in str(error)
 
@@ -86,10 +97,29 @@ def test_inputs_that_differ_are_named():
         "limit fuel was None, now it is 9",
     ]  # fmt: skip
     assert list(tracefile.differing(HEAD, HEAD)) == []
+    newer = HEAD | {"limits": HEAD["limits"] | {"speed": 3}, "shape": 4}
+    assert list(tracefile.differing(newer, HEAD)) == [
+        "limit speed was 3, now it is None", "shape was 4, now it is None",
+    ]  # fmt: skip
+
+
+def test_ends_are_compared():
+    trace = tracefile.Trace(HEAD, [step(1), step(2)], END)
+    assert tracefile.end_difference(trace, END) == ""
+    assert tracefile.end_difference(trace, END | {"steps": 3, "end": "failed"}) == (
+        "the replay differs at the end: end was completed, now it is failed; "
+        "steps was 2, now it is 3"
+    )
+    assert tracefile.end_difference(tracefile.Trace(HEAD, [], None), END) == ""
+
+
+def test_a_file_without_an_end_is_not_read_for_ever():
+    with open("/dev/zero") as file, pytest.raises(InvalidArgument, match="line 1: longer"):
+        tracefile.read(file, "t")
 
 
 def test_a_difference_shows_both_sides():
-    trace = tracefile.Trace(HEAD, [step(1), step(2, kind=5, guest=0)], {"end": "completed"})
+    trace = tracefile.Trace(HEAD, [step(1), step(2, kind=5, guest=0)], END)
     said = tracefile.difference(trace, 2, step(2, fuel=6))
     assert "differs at step 2" in said
     assert "recorded  the clock went on" in said
