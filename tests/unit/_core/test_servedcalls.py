@@ -220,6 +220,27 @@ async def test_a_deadline_cancels_and_is_told():
     ]
 
 
+async def test_a_call_that_kept_its_deadline_leaves_no_timer(monkeypatch):
+    loop, timers = asyncio.get_running_loop(), []
+    later = loop.call_later
+
+    def call_later(*args):
+        timers.append(later(*args))
+        return timers[-1]
+
+    async def pause(payload):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return payload
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    connection = Connection(route(pause))
+    connection.take(connection.frame(b"x", deadline_ms=10**6))
+    await asyncio.sleep(0)
+    assert connection.answers == [b"x"]
+    assert [timer.cancelled() for timer in timers] == [True]
+
+
 async def test_nothing_of_an_ended_call_stays():
     class Payload:
         """What can be watched."""
