@@ -12,14 +12,14 @@ shift
 # What needs none of our native modules is left out: the metadata store, doors, logs, schedules,
 # backends and budgets of models.
 [ $# -gt 0 ] || set -- tests/unit/_core tests/unit/runtime tests/unit/spearlet/test_*.py \
-    tests/property tests/integration --ignore-glob='*/test_kv_*' --ignore-glob='*/test_daemon*' \
+    tests/unit/protocol tests/property tests/integration --ignore-glob='*/test_kv_*' --ignore-glob='*/test_daemon*' \
     --ignore-glob='*/test_logs_*' --ignore-glob='*/test_schedule*' --ignore-glob='*/test_cron_*' \
     --ignore-glob='*/test_taskfile_*' --ignore-glob='*/test_admission_*' \
     --ignore-glob='*/test_node_contract_*' --ignore-glob='*/test_node_crashes*' \
     --ignore-glob='*/test_model*' --ignore-glob='*/test_credentials_*' --ignore-glob='*_growth*' \
     --ignore-glob='*/test_node_objects*' --ignore-glob='*/test_team_*' \
     --ignore-glob='*/test_chat_faults*' --ignore-glob='*/test_routing_*' \
-    --ignore-glob='*/test_meter_*' --ignore-glob='*/test_session_*' --ignore-glob='*_loop_properties*' \
+    --ignore-glob='*/test_meter_*' --ignore-glob='*_loop_properties*' \
     --ignore-glob='*/test_tries_*' --ignore-glob='*/test_own_node*' --ignore-glob='*/test_kv_states*'
 
 preload=

@@ -4,6 +4,9 @@ from libc.stdint cimport uint64_t
 
 cdef enum:
     PREFIX_BYTES = 8
+    # What one read of a socket brings at most by way of the staging memory. A tail at least as
+    # long is received in place: it never takes more reads than staging would.
+    STAGING_BYTES = 256 << 10
 
 
 cdef struct FrameScan:
@@ -35,6 +38,7 @@ cdef class FrameDecoder:
     cdef bint busy
 
     cdef int enter(self) except -1
+    cdef int need_staging(self) except -1
     cdef int end_loan(self) except -1
     cdef list tail_filled(self, size_t size)
     cdef list feed(self, const unsigned char *data, size_t size)

@@ -41,9 +41,6 @@ cdef extern from "<endian.h>" nogil:
 FRAME_BYTES_MAX = 64 << 20
 
 cdef enum:
-    # What one read of a socket brings at most by way of the staging memory. A tail at least as
-    # long is received in place: it never takes more reads than staging would.
-    STAGING_BYTES = 256 << 10
     DEFAULT_BYTES_MAX = 64 << 20
     SHARED_BYTES_MIN = 16 << 10
 
@@ -164,9 +161,7 @@ cdef class FrameDecoder:
                 self.tail_view = writable_view(self.payload, self.payload_got)
                 self.lent = self.payload_size - self.payload_got
                 return self.tail_view
-            if self.staging is None:
-                self.staging = new_bytes(NULL, STAGING_BYTES)
-                self.staging_view = writable_view(self.staging, 0)
+            self.need_staging()
             self.lent = STAGING_BYTES
             return self.staging_view
         finally:
@@ -210,6 +205,12 @@ cdef class FrameDecoder:
         if self.failure is not None:
             raise FrameError(self.failure)
         self.busy = True
+        return 0
+
+    cdef int need_staging(self) except -1:
+        if self.staging is None:
+            self.staging = new_bytes(NULL, STAGING_BYTES)
+            self.staging_view = writable_view(self.staging, 0)
         return 0
 
     cdef int end_loan(self) except -1:

@@ -13,6 +13,7 @@ cdef struct field_t:
     bint presence              # absent and zero differ
     bint required              # the record must be given it
     uint8_t mark               # bit in `seen`; fields of a oneof share one
+    Py_ssize_t offset          # where a record has the value; 0: to be asked for by name
 
 cdef struct out_t:             # bytes that grow; `data` is from malloc
     uint8_t *data
@@ -26,8 +27,11 @@ cdef class Fields:
     cdef Py_ssize_t count
     cdef uint8_t by_number[NUMBER_MAX + 1]  # index + 1; 0: not known
 
+    # The bytes of a record, or None: not a plain case.
+    cpdef object encode(self, record)
     # 1: done; 0: not a plain case, `out` is to be thrown away; -1: raised.
     cdef int write(self, object record, out_t *out) except -1
+    cdef object value_of(self, object record, Py_ssize_t index)
     cdef int write_field(self, Py_ssize_t index, object value, out_t *out) except -1
     # A new record, or None: not a plain case.
     cdef object read(self, const uint8_t *at, const uint8_t *end)

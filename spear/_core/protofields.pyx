@@ -10,6 +10,7 @@ message is at the record's default.
 """
 
 from collections import namedtuple
+from types import MemberDescriptorType
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
@@ -27,6 +28,15 @@ cdef extern from "Python.h":
     object vectorcall "PyObject_Vectorcall" (
         object call, PyObject **args, size_t count, object names)
     int64_t int64_of "PyLong_AsLongLongAndOverflow" (object value, int *overflow) except? -1
+
+
+cdef extern from "structmember.h":
+    const int T_OBJECT_EX
+    ctypedef struct PyMemberDef:
+        int type
+        Py_ssize_t offset
+    ctypedef struct PyMemberDescrObject:
+        PyMemberDef *d_member
 
 cdef enum:
     TEXT, BYTES, INT64, UINT64, UINT32, BOOL, RECORD, OTHER  # of KINDS
@@ -68,12 +78,15 @@ cdef class Fields:
             mark = oneofs.setdefault(field.oneof, index) if field.oneof else index
             kind = KINDS.index(field.kind)
             self.fields[index] = field_t(
-                field.number, kind, field.presence, field.required, mark)
+                field.number, kind, field.presence, field.required, mark,
+                offset_of(record, field.name))
             self.by_number[<Py_ssize_t>field.number] = index + 1
 
-    def encode(self, record not None):
+    cpdef object encode(self, record):
         """The message of this record, or None."""
         cdef out_t out
+        if record is None:
+            raise TypeError("a record is wanted, not None")
         memset(&out, 0, sizeof(out))
         try:
             if self.write(record, &out):
@@ -95,15 +108,25 @@ cdef class Fields:
             return 0
         grow(out, 0)
         for index in range(self.count):
-            value = getattr(record, <str>self.names[index])
+            value = self.value_of(record, index)
             if value is None:
                 if not self.fields[index].presence:
                     return 0
-            elif self.fields[index].presence and value == self.defaults[index]:
+            elif self.fields[index].presence and (
+                    value is self.defaults[index] or value == self.defaults[index]):
                 pass
             elif not self.write_field(index, value, out):
                 return 0
         return 1
+
+    cdef object value_of(self, object record, Py_ssize_t index):
+        cdef Py_ssize_t offset = self.fields[index].offset
+        cdef PyObject *value = NULL
+        if offset:
+            value = (<PyObject **>(<char *>(<PyObject *>record) + offset))[0]
+        if value == NULL:
+            return getattr(record, <str>self.names[index])
+        return <object>value
 
     cdef int write_field(self, Py_ssize_t index, object value, out_t *out) except -1:
         cdef field_t *field = &self.fields[index]
@@ -223,6 +246,17 @@ cdef class Fields:
                 give_to_tuple(names, count, name)
                 count += 1
         return vectorcall(self.record, values, 0, names)
+
+
+cdef Py_ssize_t offset_of(object record, str name) except -1:
+    """Where records of a type have the value of this slot: asking for many by name touches far
+    more memory than they take. 0: it is no slot."""
+    cdef PyMemberDef *member
+    slot = getattr(record, name, None)
+    if type(slot) is not MemberDescriptorType:
+        return 0
+    member = (<PyMemberDescrObject *><PyObject *>slot).d_member
+    return member.offset if member.type == T_OBJECT_EX else 0
 
 
 # ---- bytes

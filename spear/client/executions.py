@@ -6,13 +6,14 @@ was lost; it is started again by itself only under an idempotency key.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Final
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, Final
 
 import msgspec
+from google.protobuf.message import DecodeError
 
 from spear.client.caller import Lost
-from spear.client.line import Line, parsed
+from spear.client.line import Line, unreadable
 from spear.clock import Ids
 from spear.errors import Unreachable
 from spear.protocol.convert.execution import EXECUTION, INVOKE, Invoke
@@ -32,18 +33,18 @@ class ExecutionCalls:
     _line: Line
     _ids: Ids
 
-    async def invoke(
+    def invoke(
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = _AS_THE_TASK_SAYS
-    ) -> Execution:
+    ) -> Coroutine[Any, Any, Execution]:
         """Raises Unreachable, which names the execution, where the connection was lost while it
         was under way; its outcome is not known then. Cancelling the call ends the guest."""
-        return await self._start(_INVOKE, task, input, invocation)
+        return self._start(_INVOKE, task, input, invocation)
 
-    async def submit(
+    def submit(
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = _AS_THE_TASK_SAYS
-    ) -> Execution:
+    ) -> Coroutine[Any, Any, Execution]:
         """Raises as `invoke` does."""
-        return await self._start(_SUBMIT, task, input, invocation)
+        return self._start(_SUBMIT, task, input, invocation)
 
     async def _start(
         self, path: str, task: str | TaskSpec, input: bytes, invocation: Invocation
@@ -57,11 +58,12 @@ class ExecutionCalls:
             request.spec = task
         data, again = INVOKE.encode(request), bool(invocation.idempotency_key)
         try:
-            answer = await self._line.call(path, data, again=again)
-            found = parsed(pb.Execution, EXECUTION.decode, answer)
+            found = EXECUTION.decode(await self._line.call(path, data, again=again))
             if path is _INVOKE and found.output_digest:
                 return await self._whole(found)
             return found
+        except DecodeError as error:
+            raise unreadable(pb.Execution, error) from error
         except Lost as error:
             raise Unreachable(
                 f"the connection was lost while execution {invocation.execution_id} was under way, "

@@ -15,7 +15,6 @@ from google.protobuf.message import DecodeError, Message
 from spear.client.caller import Caller, Lost
 from spear.errors import NodeClosed, SpearError
 
-A = TypeVar("A")
 M = TypeVar("M", bound=Message)
 
 
@@ -35,13 +34,19 @@ class Line:
         """One call. `again`: it may be made twice; `deadline_ms` instead of the line's own."""
         data = request.SerializeToString()
         found = await self.call(path, data, again=again, deadline_ms=deadline_ms)
-        return parsed(answer, answer.FromString, found)
+        return parsed(answer, found)
 
-    async def call(
+    def call(
         self, path: str, data: bytes, *, again: bool = True, deadline_ms: int | None = None
-    ) -> bytes:
+    ) -> Awaitable[bytes]:
         """As `ask`, from bytes to bytes."""
         wanted_ms = self.timeout_ms if deadline_ms is None else deadline_ms
+        caller = self._caller
+        if again or caller is None or caller.gone:
+            return self._call(path, data, again, wanted_ms)
+        return caller.call(path, data, wanted_ms)
+
+    async def _call(self, path: str, data: bytes, again: bool, wanted_ms: int) -> bytes:
         caller = self._caller
         if caller is None or caller.gone:
             caller = await self.connected()
@@ -63,7 +68,7 @@ class Line:
         try:
             async for found in caller.receive(path, data):
                 begun = True
-                yield parsed(answer, answer.FromString, found)
+                yield parsed(answer, found)
         except Lost:
             if begun:
                 raise
@@ -71,7 +76,7 @@ class Line:
             return
         caller = await self._connected_anew(caller)
         async for found in caller.receive(path, data):
-            yield parsed(answer, answer.FromString, found)
+            yield parsed(answer, found)
 
     async def send(
         self, path: str, requests: Callable[[], AsyncIterator[Message]], answer: type[M], *,
@@ -87,7 +92,7 @@ class Line:
                 raise
             caller = await self._connected_anew(caller)
             found = await caller.send(path, _serialized(requests()))
-        return parsed(answer, answer.FromString, found)
+        return parsed(answer, found)
 
     async def connected(self) -> Caller:
         """Raises Unreachable, Unauthenticated, PermissionDenied; NodeClosed after `close`."""
@@ -123,10 +128,13 @@ async def _serialized(messages: AsyncIterator[Message]) -> AsyncGenerator[bytes,
         yield message.SerializeToString()
 
 
-def parsed(kind: type[Message], read: Callable[[bytes], A], data: bytes) -> A:
-    """What `read` makes of an answer that is to be a message of this kind."""
+def parsed(kind: type[M], data: bytes) -> M:
     try:
-        return read(data)
+        return kind.FromString(data)
     except DecodeError as error:
-        name = kind.DESCRIPTOR.full_name
-        raise SpearError(f"what the node sent is no {name}: {error}") from error
+        raise unreadable(kind, error) from error
+
+
+def unreadable(kind: type[Message], error: DecodeError) -> SpearError:
+    """Of an answer that is to be a message of this kind."""
+    return SpearError(f"what the node sent is no {kind.DESCRIPTOR.full_name}: {error}")

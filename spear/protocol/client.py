@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
+from spear._core.askedcalls import AskedCalls
 from spear.errors import DeadlineExceeded, SpearError, Unreachable
 from spear.protocol import sockets
 from spear.protocol.connection import Connection
@@ -73,16 +74,19 @@ class ClientStream(MessageStream):
 
 
 class FrameChannel(Connection):
-    """A connection to a node; made by `connect` or `over`."""
+    """A connection to a node; made by `connect` or `over`. `call(path, request, deadline_ms=0)`
+    gives the answer of the method `path` (`/package.Service/Method`) to a message; see `ask`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> None:
         super().__init__(loop, transport, Session(PEER))
         self._welcomed: asyncio.Future[None] = loop.create_future()
         self._released: asyncio.Future[None] = loop.create_future()
-        self._answers: dict[int, asyncio.Future[bytes]] = {}
         self._streams: dict[int, ClientStream] = {}
         # Calls beyond the window, first come first served.
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._calls = AskedCalls(self.session, loop, self._waiting, self)
+        self._answers = self._calls.answers
+        self.call = self._calls.call
         self._cause: SpearError = Lost("the connection is closed")
 
     @classmethod
@@ -120,9 +124,9 @@ class FrameChannel(Connection):
 
     # Asking
 
-    async def call(self, path: str, request: bytes, deadline_ms: int = 0) -> bytes:
-        """The answer of the method `path` (`/package.Service/Method`) to a message. `deadline_ms`
-        0: none. Raises the error of the answer's status, DeadlineExceeded, Unreachable."""
+    async def ask(self, path: str, request: bytes, deadline_ms: int) -> bytes:
+        """As `call`, also where it must wait for its place or has a deadline. `deadline_ms` 0:
+        none. Raises the error of the answer's status, DeadlineExceeded, Unreachable."""
         session = self.session
         if self._waiting or len(session.own_requests) >= session.peer_window:
             deadline_ms = await self._place(deadline_ms)
@@ -212,8 +216,24 @@ class FrameChannel(Connection):
 
     # What comes
 
+    def frames_received(self, frames: list[bytes]) -> None:
+        session, calls = self.session, self._calls
+        session.flush_due = True  # what is said meanwhile leaves below
+        index, count = 0, len(frames)
+        while index < count:
+            taken = calls.take(frames, index)
+            for _ in range(index, taken if self._waiting else index):
+                self._next()
+            if taken < count and not self.take_one(frames[taken]):
+                break
+            index = taken + 1
+        session.flush_due = False
+        if session.outgoing:
+            self.flush()
+
     def _greeted(self, event: Welcomed) -> None:
         self.start_heartbeats()
+        self._calls.window = self.session.peer_window
         if not self._welcomed.done():
             self._welcomed.set_result(None)
 
@@ -263,6 +283,7 @@ class FrameChannel(Connection):
             if not answer.done():
                 answer.set_exception(self._cause)
         self._answers.clear()
+        self._calls.window = 0
         for stream in self._streams.values():
             stream.finish(self._cause)
         self._streams.clear()

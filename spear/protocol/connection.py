@@ -23,7 +23,6 @@ class Connection:
     ) -> None:
         self.loop, self.transport, self.session = loop, transport, session
         self.gone = False
-        self._flush_due = False
         self._drained: asyncio.Future[None] | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._handlers = self.handlers()
@@ -38,23 +37,19 @@ class Connection:
     # Of the transport
 
     def frames_received(self, frames: list[bytes]) -> None:
-        self._flush_due = True  # what is said meanwhile leaves below
-        self.take(frames)
-        self._flush_due = False
-        if self.session.outgoing:
-            self._flush()
+        raise NotImplementedError
 
-    def take(self, frames: list[bytes]) -> None:
-        receive, handlers = self.session.receive, self._handlers
-        for frame in frames:
-            try:
-                event = receive(frame)
-            except FrameError as error:
-                return self._broken(error)
-            handler = handlers.get(type(event))
-            if handler is not None:
-                handler(event)
-        return None
+    def take_one(self, frame: bytes) -> bool:
+        """Whether more may come."""
+        try:
+            event = self.session.receive(frame)
+        except FrameError as error:
+            self._broken(error)
+            return False
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+        return True
 
     def framing_failed(self, error: FrameError) -> None:
         self.session.refuse(error)
@@ -85,15 +80,16 @@ class Connection:
     def flush_soon(self, *, alone: bool = False) -> None:
         """Sends what the session has to say when this turn of the loop is over; at once if it is
         `alone`, when nothing else is under way that could speak in this turn."""
-        if not self._flush_due:
+        if not self.session.flush_due:
             if alone:
-                return self._flush()
-            self._flush_due = True
-            self.loop.call_soon(self._flush)
+                return self.flush()
+            self.session.flush_due = True
+            self.loop.call_soon(self.flush)
         return None
 
-    def _flush(self) -> None:
-        self._flush_due = False
+    def flush(self) -> None:
+        """Sends it now."""
+        self.session.flush_due = False
         outgoing = self.session.outgoing
         if outgoing:
             self.session.outgoing = []
@@ -113,7 +109,7 @@ class Connection:
             return
         self.session.close()
         if not abort:
-            self._flush()
+            self.flush()
         self.gone = True
         if self._beat is not None:
             self._beat.cancel()

@@ -1,7 +1,7 @@
-"""One call of a client, from its request to its answer, as the node goes through it.
+"""One call or stream of a client that is a task, from its request to its answer.
 
-The rule: it is answered once, however it ends. One whose handler can be begun at once (`Begun`)
-costs no task: its coroutine is gone on with here when what it awaits is there. All others are one.
+The rule: it is answered once, however it ends. Prompt calls, which cost no task, are those of
+_core/servedcalls.pyx.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-import msgspec
-
-from spear.errors import DeadlineExceeded
+from spear.errors import SpearError
 from spear.protocol.message_stream import MessageStream
 from spear.protocol.session import Call
 
@@ -21,26 +19,17 @@ if TYPE_CHECKING:
     from spear.protocol.serving import ServedConnection
 
 
-class Begun(msgspec.Struct, frozen=True):
-    """A coroutine that needs no task: it awaits futures of the loop, or coroutines like it, and
-    nothing in it asks which task it is in, as timeouts do."""
-
-    coroutine: Coroutine[Any, None, Any]
-
-
 class ServedCall:
     """A call or stream under way."""
 
     __slots__ = (
-        "_awaited", "_begun", "_connection", "_coroutine", "_doomed", "_ended", "_expired",
-        "_messages", "_task", "_timer", "request",
+        "_begun", "_connection", "_doomed", "_ended", "_expired", "_messages", "_task", "_timer",
+        "request",
     )  # fmt: skip
 
     def __init__(self, connection: ServedConnection, request: Call) -> None:
         self._connection, self.request = connection, request
         self._task: asyncio.Future[Any] | None = None
-        self._coroutine: Coroutine[Any, None, Any] | None = None
-        self._awaited: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._begun = self._doomed = self._expired = False
         self._ended: asyncio.Future[None] | None = None
@@ -61,70 +50,21 @@ class ServedCall:
         return self._messages
 
     def cancel(self) -> None:
-        """What it awaits is cancelled; it hears of that where it waits, or in its next step."""
         if self._task is not None and self._begun:
             self._task.cancel()
-        elif self._awaited is None or not self._awaited.cancel():
+        else:
             self._doomed = True  # a task cancelled before its first step would never answer
+
+    def lose(self, error: SpearError) -> None:
+        """The connection is gone: of a stream nothing comes or goes any more."""
+        if self._messages is not None:
+            self._messages.finish(error)
 
     async def ended(self) -> None:
         """Returns once it was answered, or would have been."""
         if self._ended is None:
             self._ended = self._connection.loop.create_future()
         await self._ended
-
-    # Without a task
-
-    def start(self, coroutine: Coroutine[Any, None, Any]) -> bool:
-        """Goes as far as it can; whether it has ended. If not, `go_on` follows."""
-        self._coroutine = coroutine
-        return self._step(coroutine)
-
-    def go_on(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """The turn it came in is over: whether it has ended, or else goes on by itself."""
-        assert self._coroutine is not None
-        awaited = self._awaited
-        if (awaited is None or awaited.done() or self._doomed) and self._step(self._coroutine):
-            return True
-        if self.request.deadline_ms:
-            self._expire_later(loop)
-        self._wait()
-        return False
-
-    def _step(self, coroutine: Coroutine[Any, None, Any]) -> bool:
-        try:
-            while True:
-                if self._doomed:
-                    self._doomed = False
-                    awaited = coroutine.throw(asyncio.CancelledError())
-                else:
-                    awaited = coroutine.send(None)
-                self._awaited = awaited
-                if awaited is None:
-                    return False
-                awaited._asyncio_future_blocking = False  # as a task says that it has understood
-                if self._doomed and awaited.cancel():
-                    self._doomed = False
-                if not awaited.done():
-                    return False
-        except StopIteration as ended:
-            self._end(ended.value, None)
-        except (Exception, asyncio.CancelledError) as error:
-            self._end(None, error)
-        return True
-
-    def _wait(self) -> None:
-        if self._awaited is None:
-            self._connection.loop.call_soon(self._resume)
-        else:
-            self._awaited.add_done_callback(self._resume)
-
-    def _resume(self, _awaited: object = None) -> None:
-        assert self._coroutine is not None
-        if not self._step(self._coroutine):
-            self._wait()
-
-    # As a task
 
     def run(self, answer: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
         if self.request.deadline_ms:
@@ -170,8 +110,5 @@ class ServedCall:
             self._timer.cancel()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
-        if self._expired and isinstance(error, asyncio.CancelledError):
-            error = DeadlineExceeded(
-                f"{self.request.path} took more than the {self.request.deadline_ms} ms it was given"
-            )
-        self._connection.answer(self, result, error)
+        expired_ms = self.request.deadline_ms if self._expired else 0
+        self._connection.answer(self, result, error, expired_ms)

@@ -10,14 +10,15 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from spear._core.framing import FRAME_BYTES_MAX
+from spear._core.servedcalls import Route
 from spear.errors import NodeBusy
 from spear.protocol import sockets
 from spear.protocol.message import Hello
-from spear.protocol.served_call import ServedCall
 from spear.protocol.serving import (
     HELLO_TIMEOUT_S,
     INFLIGHT_BYTES_MAX,
@@ -36,6 +37,10 @@ from spear.protocol.transport import (
     SocketTransport,
     Transport,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear._core.servedcalls import UnderWay
 
 HEARTBEAT_MS: Final = 5000
 _ACCEPTS_A_TURN: Final = 64
@@ -69,13 +74,14 @@ class FrameServer:
         report: Callable[[str, BaseException], None],
         limits: Limits = LIMITS,
         turn: Turn | None = None,
+        routes: Mapping[str, Route] = MappingProxyType({}),
     ) -> None:
         self._limits = limits
         self._connections: set[ServedConnection] = set()
-        self._calls: set[ServedCall] = set()
+        self._calls: set[UnderWay] = set()
         self._serving = Serving(
             handler, authorize, report, self._calls, self._released, limits.hello_timeout_s,
-            limits.inflight_bytes_max, turn,
+            limits.inflight_bytes_max, turn, routes,
         )  # fmt: skip
         self._listening: dict[Socket, Address] = {}
         self._retries: set[asyncio.TimerHandle] = set()

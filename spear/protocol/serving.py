@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
+from spear._core.servedcalls import Route, ServedCalls
 from spear.errors import (
-    FrameError,
+    DeadlineExceeded,
     NodeClosed,
     SpearError,
     Unauthenticated,
@@ -22,7 +24,7 @@ from spear.errors import (
 )
 from spear.protocol.connection import Connection
 from spear.protocol.message import Hello, Welcome, is_request
-from spear.protocol.served_call import Begun, ServedCall
+from spear.protocol.served_call import ServedCall
 from spear.protocol.session import (
     Aborted,
     Call,
@@ -36,6 +38,10 @@ from spear.protocol.session import (
 )
 from spear.protocol.sockets import Credentials
 from spear.protocol.transport import Transport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear._core.servedcalls import UnderWay
 
 INFLIGHT_BYTES_MAX: Final = 64 << 20
 HELLO_TIMEOUT_S: Final = 10.0
@@ -64,7 +70,7 @@ class Handler(Protocol):
 
     def call(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
-    ) -> bytes | Begun | Awaitable[bytes]: ...
+    ) -> bytes | Awaitable[bytes]: ...
 
     def stream(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
@@ -75,16 +81,18 @@ class Handler(Protocol):
 class Serving(NamedTuple):
     """What all connections of a server share. `authorize` gives the caller's identity or raises;
     `report` hears of errors that are not of our tree, with the path of the call; `calls` are those
-    under way that outlast the turn they came in."""
+    under way that outlast the turn they came in; `routes` are of prompt methods, by path, whose
+    calls the handler does not see."""
 
     handler: Handler
     authorize: Callable[[Caller, Hello], object]
     report: Callable[[str, BaseException], None]
-    calls: set[ServedCall]
+    calls: set[UnderWay]
     released: Callable[[ServedConnection], None]  # its socket is closed
     hello_timeout_s: float = HELLO_TIMEOUT_S
     inflight_bytes_max: int = INFLIGHT_BYTES_MAX
     turn: Turn | None = None
+    routes: Mapping[str, Route] = MappingProxyType({})
 
 
 class ServedConnection(Connection):
@@ -99,13 +107,13 @@ class ServedConnection(Connection):
     ) -> None:
         super().__init__(loop, transport, session)
         self.caller, self._serving = caller, serving
-        self._call_handler = serving.handler.call
         self.identity: object = None
-        self._calls: dict[int, ServedCall] = {}
-        self._bytes, self._bytes_max, self._full = 0, serving.inflight_bytes_max, False
+        self._served = ServedCalls(
+            session, loop, self, serving.routes, serving.calls, session.window,
+            serving.inflight_bytes_max,
+        )  # fmt: skip
+        self._calls = self._served.under_way
         self._held: deque[bytes] = deque()
-        self._fresh: list[ServedCall] = []  # begun in this turn, and not ended
-        self._draining = False
         self._heartbeat_ms = heartbeat_ms
         self._hello_timer = loop.call_later(serving.hello_timeout_s, self._hello_missed)
 
@@ -165,7 +173,7 @@ class ServedConnection(Connection):
         return None
 
     def _take_part(self, frames: list[bytes]) -> None:
-        self._flush_due = True  # what is said meanwhile leaves below
+        self.session.flush_due = True  # what is said meanwhile leaves below
         turn = self._serving.turn
         if turn is None:
             self.take(frames)
@@ -175,100 +183,90 @@ class ServedConnection(Connection):
                 self.take(frames)
             finally:
                 turn.settle()
-        fresh, self._fresh = self._fresh, []
-        for call in fresh:
-            if not call.go_on(self.loop):
-                self._serving.calls.add(call)
-        self._flush_due = False
+        self._served.go_on()
+        self.session.flush_due = False
         if self.session.outgoing:
-            self._flush()
+            self.flush()
 
     def take(self, frames: list[bytes]) -> None:
         if self._held:
             self._held.extend(frames)
             return
-        receive, handlers = self.session.receive, self._handlers
-        for index, frame in enumerate(frames):
-            if self._full and is_request(frame):
+        index, count = 0, len(frames)
+        while True:
+            index = self._served.take(frames, index)
+            if index == count:
+                return
+            if self._served.full and is_request(frames[index]):
                 self._held.extend(frames[index:])
                 self.transport.pause_reading()
                 return
-            try:
-                event = receive(frame)
-            except FrameError as error:
-                self._broken(error)
+            if not self.take_one(frames[index]):
                 return
-            handler = handlers.get(type(event))
-            if handler is not None:
-                handler(event)
+            index += 1
 
     def _weigh(self) -> None:
         """Whether the next request waits until something has ended."""
-        self._full = (
-            len(self._calls) >= self.session.window
-            or self._bytes > self._bytes_max
-            or self.write_paused
+        served = self._served
+        served.full = (
+            len(self._calls) >= served.window or served.size > served.size_max or self.write_paused
         )
-        if self._held and not self._full and not self.gone:
+        if self._held and not served.full and not self.gone:
             self.loop.call_soon(self._take_held)
 
     def _called(self, request: Call) -> None:
         call = ServedCall(self, request)
         try:
-            if self._draining:
+            if self._served.draining:
                 raise NodeClosed("the node is closing and takes no more calls")
-            answer: bytes | Begun | Awaitable[Any]
-            if request.stream is None:
-                answer = self._call_handler(
-                    request.path, request.payload, request.deadline_ms, call
-                )
-            else:
-                answer = self._serving.handler.stream(
-                    request.path, request.payload, request.deadline_ms, call
-                )
+            answer: bytes | Awaitable[Any]
+            handler = self._serving.handler
+            take = handler.call if request.stream is None else handler.stream
+            answer = take(request.path, request.payload, request.deadline_ms, call)
         except Exception as error:
-            return self._answer_error(request, error)
+            return self.answer_failed(request.path, request.request_id, error)
         if isinstance(answer, bytes):
             return self.session.respond(request.request_id, answer)
-        self._calls[request.request_id] = call
-        self._bytes += len(request.payload)
-        if len(self._calls) >= self.session.window or self._bytes > self._bytes_max:
-            self._full = True
-        if isinstance(answer, Begun):
-            if not call.start(answer.coroutine):
-                self._fresh.append(call)
-            return None
+        self._served.add(request.request_id, call, len(request.payload))
         self._serving.calls.add(call)
         call.run(answer, self.loop)
         return None
 
-    def answer(self, call: ServedCall, result: bytes | None, error: BaseException | None) -> None:
+    def answer(
+        self, call: ServedCall, result: bytes | None, error: BaseException | None, expired_ms: int
+    ) -> None:
         """The end of a call."""
         request = call.request
-        self._serving.calls.discard(call)
-        del self._calls[request.request_id]
-        self._bytes -= len(request.payload)
+        self._served.remove(request.request_id, call, len(request.payload))
         if request.stream is not None:
             call.messages.finish(None)
         if error is None:
             self.session.respond(request.request_id, result or b"")
         else:
-            self._answer_error(request, error)
-        if self.gone:
-            return
-        self.flush_soon(alone=not self._calls)
-        if self._full:
+            self.answer_failed(request.path, request.request_id, error, expired_ms)
+        if not self.gone:
+            self.flush_soon(alone=not self._calls)
+            self.eased()
+
+    def eased(self) -> None:
+        """A call has ended."""
+        if self._served.full:
             self._weigh()
-        if self._draining and not self._calls:
+        if self._served.draining and not self._calls:
             self.finish(None)
 
-    def _answer_error(self, request: Call, error: BaseException) -> None:
+    def answer_failed(
+        self, path: str, request_id: int, error: BaseException, expired_ms: int = 0
+    ) -> None:
+        """Says why a call failed, one that was cancelled after `expired_ms` unless that is 0."""
         if not isinstance(error, (SpearError, asyncio.CancelledError)):
-            self._serving.report(request.path, error)
-        self.session.respond_error(request.request_id, error)
+            self._serving.report(path, error)
+        if expired_ms and isinstance(error, asyncio.CancelledError):
+            error = DeadlineExceeded(f"{path} took more than the {expired_ms} ms it was given")
+        self.session.respond_error(request_id, error)
 
     def _take_held(self) -> None:
-        if self.gone or self._full or not self._held:
+        if self.gone or self._served.full or not self._held:
             return
         frames = list(self._held)
         self._held.clear()
@@ -292,14 +290,14 @@ class ServedConnection(Connection):
 
     def _data(self, event: Data) -> None:
         call = self._calls.get(event.request_id)
-        if call is not None:
+        if isinstance(call, ServedCall):
             call.messages.received(event.payload)
             if event.last:
                 call.messages.end()
 
     def _credited(self, event: Credited) -> None:
         call = self._calls.get(event.request_id)
-        if call is not None:
+        if isinstance(call, ServedCall):
             call.messages.credited()
 
     def _cancelled(self, event: Cancelled | Aborted) -> None:
@@ -313,7 +311,7 @@ class ServedConnection(Connection):
 
     def drain(self) -> None:
         """Answers what is under way, refuses what comes, then closes."""
-        self._draining = True
+        self._served.draining = True
         if not self._calls:
             self.finish(None)
 
@@ -325,8 +323,8 @@ class ServedConnection(Connection):
         self._held.clear()
         gone = error or Unreachable("the client closed the connection")
         for call in list(self._calls.values()):
-            if call.request.stream is not None:
-                call.messages.finish(gone)
+            if isinstance(call, ServedCall):
+                call.lose(gone)
             call.cancel()
 
     def connection_lost(self, error: SpearError | None) -> None:

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from spear._core.exchange import Exchange
 from spear._core.framing import FRAME_BYTES_MAX
 from spear.errors import FrameError, InvalidArgument, SpearError
 from spear.protocol import message as wire
@@ -132,9 +133,10 @@ Event: TypeAlias = (
 Step = Callable[[int, int, int, bytes], Event | None]
 
 
-class Session:
+class Session(Exchange):
     """State of one side. `window`: requests that the other side may have in flight here;
-    `frame_bytes_max`: of a body that is sent."""
+    `frame_bytes_max`: of a body that is sent. Plain calls and answers may be taken by the methods
+    of Exchange instead of `receive`."""
 
     def __init__(
         self, role: str, *, window: int = WINDOW, frame_bytes_max: int = FRAME_BYTES_MAX
@@ -142,21 +144,16 @@ class Session:
         if frame_bytes_max < FRAME_BYTES_MIN:
             raise InvalidArgument(f"frames of up to {frame_bytes_max} bytes: greetings and errors "
                                   f"need {FRAME_BYTES_MIN}")  # fmt: skip
-        self._payload_bytes_max = frame_bytes_max - HEADER_BYTES
+        self.begin_ids(0 if role == HOST else 1, frame_bytes_max - HEADER_BYTES)
         self.role, self.window, self.peer_window = role, window, WINDOW
-        self.state = NEW
-        self.outgoing: list[bytes] = []
         self.heartbeat_ms = 0
-        self._silent = 0
-        self._parity = 0 if role == HOST else 1
-        self._last_asked, self._last_answered = self._parity, 0
         # Requests in flight by id; a stream where the request opened one.
-        self.own_requests: dict[int, Stream | None] = {}
-        self._answering: dict[int, Stream | None] = {}
+        self.own_requests: dict[int, Stream | None]
+        self.other_requests: dict[int, Stream | None]
         self._enter(NEW)
 
     def _enter(self, state: str) -> None:
-        self.state = state
+        self.state, self.open = state, state == OPEN
         self._steps: dict[int, Step] = {
             kind: getattr(self, name) for kind, name in STEPS[self.role, state].items()
         }
@@ -166,7 +163,7 @@ class Session:
     def receive(self, frame: bytes) -> Event | None:
         """What the body of one frame means, if anything for the driver. FrameError: the other
         side broke the rules; `outgoing` says so to it, and the session is closed."""
-        self._silent = 0
+        self.silent = 0
         if len(frame) < HEADER_BYTES:
             return self._short(frame)
         version, kind, flags, code, request_id = HEADER.unpack_from(frame)
@@ -219,23 +216,23 @@ class Session:
     def _request(self, flags: int, code: int, request_id: int, frame: bytes) -> Event | None:
         if code == wire.CANCEL:
             target = wire.unpack_cancel(frame)
-            return Cancelled(target) if target in self._answering else None
-        if request_id & 1 == self._parity or request_id <= self._last_answered:
+            return Cancelled(target) if target in self.other_requests else None
+        if request_id & 1 == self.parity or request_id <= self.last_answered:
             raise FrameError(
                 f"received request {request_id} after "
-                f"{self._last_answered}: ids grow, a host's are even, a peer's odd"
+                f"{self.last_answered}: ids grow, a host's are even, a peer's odd"
             )
         if flags & wire.NO_ANSWER:
             raise FrameError(f"received operation {code} with the flag for no answer; it has one")
-        self._last_answered = request_id
+        self.last_answered = request_id
         if code == wire.CALL or code == wire.STREAM:
             path, deadline_ms, payload = wire.unpack_call(frame)
             stream = None
             if code == wire.STREAM:
                 stream = Stream(request_id, received_last=bool(flags & wire.LAST))
-            self._answering[request_id] = stream
+            self.other_requests[request_id] = stream
             return Call(request_id, path, deadline_ms, payload, stream)
-        self._answering[request_id] = None
+        self.other_requests[request_id] = None
         return Request(request_id, code, frame[HEADER_BYTES:])
 
     def _response(self, flags: int, code: int, request_id: int, frame: bytes) -> Event:
@@ -280,15 +277,15 @@ class Session:
         return Signalled(code)
 
     def _requests(self, request_id: int) -> dict[int, Stream | None]:
-        return self.own_requests if request_id & 1 == self._parity else self._answering
+        return self.own_requests if request_id & 1 == self.parity else self.other_requests
 
     def _stream(self, request_id: int) -> Stream | None:
         """The open stream of a frame; None for one that has ended. Raises FrameError."""
-        own = request_id & 1 == self._parity
-        if request_id > (self._last_asked if own else self._last_answered) or request_id == 0:
+        own = request_id & 1 == self.parity
+        if request_id > (self.last_asked if own else self.last_answered) or request_id == 0:
             raise FrameError(f"received a stream's frame of request {request_id}, "
                              "which was never made")  # fmt: skip
-        requests = self.own_requests if own else self._answering
+        requests = self.own_requests if own else self.other_requests
         stream = requests.get(request_id)
         if stream is None and request_id in requests:
             raise FrameError(f"received a stream's frame of request {request_id}, "
@@ -326,33 +323,24 @@ class Session:
     @property
     def answering(self) -> int:
         """The other side's requests in flight."""
-        return len(self._answering)
-
-    def call(self, path: bytes, deadline_ms: int, payload: bytes) -> int:
-        """Asks for a unary call; its request id. InvalidArgument if no frame can hold it."""
-        request = wire.pack_call(path, deadline_ms, payload)
-        if len(request) > self._payload_bytes_max:
-            raise self._too_long(request)
-        self._last_asked = request_id = self._last_asked + 2
-        self.own_requests[request_id] = None
-        self.outgoing.append(HEADER.pack(VERSION, wire.REQUEST, 0, wire.CALL, request_id) + request)
-        return request_id
+        return len(self.other_requests)
 
     def open_stream(self, path: bytes, deadline_ms: int, payload: bytes, *, last: bool) -> Stream:
-        """As `call`; with `last` the first message is the only one of this side."""
+        """As `call`, a stream; with `last` the first message is the only one of this side."""
         request = wire.pack_call(path, deadline_ms, payload)
-        if len(request) > self._payload_bytes_max:
-            raise self._too_long(request)
-        self._last_asked = request_id = self._last_asked + 2
+        if len(request) > self.payload_bytes_max:
+            raise self.uncallable(path, deadline_ms, payload)
+        self.last_asked = request_id = self.last_asked + 2
         stream = self.own_requests[request_id] = Stream(request_id, sent_last=last)
         flags = wire.LAST if last else 0
         self.outgoing.append(pack(wire.REQUEST, flags, wire.STREAM, request_id, request))
         return stream
 
-    def _too_long(self, request: bytes) -> InvalidArgument:
+    def uncallable(self, path: bytes, deadline_ms: int, payload: bytes) -> InvalidArgument:
+        request = wire.pack_call(path, deadline_ms, payload)
         return InvalidArgument(
             f"a request of {len(request)} bytes, the limit of one message is "
-            f"{self._payload_bytes_max}: send it as a stream"
+            f"{self.payload_bytes_max}: send it as a stream"
         )
 
     def cancel(self, request_id: int) -> None:
@@ -360,20 +348,12 @@ class Session:
         if request_id in self.own_requests and self.state == OPEN:
             self.outgoing.append(wire.pack_cancel(request_id))
 
-    def respond(self, request_id: int, payload: bytes, status: int = 0) -> None:
-        """Answers a request, unless it has ended otherwise."""
-        if request_id in self._answering and self.state == OPEN:
-            if len(payload) > self._payload_bytes_max and status == 0:
-                too_large = InvalidArgument(
-                    f"the answer has {len(payload)} bytes, the limit of one message is "
-                    f"{self._payload_bytes_max}: ask for it as a stream"
-                )
-                return self.respond_error(request_id, too_large)
-            del self._answering[request_id]
-            self.outgoing.append(
-                HEADER.pack(VERSION, wire.RESPONSE, 0, status, request_id) + payload
-            )
-        return None
+    def unanswerable(self, request_id: int, payload: bytes) -> None:
+        too_large = InvalidArgument(
+            f"the answer has {len(payload)} bytes, the limit of one message is "
+            f"{self.payload_bytes_max}: ask for it as a stream"
+        )
+        self.respond_error(request_id, too_large)
 
     def respond_error(self, request_id: int, error: BaseException) -> None:
         status = status_of(error)
@@ -399,7 +379,7 @@ class Session:
 
     def tick(self) -> bool:
         """Once each `heartbeat_ms`: sends a heartbeat. False: the other side is dead."""
-        self._silent += 1
+        self.silent += 1
         if self.state == OPEN:
             self.outgoing.append(pack(wire.HEARTBEAT, 0, 0, 0))
-        return self._silent <= SILENT_INTERVALS_MAX
+        return self.silent <= SILENT_INTERVALS_MAX

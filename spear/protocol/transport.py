@@ -16,14 +16,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from spear._core.framing import FRAME_BYTES_MAX, FrameDecoder, encode, encode_parts
+from spear._core.framing import FRAME_BYTES_MAX, FrameDecoder, encode_parts
+from spear._core.socketframes import SMALL_BYTES, read_frames, send_frame
 from spear.errors import FrameError, SpearError, Unreachable
 
 HIGH_BYTES: Final = 1 << 20
 LOW_BYTES: Final = 256 << 10
 BUFFER_BYTES_MAX: Final = 2 * FRAME_BYTES_MAX
 STALL_S: Final = 30.0
-SMALL_BYTES: Final = 4096  # most messages; the limits of sessions are above it
 # After the last word the peer has this long to read it; closing at once could take it away.
 LINGER_S: Final = 1.0
 DESCRIPTORS_MAX: Final = 64
@@ -76,7 +76,7 @@ class SocketTransport:
         self._decoder = FrameDecoder(frame_bytes_max)
         self._frame_bytes_max, self._buffer_bytes_max = frame_bytes_max, buffer_bytes_max
         self._stall_s = stall_s
-        self._read: Callable[[memoryview], int] = sock.recv_into
+        self._read: Callable[[FrameDecoder, int], list[bytes] | None] = read_frames
         if descriptors:
             self._read = self._read_with_descriptors
         self._descriptors: deque[int] = deque()
@@ -108,24 +108,22 @@ class SocketTransport:
             self._loop.remove_reader(self._fd)
 
     def _readable(self) -> None:
+        if self._ended:
+            return  # the descriptor may be somebody else's by now
         try:
-            size = self._read(self._decoder.get_buffer())
-        except (BlockingIOError, InterruptedError):
+            frames = self._read(self._decoder, self._fd)
+        except FrameError as error:
+            self._fail(error)
             return
         except OSError as error:
             self._end(Unreachable(f"the connection broke: {error.strerror}"))
             return
-        if size == 0:
+        if frames:
+            self._receiver.frames_received(frames)
+        elif frames is None:
             cut = Unreachable("the connection ended inside of a frame")
             self._end(cut if self._decoder.buffered else None)
             return
-        try:
-            frames = self._decoder.buffer_updated(size)
-        except FrameError as error:
-            self._fail(error)
-            return
-        if frames:
-            self._receiver.frames_received(frames)
         if self._decoder.failed and not self._ended:
             self._fail(FrameError(f"a frame of more than {self._frame_bytes_max} bytes, the limit"))
 
@@ -133,10 +131,13 @@ class SocketTransport:
         self.pause_reading()
         self._receiver.framing_failed(error)
 
-    def _read_with_descriptors(self, buffer: memoryview) -> int:
-        size, ancillary, flags, _ = self._sock.recvmsg_into(
-            [buffer], _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
-        )
+    def _read_with_descriptors(self, decoder: FrameDecoder, _: int) -> list[bytes] | None:
+        try:
+            size, ancillary, flags, _ = self._sock.recvmsg_into(
+                [decoder.get_buffer()], _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
+            )
+        except (BlockingIOError, InterruptedError):
+            return []
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 found = array("i")
@@ -144,7 +145,7 @@ class SocketTransport:
                 self._descriptors.extend(found)
         if flags & socket.MSG_CTRUNC or len(self._descriptors) > DESCRIPTORS_MAX:
             raise OSError(0, "too many descriptors were passed")
-        return size
+        return decoder.buffer_updated(size) if size else None
 
     def take_descriptor(self) -> int:
         """The next descriptor that was passed, now the caller's. Raises FrameError: none was."""
@@ -158,19 +159,22 @@ class SocketTransport:
         """Frames of these bodies; the descriptors stay the caller's and go beside the first."""
         if self._closing or self._ended:
             return
-        parts: list[bytes | memoryview]
-        if len(bodies) == 1 and len(bodies[0]) <= SMALL_BYTES:
-            parts = [encode(bodies[0])]
-        else:
-            parts = encode_parts(bodies, self._frame_bytes_max)
         if self._backlog or descriptors:
             idle = not self._backlog
-            self._wait(parts, tuple(map(os.dup, descriptors)))
+            self._wait(self._parts(bodies), tuple(map(os.dup, descriptors)))
             if idle:
                 self._write_backlog()
             return
         try:
-            sent = self._sock.send(parts[0]) if len(parts) == 1 else self._send_parts(parts)
+            if len(bodies) == 1 and len(bodies[0]) <= SMALL_BYTES:
+                left = send_frame(self._fd, bodies[0])
+                if not left:
+                    return
+                parts = self._parts(bodies)
+                sent = len(parts[0]) - left
+            else:
+                parts = self._parts(bodies)
+                sent = self._sock.send(parts[0]) if len(parts) == 1 else self._send_parts(parts)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
@@ -178,6 +182,9 @@ class SocketTransport:
             return
         if len(parts) > 1 or sent < len(parts[0]):
             self._wait(_rest(parts, sent), ())
+
+    def _parts(self, bodies: Sequence[bytes]) -> list[bytes | memoryview]:
+        return encode_parts(bodies, self._frame_bytes_max)
 
     def _send_parts(self, parts: Sequence[bytes | memoryview]) -> int:
         return self._sock.sendmsg(parts[:_PARTS_MAX])

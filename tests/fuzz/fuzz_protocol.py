@@ -72,7 +72,7 @@ def legal(rng: random.Random, session: Session, streams: list, ids: list[int]) -
             flags = wire.LAST if rng.random() < 0.05 else 0
             return wire.pack(wire.DATA, flags, 0, stream.request_id, bytes(rng.randrange(3000)))
     # A strange body may have used up ids, even nearly all.
-    last = max(session._last_answered, 1 if session.role == HOST else 2)
+    last = max(session.last_answered, 1 if session.role == HOST else 2)
     if last >= 1 << 63:
         return wire.pack(wire.HEARTBEAT, 0, 0, 0)
     ids.append(last + 2 * rng.randrange(1, 4))

@@ -1,24 +1,24 @@
 """The frame door: the methods of the table over the framed protocol, operations 128 and 129.
 
 The rule: it only adapts. A connection is let in by its hello or not at all, so nothing answers
-there without credentials; a unary call costs one task at most, and its messages are read and
-written once.
+there without credentials; a unary call costs one task at most, a prompt one none, and its messages
+are read and written once.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 
-from google.protobuf.message import DecodeError
-
+from spear._core.servedcalls import Route
 from spear.errors import SpearError, Unimplemented
 from spear.protocol.message import Hello
-from spear.protocol.served_call import Begun, ServedCall
+from spear.protocol.served_call import ServedCall
 from spear.protocol.server import FrameServer, Limits
 from spear.protocol.serving import Caller, Turn
 from spear.records.node import Node
 from spear.security.access import UNIX, Access, origin_of
-from spear.spearlet.rpc.method import CLIENT_STREAM, UNARY, Method, closing, parse, unreadable
+from spear.spearlet.rpc.method import CLIENT_STREAM, UNARY, Method, closing, parse
 
 LIMITS = Limits()
 OnFault = Callable[[str, BaseException], None]
@@ -38,9 +38,9 @@ class FrameDoor:
     ) -> None:
         """`turn`: of a node that does once what many requests that come together need, and whose
         prompt methods need no task."""
-        self._prompt = turn is not None
         self._node, self._table, self._access = node, table, access
-        self._server = FrameServer(self, self._authorize, on_fault, limits, turn)
+        routes = {} if turn is None else _routes(node, table)
+        self._server = FrameServer(self, self._authorize, on_fault, limits, turn, routes)
 
     def listen(self, address: str) -> str:
         """Serves at `unix:PATH` or `HOST:PORT`; the address with the port that was bound."""
@@ -64,12 +64,11 @@ class FrameDoor:
 
     def call(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
-    ) -> Begun | Awaitable[bytes]:
+    ) -> Awaitable[bytes]:
         method = self._table.get(path)
         if method is None or method.kind != UNARY:
             raise self._missing(path)
-        answer = self._unary(method, payload)
-        return Begun(answer) if method.prompt and self._prompt else answer
+        return self._unary(method, payload)
 
     def stream(
         self, path: str, payload: bytes, deadline_ms: int, call: ServedCall
@@ -91,11 +90,7 @@ class FrameDoor:
         return Unimplemented(f"{path} is a stream: open it with operation 129")
 
     async def _unary(self, method: Method, payload: bytes) -> bytes:
-        try:
-            request = method.read(payload)
-        except DecodeError as error:
-            raise unreadable(method, error) from error
-        return method.write(await method.handler(self._node, request))
+        return method.write(await method.handler(self._node, parse(method, payload)))
 
     async def _server_stream(self, method: Method, payload: bytes, call: ServedCall) -> None:
         async with closing(method.handler(self._node, parse(method, payload))) as responses:
@@ -113,3 +108,14 @@ class FrameDoor:
         async with closing(requests()) as given:
             response = await method.handler(self._node, given)
         await call.messages.send(method.write(response), last=True)
+
+
+def _routes(node: Node, table: Mapping[str, Method]) -> dict[str, Route]:
+    """Of the prompt methods, by path."""
+    return {path: _route(node, path, method) for path, method in table.items() if method.prompt}
+
+
+def _route(node: Node, path: str, method: Method) -> Route:
+    reads, writes = method.plain or (None, None)
+    handler, read = partial(method.handler, node), partial(parse, method)
+    return Route(path, handler, read, method.write, reads, writes, method.plain_bytes_max)

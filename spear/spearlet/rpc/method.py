@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 from google.protobuf.message import DecodeError, Message
 
+from spear._core.framing import FRAME_BYTES_MAX
+from spear._core.protofields import Fields
 from spear.errors import InvalidArgument
 from spear.protocol.convert.mirror import Mirror
 from spear.records.node import Node
@@ -30,7 +32,8 @@ class Method(NamedTuple):
     """`handler` is, by `kind`: request to awaitable response; request to async iterator of
     responses; async iterator of requests to awaitable response. A `prompt` one may be begun
     without a task, on a node that allows it: nothing in it asks which task it is in, as timeouts
-    do. `read` and `write` are of the handler's requests and responses: messages, or records."""
+    do. `read` and `write` are of the handler's requests and responses: messages, or records, which
+    `plain` reads and writes where they are plain (a response only up to `plain_bytes_max`)."""
 
     kind: str
     request: type[Message]
@@ -39,6 +42,8 @@ class Method(NamedTuple):
     read: Callable[[bytes], Any]
     write: Callable[[Any], bytes]
     prompt: bool = False
+    plain: tuple[Fields, Fields] | None = None
+    plain_bytes_max: int = FRAME_BYTES_MAX
 
 
 def unary(
@@ -55,8 +60,9 @@ def recorded(
 ) -> Method:
     """A prompt unary method of records."""
     return Method(
-        UNARY, request.kind, response.kind, handler, request.decode, response.encode, True
-    )
+        UNARY, request.kind, response.kind, handler, request.decode, response.encode, True,
+        (request.fields, response.fields),
+    )  # fmt: skip
 
 
 def server_stream(

@@ -161,3 +161,18 @@ def test_wrong_arguments_are_refused() -> None:
         INVOCATION.fields.decode("text")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         INVOCATION.fields.encode(None)
+
+
+def test_a_record_without_one_of_its_values_is_refused_as_by_its_attribute() -> None:
+    fields = Fields(Loose, [Field("text", 1, "text", False, "", False, "", None)])
+    record = Loose(text="a")
+    assert fields.encode(record) == b"\x0a\x01a"
+    record.text = "bc"
+    assert fields.encode(record) == b"\x0a\x02bc"
+    del record.text
+    with pytest.raises(AttributeError, match="text"):
+        fields.encode(record)
+
+
+class Loose(msgspec.Struct):
+    text: str = ""

@@ -6,43 +6,16 @@ Rule: the frames are handed over as a transport does, so the test says which com
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from spear._core.servedcalls import Route
 from spear.protocol.message import Hello
-from spear.protocol.served_call import Begun, ServedCall
 from spear.protocol.server import FrameServer
 from spear.protocol.serving import FRAMES_A_TURN, FRAMES_AT_ONCE, Caller
 from spear.protocol.session import PEER, Response, Session
-
-
-class Wire:
-    """A transport whose other end is the test."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.receiver: Any = None
-        self.paused = False
-
-    def start(self, receiver: Any) -> None:
-        self.receiver = receiver
-
-    def send(self, bodies: Sequence[bytes]) -> None:
-        self.sent.extend(bodies)
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    def close(self) -> None:
-        self.abort()
-
-    def abort(self) -> None:
-        asyncio.get_running_loop().call_soon(self.receiver.connection_lost, None)
+from tests.wires import Wire
 
 
 class Handler:
@@ -53,11 +26,14 @@ class Handler:
         self.ends: list[tuple[bytes, str]] = []
         self.answered = 0
 
-    def call(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
-        return Begun(self.stay(payload) if path == "/t/Stay" else self.now(payload))
+    def routes(self) -> dict[str, Route]:
+        methods = {"/t/Stay": self.stay, "/t/Now": self.now}
+        return {path: Route(path, method, bytes, bytes) for path, method in methods.items()}
 
-    def stream(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
-        raise NotImplementedError
+    def call(self, *_: object) -> NoReturn:
+        raise AssertionError("a prompt method is called by its route")
+
+    stream = call
 
     async def now(self, payload: bytes) -> bytes:
         self.answered += 1
@@ -92,8 +68,7 @@ class Client:
         self.wire.receiver.frames_received(frames)
 
     def heard(self) -> dict[int, Response]:
-        sent, self.wire.sent = self.wire.sent, []
-        events = [self.session.receive(frame) for frame in sent]
+        events = [self.session.receive(frame) for frame in self.wire.taken()]
         return {event.request_id: event for event in events if isinstance(event, Response)}
 
 
@@ -102,8 +77,9 @@ async def served() -> Any:
     handler, wire = Handler(), Wire()
     faults: list[BaseException] = []
     server = FrameServer(
-        handler, lambda caller, hello: "who", lambda path, error: faults.append(error), turn=handler
-    )
+        handler, lambda caller, hello: "who", lambda path, error: faults.append(error),
+        turn=handler, routes=handler.routes(),
+    )  # fmt: skip
     server.serve(wire, Caller("test"))
     yield Client(wire), handler, server
     await server.close()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from spear._core.servedcalls import Route
 from spear.errors import DeadlineExceeded, InvalidArgument, SpearError
 from spear.protocol.client import FrameChannel
 from spear.protocol.memory import memory_pair
-from spear.protocol.served_call import Begun, ServedCall
 from spear.protocol.server import FrameServer
-from spear.protocol.serving import FRAMES_AT_ONCE, Caller
+from spear.protocol.serving import FRAMES_AT_ONCE, Caller, ServedConnection
 
 
 class Turn:
@@ -48,18 +48,23 @@ class Handler:
     def __init__(self, turn: Turn) -> None:
         self.turn, self.ends = turn, []
         self.server: FrameServer
-        self.last: ServedCall
+        self.connection: ServedConnection
         self.methods: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
             "/t/Wait": self.wait, "/t/Twice": self.twice, "/t/Raise": self.refuse,
-            "/t/Yield": self.let_others, "/t/Stay": self.stay,
+            "/t/Yield": self.let_others, "/t/Stay": self.stay, "/t/Share": self.wait,
+            "/t/Self": self.wait, "/t/Slow": self.end_slowly,
         }  # fmt: skip
 
-    def call(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
-        self.last = call
-        return Begun(self.methods[path](payload))  # type: ignore[arg-type]
+    def routes(self) -> dict[str, Route]:
+        return {path: self.route(path) for path in self.methods}
 
-    def stream(self, path: str, payload: bytes, deadline_ms: int, call: ServedCall) -> Any:
-        raise NotImplementedError
+    def route(self, path: str) -> Route:
+        return Route(path, lambda payload: self.methods[path](payload), bytes, bytes)
+
+    def call(self, *_: object) -> NoReturn:
+        raise AssertionError("a prompt method is called by its route")
+
+    stream = call
 
     async def wait(self, payload: bytes) -> bytes:
         return payload + await self.turn.future()
@@ -102,11 +107,13 @@ async def served() -> Any:
     handler = Handler(turn)
     faults: list[BaseException] = []
     server = FrameServer(
-        handler, lambda caller, hello: "who", lambda path, error: faults.append(error), turn=turn
-    )
+        handler, lambda caller, hello: "who", lambda path, error: faults.append(error), turn=turn,
+        routes=handler.routes(),
+    )  # fmt: skip
     handler.server = server
     near, far = memory_pair(asyncio.get_running_loop())
     server.serve(far, Caller("test"))
+    (handler.connection,) = server._connections
     channel = await FrameChannel.over(near)
     yield channel, handler, turn
     await channel.close()
@@ -173,7 +180,8 @@ async def test_one_that_is_given_up_in_its_own_step_ends_what_it_awaits(served: 
     awaited = turn.future()
 
     async def end_itself(payload: bytes) -> bytes:
-        handler.last.cancel()
+        (own,) = handler.connection._served.under_way.values()
+        own.cancel()
         return await awaited
 
     handler.methods["/t/Self"] = end_itself
@@ -185,7 +193,6 @@ async def test_one_that_is_given_up_in_its_own_step_ends_what_it_awaits(served: 
 async def test_a_server_that_closes_waits_for_one_that_is_slow_to_end(served: Any) -> None:
     channel, handler, turn = served
     turn.held = True
-    handler.methods["/t/Slow"] = handler.end_slowly
     asking = [asyncio.create_task(channel.call("/t/Slow", b"%d" % i)) for i in range(2)]
     while sum(turn.settled) < 2:
         await asyncio.sleep(0)

@@ -121,7 +121,10 @@ METHODS = service(
     "spear.v1.ExecutionService",
     {
         "Submit": recorded(INVOKE, EXECUTION, submit),
-        "Invoke": recorded(INVOKE, EXECUTION, invoke)._replace(write=_write),
+        # What is above the limit might be so for its output: `_write` looks.
+        "Invoke": recorded(INVOKE, EXECUTION, invoke)._replace(
+            write=_write, plain_bytes_max=ONE_MESSAGE_BYTES_MAX
+        ),
         "Get": unary(pb.GetExecutionRequest, pb.Execution, get, prompt=True),
         "List": unary(pb.ListExecutionsRequest, pb.ListExecutionsResponse, list_),
         "Wait": unary(pb.WaitExecutionRequest, pb.Execution, wait),

@@ -1,0 +1,1 @@
+"""Frames from a socket and to it; see socketframes.pyx."""
