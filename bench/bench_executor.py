@@ -34,7 +34,8 @@ SHAPES = ROOT / "tests" / "guests" / "shapes"
 SMALL = "small guest, 1 page, none touched"
 HOSTCALLS = 1_000_000
 NOOP_NS_MAX, PARK_US_MAX = 30.0, 1.0
-YIELDS = 200  # of each parked guest
+YIELDS = 200  # of each guest
+SLEEPS = 50  # of each parked guest
 HANDOFFS = 5_000
 GUESTS_CALLING = 64
 OBJECT_BYTES = 256
@@ -91,14 +92,27 @@ WARM_GUESTS = {
     "may wait, does not": f'(module {SLEEP} (memory (export "memory") 1) {WARM})',
 }
 
-YIELDING = assembled(f"""(module
-  (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
-  (memory (export "memory") 1)
-  (func (export "_start") (local $n i32)
-    (local.set $n (i32.const {YIELDS}))
-    (loop $again
-      (drop (call $yield))
-      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))""")
+
+def counting(imports: str, once: str, times: int) -> bytes:
+    """A guest whose `_start` does `once` so often."""
+    return assembled(f"""(module
+      {imports}
+      (memory (export "memory") 1)
+      (func (export "_start") (local $n i32)
+        (local.set $n (i32.const {times}))
+        (loop $again
+          {once}
+          (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))""")
+
+
+YIELDING = counting(
+    '(import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))',
+    "(drop (call $yield))",
+    YIELDS,
+)
+SLEEPING = counting(
+    '(import "spear" "sleep_ms" (func $sleep (param i32)))', "(call $sleep (i32.const 1))", SLEEPS
+)
 
 COMPUTING = {
     "nothing but the loop": ("", ""),
@@ -175,7 +189,7 @@ def test_a_hostcall_answered_in_place(benchmark, pinned, engine, executor_of):
     )
 
 
-# ---- parking
+# ---- giving up a turn, and parking
 
 
 def yield_us(executor: Executor, module: Module, guests: int) -> float:
@@ -200,13 +214,61 @@ def asyncio_yield_us(runner: asyncio.Runner, tasks: int) -> float:
 
 
 @pytest.mark.parametrize("guests", [1_000, PARKED])
-def test_a_guest_parks_and_goes_on(benchmark, pinned, engine, runner, executor_of, guests):
+def test_a_guest_yields_and_goes_on(benchmark, pinned, engine, runner, executor_of, guests):
     executor, module = executor_of(1, guests_max=guests + 10), engine.load(YIELDING)
     values = interleaved(
         benchmark,
         {
             "spear": partial(yield_us, executor, module, guests),
             "tasks of uvloop, sleep(0)": partial(asyncio_yield_us, runner, guests),
+        },
+    )
+    assert executor.stats()["parks"] == 0
+    record(
+        f"yield: requeue and resume, {guests:,} guests, one worker",
+        values.pop("spear"),
+        "us",
+        values,
+        {},
+        note=f"{SMALL}; all the time of a batch of guests that each give up their turn {YIELDS} "
+        "times by sched_yield, their start and end included, by all the turns",
+    )
+
+
+def park_us(executor: Executor, module: Module, guests: int) -> float:
+    """Of processor time, since the guests have nothing to do while they all sleep."""
+    before, began = executor.stats()["parks"], time.process_time_ns()
+    batch = executor.run_many(module, guests)
+    took = time.process_time_ns() - began
+    parks = executor.stats()["parks"] - before
+    assert batch.completed == guests
+    assert parks > 0.9 * guests * SLEEPS  # a sleep that is over as it begins parks nobody
+    return took / parks / 1e3
+
+
+def asyncio_park_us(runner: asyncio.Runner, tasks: int) -> float:
+    """The same waits by tasks of the loop."""
+
+    async def waits() -> None:
+        for _ in range(SLEEPS):
+            await asyncio.sleep(0.001)
+
+    async def together() -> float:
+        began = time.process_time_ns()
+        await asyncio.gather(*(waits() for _ in range(tasks)))
+        return (time.process_time_ns() - began) / (tasks * SLEEPS) / 1e3
+
+    return runner.run(together())
+
+
+@pytest.mark.parametrize("guests", [1_000, PARKED])
+def test_a_guest_parks_and_goes_on(benchmark, pinned, engine, runner, executor_of, guests):
+    executor, module = executor_of(1, guests_max=guests + 10), engine.load(SLEEPING)
+    values = interleaved(
+        benchmark,
+        {
+            "spear": partial(park_us, executor, module, guests),
+            "tasks of uvloop, sleep(0.001)": partial(asyncio_park_us, runner, guests),
         },
     )
     mine = values.pop("spear")
@@ -217,9 +279,9 @@ def test_a_guest_parks_and_goes_on(benchmark, pinned, engine, runner, executor_o
         "us",
         {**aim, **values},
         {"limit": ("<=", 1.0)} if aim else {},
-        note=f"{SMALL}; all the time of a batch of guests that each give up their turn {YIELDS} "
-        "times by sched_yield, their start and end included, by all the turns: park, requeue, "
-        "resume, without a timer",
+        note=f"{SMALL}; all the processor time of a batch of guests that each sleep {SLEEPS} times "
+        "for 1 ms, their start and end included, by all the sleeps: park, an entry of the due "
+        "queue, a wake by the timekeeper, requeue, resume",
     )
 
 

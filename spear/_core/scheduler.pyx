@@ -92,13 +92,13 @@ cdef bint executor_start(executor_t *executor, guest_t *guest, bint run_here) no
     guest.home = <int32_t>(
         <uint32_t>add32(&executor.next_worker, 1) % <uint32_t>executor.worker_count)
     run_here = run_here and executor.world == NULL
-    guest.state = RUNNING if run_here else QUEUED
+    guest.state = RUNNING if executor.world == NULL else QUEUED
     if executor.world != NULL:
         _start_in_world(executor, guest)
         return True
     enlist(executor, guest)        # from here on others may end it
     if not run_here:
-        push_guest(executor, guest)
+        requeue(executor, guest)
         return True
     add32(&executor.inline_runs, 1)
     _keep_ticking(executor)

@@ -109,6 +109,8 @@ cdef void enlist(executor_t *executor, guest_t *guest) noexcept nogil
 # A live guest whose end nobody asked for yet, with a reference; of `batch` unless NULL.
 cdef guest_t *any_live(executor_t *executor, const void *batch) noexcept nogil
 
+# From RUNNING into its queue, where its deadline is watched, too.
+cdef void requeue(executor_t *executor, guest_t *guest) noexcept nogil
 # Into the queue of the worker that ran it last; the caller made it QUEUED.
 cdef void push_guest(executor_t *executor, guest_t *guest) noexcept nogil
 cdef void announce_work(executor_t *executor) noexcept nogil

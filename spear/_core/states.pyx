@@ -243,21 +243,29 @@ cdef void wake_timekeeper(executor_t *executor) noexcept nogil:
     futex_wake(&executor.clock_word, 1)
 
 
-cdef void _set_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcept nogil:
-    """Has the timekeeper look at the guest at `due_ns`, instead of what was set before."""
+cdef bint _add_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcept nogil:
+    """An entry of the due queue, and its reference; False if the guest has one."""
     cdef uint64_t handle = <uint64_t>guest
     cdef size_t fault
+    guest_retain(guest)
+    cdef PushResult result = due_queue_push(executor.due, &handle, &due_ns, 1, &fault)
+    if result != PUSHED:
+        if result != PUSH_DUPLICATE:
+            guest_doom(guest, CAUSE_MEMORY)
+        guest_release(guest)
+    elif due_ns < load64(&executor.clock_until_ns):
+        wake_timekeeper(executor)
+    return result != PUSH_DUPLICATE
+
+
+cdef void _set_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcept nogil:
+    """Has the timekeeper look at the guest at `due_ns`, instead of what was set before."""
     if due_ns == guest.due_ns and due_ns == guest.deadline_ns:
         return                     # it stands there, or it was taken and the guest is doomed
-    if guest.due_ns == 0 or not due_queue_cancel(executor.due, handle):
-        guest_retain(guest)
+    _clear_due(executor, guest)
     guest.due_ns = due_ns
-    if due_queue_push(executor.due, &handle, &due_ns, 1, &fault) != PUSHED:
-        guest_doom(guest, CAUSE_MEMORY)
-        guest_release(guest)
-        return
-    if due_ns < load64(&executor.clock_until_ns):
-        wake_timekeeper(executor)
+    while not _add_due(executor, guest, due_ns):
+        _clear_due(executor, guest)        # which the timekeeper set just now
 
 
 cdef void _clear_due(executor_t *executor, guest_t *guest) noexcept nogil:
@@ -269,8 +277,13 @@ cdef void _look_at(executor_t *executor, guest_t *guest, int64_t now) noexcept n
     """A guest's time has come: its deadline, or the end of its wait."""
     if now >= guest.deadline_ns:
         executor_doom(executor, guest, CAUSE_DEADLINE)
-    else:
-        executor_wake(executor, guest)
+        return
+    executor_wake(executor, guest)
+    if executor.world != NULL:
+        return                     # where no time passes while it waits for its turn
+    _add_due(executor, guest, guest.deadline_ns)   # unless it has set another time itself
+    if load32(&guest.state) == ENDED:
+        _clear_due(executor, guest)
 
 
 cdef void serve_due(executor_t *executor, int64_t now) noexcept nogil:
@@ -298,11 +311,11 @@ cdef void _finish(executor_t *executor, guest_t *guest, int64_t now) noexcept no
     if guest.world != NULL:
         world_note(guest.world, STEP_END, guest.number, guest_fuel_used(guest),
                    guest_trace(guest, <uint64_t>guest.cause << 32 | <uint32_t>guest.exit_code))
-    _clear_due(executor, guest)
     _delist(executor, guest)
     if counted:
         leave_room(executor)
     store32(&guest.state, ENDED)
+    _clear_due(executor, guest)            # from here on the timekeeper sets it no more
     if guest.batch != NULL:
         executor.settle_run(guest)         # nobody has a handle of it
     else:
@@ -395,7 +408,7 @@ cdef void run_slice(executor_t *executor, guest_t *guest, int64_t now) noexcept 
         if not guest.parking:
             guest.slices += 1
             _note(guest, STEP_SLICE, 0)
-            _requeue(executor, guest)
+            requeue(executor, guest)
             return
         guest.parks += 1
         _note(guest, STEP_PARK, <uint64_t>guest.wake_ns)
@@ -418,9 +431,11 @@ cdef void _pause(executor_t *executor, guest_t *guest) noexcept nogil:
     swap32(&guest.state, QUEUED)
 
 
-cdef void _requeue(executor_t *executor, guest_t *guest) noexcept nogil:
+cdef void requeue(executor_t *executor, guest_t *guest) noexcept nogil:
     _set_due(executor, guest, guest.deadline_ns)
     guest_retain(guest)            # until pushed: it may be claimed and ended once QUEUED
     swap32(&guest.state, QUEUED)
     push_guest(executor, guest)
+    if load32(&guest.kill) != 0:   # asked for while it still ran: it waits for no turn
+        _claim_and_finish(executor, guest)
     guest_release(guest)

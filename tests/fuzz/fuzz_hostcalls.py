@@ -186,13 +186,13 @@ def module(rng: random.Random, folder: str) -> bytes:
 
 def answer(call: Call, handles: wild_handles.Handles) -> Any:
     """What Python says depends on the call's arguments alone, so that a seed can be repeated; of
-    handles, also on how many there were."""
+    handles, also on how many were asked for."""
     rng = random.Random(repr(call.args))
     kind = rng.random()
     if kind < 0.1:
         raise ValueError("told to")
     if call.op in wild_handles.OPS:
-        return handles.answer(call, random.Random(handles.made))
+        return handles.answer(call, random.Random(handles.asked))
     if call.op == trial.SEND and kind < 0.8:
         return wild_tools(call, rng)
     if kind < 0.5:

@@ -62,7 +62,7 @@ def modules(engine: Engine, folder: Path) -> list[Module]:
 
 
 def answer(call: Call, handles: wild_handles.Handles) -> Any:
-    if call.op == wild_handles.SEND and handles.made % 2:
+    if call.op == wild_handles.SEND and handles.asked % 2:
         return tools(call, handles)
     return single.answer(call, handles)
 
@@ -72,7 +72,7 @@ async def tools(call: Call, handles: wild_handles.Handles) -> Any:
     rng = random.Random(repr(call.args))
     for _ in range(rng.randrange(3)):
         function = rng.choice((TOOL, TOOL, TOOL, rng.randrange(TOOL + 3), -1))
-        place = rng.choice(((8, 4096), (8, 64), (40_000, 40_000), (-1, 8), (1 << 31, 9)))
+        place = rng.choice(((8, 4096), (8, 4096), (8, 64), (40_000, 40_000), (-1, 8), (1 << 31, 9)))
         await call.tool(function, bytes(rng.randrange(99)), place, rng.choice(single.EDGES))
     return handles.answer(call, rng)
 
@@ -104,6 +104,7 @@ class Tally:
         self.calls = 0
         self.seen = 0
         self.good = 0
+        self.grown = self.grown_in_tools = 0
         self.exited = False
 
     def take(self, run: Run, seed: int) -> None:
@@ -112,13 +113,15 @@ class Tally:
         if cause != "exit":
             return
         try:
-            calls, low, high, good_low, good_high = run.value
+            calls, low, high, good_low, good_high, grown, grown_in_tools = run.value
         except RuntimeError:  # it left by proc_exit, and cannot say more
             self.exited = True
         else:
             self.calls += calls
             self.seen |= low & WORD | (high & WORD) << 64
             self.good |= good_low & WORD | (good_high & WORD) << 64
+            self.grown += grown
+            self.grown_in_tools += grown_in_tools
 
     def never_called(self) -> list[str]:
         """One is known by its end alone."""
@@ -201,6 +204,7 @@ def main() -> None:
     print(f"{tally.calls} calls of {len(ROWS)} imports by {guests} guests from seed "
           f"{options.seed} in {seconds:.0f} s: {dict(tally.causes)}")  # fmt: skip
     print("served, but never with success:", ", ".join(tally.never_succeeded()) or "none")
+    print(f"memories grew {tally.grown} times, and {tally.grown_in_tools} times in tools")
     if missed := tally.never_called():
         sys.exit(f"never called: {', '.join(missed)}")
 

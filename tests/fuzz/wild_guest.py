@@ -2,7 +2,8 @@
 
 Rule: what it does depends on the numbers it is called with alone: it draws each call and argument
 from a generator of its own, so a million calls need one compiled module and nothing from Python.
-What it counted it returns. Its memory begins as an image that it lays out anew now and then.
+What it counted it returns. Its memory begins as an image that it lays out anew now and then, and
+grows between its calls and, by its tool, while one of them is under way.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 PAGE = 65536
 VARIETIES = 6  # of arguments, for each import
 RENEWED_EVERY = 64  # calls; then the memory is what it was
+GROWS_EVERY = 256  # steps
+GROWN_PAGES = 40  # from then on it asks for more than it may have
+TOO_MANY_PAGES = 60_000
 PAIRS_AT = 62_000
 FRAMES = [
     struct.pack("<4sHHHHIQII", b"SPST", 1, 32, 2, 0, id, 0, 0, 5) + b"hello" for id in range(3)
@@ -26,8 +30,8 @@ SELDOM = {
     "proc_exit": 128, "fd_close": 8, "fd_renumber": 16, "user_stream_close": 8,
     "spear_epoll_close": 8, "spear_epoll_create": 8, "user_stream_ctl_open": 8,
     "echo": 16, "add": 16, "pause": 16, "control": 16, "mixed": 16,
-    "send": 8, "cchat_create": 8, "cchat_write_msg": 16, "cchat_write_fn": 16, "cchat_ctl": 8,
-    "cchat_send": 8, "cchat_stream": 4, "embed_send": 16, "task_invoke": 8, "task_cancel": 16,
+    "send": 8, "cchat_create": 4, "cchat_write_msg": 16, "cchat_write_fn": 16, "cchat_ctl": 8,
+    "cchat_send": 2, "cchat_stream": 4, "embed_send": 16, "task_invoke": 8, "task_cancel": 16,
     "cchat_close": 8, "task_close": 8,
 }  # fmt: skip
 # Arguments that a call is likely to take, for half of the varieties: chance finds none of these.
@@ -49,6 +53,7 @@ SANE = {
     "cchat_write_msg": "(call $handle) {text} {text}",
     "cchat_write_fn": "(call $handle) (call $small) {text}",
     "cchat_ctl": "(call $handle) (call $below (i32.const 4)) {room}",
+    "cchat_send": "(call $session) (call $below (i32.const 2))",
     "cchat_recv": "(call $handle) {room}",
     "cchat_stream_read": "(call $handle) {room}",
     "embed_send": "{text} (call $small)",
@@ -90,6 +95,8 @@ RUNTIME = """
 (global $high (mut i64) (i64.const 0))
 (global $good_low (mut i64) (i64.const 0))
 (global $good_high (mut i64) (i64.const 0))
+(global $grown (mut i64) (i64.const 0))
+(global $grown_in_tools (mut i64) (i64.const 0))
 (func $next (result i64) (local $x i64)
   (local.set $x (i64.xor (global.get $state) (i64.shl (global.get $state) (i64.const 13))))
   (local.set $x (i64.xor (local.get $x) (i64.shr_u (local.get $x) (i64.const 7))))
@@ -107,8 +114,13 @@ RUNTIME = """
     (i32.sub (call $below (i32.const 3)) (i32.const 1))))
 (func $small (result i32) (i32.sub (call $below (i32.const 11)) (i32.const 1)))
 (func $little (result i64) (i64.extend_i32_u (call $below (i32.const 3000))))
-(func $inside (result i32) (call $below (i32.const ROOM)))
-(func $aligned (result i32) (i32.and (call $below (i32.const ROOM)) (i32.const -8)))
+(func $room (result i32) (i32.shl (memory.size) (i32.const 16)))
+(func $inside (result i32) (call $below (call $room)))
+(func $aligned (result i32) (i32.and (call $inside) (i32.const -8)))
+(func $grow (result i64)
+  (i64.extend_i32_u (i32.ne (i32.const -1) (memory.grow (select
+    (i32.add (i32.const 1) (call $below (i32.const 3))) (i32.const TOO_MANY_PAGES)
+    (i32.lt_u (memory.size) (i32.const GROWN_PAGES)))))))
 (func $fd (result i32)
   (if (result i32) (call $below (i32.const 12))
     (then (call $below (i32.const 9))) (else (call $any))))
@@ -148,19 +160,24 @@ RUNTIME = """
   (if (i64.eqz (i64.rem_u (global.get $made) (i64.const RENEWED_EVERY)))
     (then (memory.init $image (i32.const 0) (i32.const 0) (i32.const PAGE))))
   (if (i32.eqz (call $below (i32.const 4)))
-    (then (i32.store (call $below (i32.const LAST_WORD)) (call $any))))
+    (then (i32.store (call $below (i32.sub (call $room) (i32.const 3))) (call $any))))
+  (if (i32.eqz (call $below (i32.const GROWS_EVERY)))
+    (then (global.set $grown (i64.add (global.get $grown) (call $grow)))))
   (call_indirect (type $plain) (i32.add (i32.const 1) (call $below (i32.const CHOICES)))))
 (func $tool (param i32 i32 i32 i32) (result i32)
-  (call $step)
-  (call $step)
+  (if (call $below (i32.const 2)) (then (global.set $grown_in_tools
+    (i64.add (global.get $grown_in_tools) (call $grow)))))
+  (if (call $below (i32.const 2)) (then (call $step)))
   (if (result i32) (call $below (i32.const 4)) (then (i32.const 0)) (else (call $any))))
-(func (export "wild") (param $seed i64) (param $calls i64) (result i64 i64 i64 i64 i64)
+(func (export "wild") (param $seed i64) (param $calls i64)
+    (result i64 i64 i64 i64 i64 i64 i64)
   (global.set $state (i64.or (local.get $seed) (i64.const 1)))
   (loop $on
     (call $step)
     (br_if $on (i64.lt_u (global.get $made) (local.get $calls))))
   (global.get $made) (global.get $low) (global.get $high)
-  (global.get $good_low) (global.get $good_high))
+  (global.get $good_low) (global.get $good_high)
+  (global.get $grown) (global.get $grown_in_tools))
 """
 
 
@@ -343,15 +360,18 @@ def tool_index(rows: list[Row]) -> int:
 
 def text(rng: random.Random, rows: list[Row], image: Image, *, pages: int, memory: str) -> str:
     """The module, in the text format; function `wild` takes a seed and a number of calls, and
-    gives how many it made and, in two words of bits each, of which imports and which succeeded."""
+    gives how many it made, in two words of bits each of which imports and which succeeded, and how
+    often its memory grew, outside of tools and in them."""
     functions = choices(rng, rows, image)
     numbers = {
-        "PAIRS_AT": PAIRS_AT, "RENEWED_EVERY": RENEWED_EVERY, "LAST_WORD": pages * PAGE - 3,
-        "ROOM": pages * PAGE, "PAGE": PAGE, "CHOICES": len(functions),
+        "PAIRS_AT": PAIRS_AT, "RENEWED_EVERY": RENEWED_EVERY, "GROWS_EVERY": GROWS_EVERY,
+        "GROWN_PAGES": GROWN_PAGES, "TOO_MANY_PAGES": TOO_MANY_PAGES, "PAGE": PAGE,
+        "CHOICES": len(functions),
     }  # fmt: skip
     runtime = RUNTIME
     for name, number in numbers.items():
         runtime = runtime.replace(f" {name})", f" {number})")
+    (create,) = [index for index, row in enumerate(rows) if row.name == "cchat_create"]
     imports = [
         f'(import "{row.host}" "{row.name}" (func $import{index} (param {" ".join(row.params)})'
         + (f" (result {row.result})" if row.result else "") + "))"
@@ -364,5 +384,5 @@ def text(rng: random.Random, rows: list[Row], image: Image, *, pages: int, memor
         f'(table (export "__indirect_function_table") {len(functions) + 2} funcref)',
         f"(elem (i32.const 1) func {table} $tool)",
         f'(data $image "{escaped(bytes(image.bytes))}")',
-        runtime, *functions, ")",
+        f"(func $session (result i32) (call $import{create}))", runtime, *functions, ")",
     ])  # fmt: skip

@@ -35,9 +35,10 @@ class Handles:
     """Makes them, and counts which were closed: in the end, all."""
 
     def __init__(self) -> None:
-        self.made, self.closed = 0, 0
+        self.asked, self.made, self.closed = 0, 0, 0
 
     def answer(self, call: Call, rng: random.Random) -> Any:
+        self.asked += 1
         kind = OPENS.get(call.op)
         if kind is None or rng.random() < 0.1:
             return rng.randrange(-5, 5)

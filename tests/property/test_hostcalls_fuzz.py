@@ -14,6 +14,8 @@ def test_wild_hostcalls_have_clean_outcomes():
 def test_guests_that_draw_their_calls_themselves_make_every_call():
     tally = wild_calls.fuzz(calls=50_000, seed=1)
     assert tally.never_called() == []
+    assert tally.grown > 0
+    assert tally.grown_in_tools > 0
     assert {"exit"} <= set(tally.causes) <= wild_calls.single.CAUSES
 
 

@@ -10,7 +10,6 @@ import wasm_asm as asm
 from guest_runs import (
     HANG_S,
     MS,
-    SLEEP_FOREVER,
     assembled,
     ended,
     executor,
@@ -18,15 +17,12 @@ from guest_runs import (
     guest,
     logged,
     parked,
-    python,
 )
 
 from spear._core.engine import Engine
 from spear._core.executor import Executor
 from spear._core.run import Run
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit
-
-TIGHT = 150 * MS
 
 
 @pytest.fixture
@@ -297,54 +293,6 @@ def test_settings_out_of_range_are_refused(settings: dict[str, int]):
     (name,) = settings
     with pytest.raises(InvalidArgument, match=name):
         Executor(**settings)
-
-
-TIMEOUTS = {
-    "loop": ("loop", ("loop",)),
-    "sleep": ("sleeper", SLEEP_FOREVER),
-    "poll": ("pause", ("pause", "100000")),
-    "start function": ("start_loop", ()),
-    "output flood": ("stdout_flood", ("stdout_flood", "900000000000")),
-    "log flood": ("log_flood", ("log_flood", "900000000000")),
-}
-
-
-@pytest.mark.parametrize("inline", [False, True], ids=["worker", "inline"])
-@pytest.mark.parametrize("kind", TIMEOUTS)
-def test_a_deadline_is_met_wherever_the_guest_is(node: Executor, kind: str, inline: bool):
-    name, args = TIMEOUTS[kind]
-    run = node.start(
-        guest(name), args=args, timeout_ns=TIGHT, inline=inline, output_bytes_max=1 << 40,
-        log_stdout=False,
-    )  # fmt: skip
-    outcome = ended(run)
-    assert (outcome.status, outcome.cause, outcome.exit_code) == ("timeout", "deadline", -1)
-    assert outcome.message == "the guest was stopped at its deadline of 0.15 s"
-    assert outcome.duration_ns >= TIGHT
-
-
-def test_a_deadline_of_a_nanosecond_ends_at_once(node: Executor):
-    assert finish(node, "loop", timeout_ns=1)[1].cause == "deadline"
-
-
-def test_writes_of_many_large_vectors_do_not_outlive_the_deadline():
-    """In a process of its own: the wait for the end of such a call would be the test's."""
-    probe = """
-import wasm_asm as asm
-from guest_runs import MS, engine
-from spear._core.executor import Executor
-fill = b"".join(
-    asm.i32_store(1024 + 8 * i, 65536) + asm.i32_store(1028 + 8 * i, 60 << 20)
-    for i in range(1024))
-write = asm.i32_const(2) + asm.i32_const(1024) + asm.i32_const(1024) + asm.i32_const(64)
-body = fill + asm.LOOP + write + asm.call(0) + asm.DROP + asm.BR_0 + asm.END
-wasm = asm.module([(asm.WASI, "fd_write", "iiii", "i")], body, pages=1000)
-run = Executor(workers=1).start(engine().load(wasm), timeout_ns=200 * MS)
-over = run.wait(20)
-print(over and run.outcome.cause, flush=True)
-import os; os._exit(0)
-"""
-    assert python(probe).stdout == "deadline\n"
 
 
 def test_output_beyond_its_limit_ends_the_guest(node: Executor):

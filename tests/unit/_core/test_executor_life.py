@@ -263,6 +263,15 @@ def test_many_short_runs(node: Executor, inline: bool):
         assert finish(node, "noop", inline=inline)[1].status == "completed"
 
 
+def test_an_inline_guest_has_its_first_slice_on_the_callers_thread(node: Executor):
+    run = node.start(guest("hello"), inline=True)
+    assert run.done
+    assert run.output == b"Hello, SPEAR!\n"
+    waiting = node.start(guest("sleeper"), args=SLEEP_FOREVER, inline=True)
+    assert waiting.read_logs(), "it has come as far as its wait"
+    assert node.stats()["polls"] == 0, "a worker had one of them"
+
+
 def test_an_inline_guest_that_parks_is_finished_by_a_worker(node: Executor):
     run = node.start(guest("sleeper"), args=("sleeper", "20"), inline=True)
     assert ended(run).status == "completed"

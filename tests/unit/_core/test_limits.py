@@ -209,3 +209,39 @@ def test_a_guest_for_which_no_worker_comes_ends_and_is_not_lost():
     result = python(SQUEEZED + NO_WORKER)
     said = "no_memory the host had no memory left for the guest"
     assert result.stdout.splitlines() == [said, said, "exit"], result.stderr
+
+
+GROWING = """(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $times i32)
+    (loop $on
+      (if (i32.ne (memory.grow (i32.const 16)) (i32.const -1)) (then
+        (i32.store (i32.sub (i32.shl (memory.size) (i32.const 16)) (i32.const 4)) (i32.const 7))
+        (local.set $times (i32.add (local.get $times) (i32.const 1)))
+        (br $on))))
+    (call $exit (local.get $times))))"""
+
+
+def test_memory_that_the_host_refuses_is_refused_to_the_guest_alone():
+    """It grows until it is told no. In a process of its own, for a while with a limit on its data
+    that a few MiB of the guest's go beyond."""
+    probe = f"""
+import resource
+import wasmtime
+from guest_runs import ended, engine, executor, finish
+module = engine().load(bytes(wasmtime.wat2wasm('''{GROWING}''')))
+with executor(workers=1) as node:
+    ended(node.start(module, memory_bytes_max=65536))
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    lines = open("/proc/self/status").read().splitlines()
+    (used,) = [int(line.split()[1]) << 10 for line in lines if line.startswith("VmData")]
+    resource.setrlimit(resource.RLIMIT_DATA, (used + (16 << 20), limits[1]))
+    short = ended(node.start(module))
+    other = finish(node, "hello")[1]
+    resource.setrlimit(resource.RLIMIT_DATA, limits)
+    again = ended(node.start(module))
+print(short.cause, 0 < short.exit_code < 63, other.status, again.cause, again.exit_code)
+"""
+    answered = python(probe)
+    assert answered.stdout == "exit True completed exit 63\n", answered.stderr

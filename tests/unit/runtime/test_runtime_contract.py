@@ -252,3 +252,33 @@ def test_the_newest_lines_are_kept_and_the_rest_is_counted(case: Case) -> None:
     lines = run.read_logs()
     assert [line.seq for line in lines] == [run.outcome.log_lines - 1, run.outcome.log_lines]
     assert run.outcome.log_lost == run.outcome.log_lines - 2 > 0
+
+
+def test_an_engine_that_counts_fuel_is_made_when_it_is_asked_for(
+    guest: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a second engine, whose guests are slower."""
+    pytest.importorskip("spear._core.engine")
+    from spear._core.engine import Engine
+
+    made: list[bool] = []
+
+    def engine(*, metered: bool, **more: Any) -> Engine:
+        made.append(metered)
+        return Engine(metered=metered, **more)
+
+    monkeypatch.setattr("spear.runtime.wasm.runtime._engine_class", lambda: engine)
+    runtime = WasmRuntime(
+        guests_max=8, workers=1, cache_dir=str(tmp_path), compile_ns_max=30 * 10**9,
+        compile_bytes_max=1 << 30,
+    )  # fmt: skip
+    case = Case(runtime, lambda name: guest(name).read_bytes())
+    try:
+        run = case.start("hello")
+        assert run.wait(10)
+        assert (run.outcome.status, run.outcome.fuel) == ("completed", None)
+        assert made == [False]
+        assert runtime.load(case.program("hello"), metered=True).metered
+        assert made == [False, True]
+    finally:
+        runtime.close()
