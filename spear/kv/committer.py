@@ -2,8 +2,7 @@
 
 The rule: a waiter is told only after a flush that began after its write. `GroupCommit` decides, and
 knows no thread and no loop; `Committer` runs the flushes, one at a time, in a thread of its own,
-since a flush waits for the disk and the loop must not. Only where one waits alone, on a disk that
-has been quick of late, is it done in place: two hand-overs to a thread take longer.
+since a flush waits for the disk, for seconds once in a while, and the loop must not.
 """
 
 from __future__ import annotations
@@ -15,11 +14,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
-from spear.clock import Clock
 from spear.errors import KvError
-from spear.pace import Pace
-
-_QUICK_NS = 1_000_000  # of a flush
 
 Told = Callable[[KvError | None], None]
 Waiter = TypeVar("Waiter")
@@ -49,11 +44,6 @@ class GroupCommit(Generic[Waiter]):
         self._covered, self._later = self._later, []
         self.flushing = self.written
         return self.flushing
-
-    @property
-    def covered(self) -> int:
-        """How many the flush under way will tell."""
-        return len(self._covered)
 
     def end(self, done: bool) -> list[Waiter]:
         """The flush is over. Done: who is to be told so; else everybody, since none will come."""
@@ -89,23 +79,14 @@ class Committer:
         flush: Callable[[], None],
         note: Callable[[int], None],
         failed: Callable[[Exception], KvError],
-        monotonic_ns: Callable[[], int] | None = None,
     ) -> None:
         self.state: GroupCommit[Told] = GroupCommit(sequence)
-        self.flushes = self.in_place = 0
+        self.flushes = 0
         self._flush, self._note, self._failed = flush, note, failed
-        self._monotonic_ns = monotonic_ns or Clock().monotonic_ns
-        self._disk = Pace(_QUICK_NS)
         self._work: SimpleQueue[tuple[asyncio.AbstractEventLoop, int] | None] = SimpleQueue()
         self._thread: Thread | None = None
-        self._given = self._done = 0  # to the thread, by the loop; by the thread
         self._due = False  # a beginning is scheduled
         self._stopped = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether the thread has flushed and noted all that it was given."""
-        return self._given == self._done
 
     async def synced(self, sequence: int) -> None:
         if sequence <= self.state.synced:
@@ -146,21 +127,10 @@ class Committer:
         self._due = False
         if self._stopped or (target := self.state.begin()) is None:
             return
-        if self.state.covered == 1 and self._disk.quick and self.idle:
-            self._flush_here(loop, target)
-            return
-        self._given += 1
         if self._thread is None:
             self._thread = Thread(target=self._run, name="spear-kv-flush", daemon=True)
             self._thread.start()
         self._work.put((loop, target))
-
-    def _flush_here(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
-        self.in_place += 1
-        error = self._flushed()
-        if error is None:  # before who is told now can ask for another
-            loop.call_soon(self._noted, target)
-        self._end(loop, error)
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
@@ -170,11 +140,6 @@ class Committer:
                 loop.call_soon_threadsafe(self._end, loop, error)
                 if error is None and (failure := self._noted_error(target)) is not None:
                     loop.call_soon_threadsafe(self._note_failed, failure)
-            self._done += 1
-
-    def _noted(self, target: int) -> None:
-        if not self._stopped and (failure := self._noted_error(target)) is not None:
-            self._failed(failure)
 
     def _note_failed(self, failure: Exception) -> None:
         if not self._stopped:
@@ -188,13 +153,10 @@ class Committer:
         return None
 
     def _flushed(self) -> Exception | None:
-        """One flush, here and now; one at a time, whichever thread it is in."""
-        began_ns = self._monotonic_ns()
         try:
             self._flush()
         except Exception as raised:
             return raised
-        self._disk.took(self._monotonic_ns() - began_ns)
         return None
 
     def _end(self, loop: asyncio.AbstractEventLoop, error: Exception | None) -> None:

@@ -143,7 +143,6 @@ class RocksKv:
             "sequence": state.written,
             "synced": state.synced,
             "flushes": self._committer.flushes,
-            "flushes_in_place": self._committer.in_place,
             "watches": len(self._watchers.watches),
             "writable": int(self._refusal is None),
         }

@@ -89,58 +89,28 @@ async def test_the_flush_runs_in_another_thread_and_covers_the_writes_of_a_turn(
     assert targets == [20]
 
 
-class Disk:
-    """Flushes that take as long as `takes_ns` says, on a clock by hand."""
+async def test_the_loop_goes_on_while_a_flush_waits_for_the_disk() -> None:
+    """However quick the disk has been, and however few wait."""
+    go, stuck = threading.Event(), threading.Event()
+    go.set()
 
-    def __init__(self) -> None:
-        self.now_ns = self.takes_ns = 0
-        self.threads: list[int] = []
-        self.noted: list[int] = []
+    def flush() -> None:
+        if not go.is_set():
+            stuck.set()
+            assert go.wait(60)
 
-    def flush(self) -> None:
-        self.threads.append(threading.get_ident())
-        self.now_ns += self.takes_ns
-
-    def committer(self) -> Committer:
-        return Committer(
-            0, self.flush, self.noted.append, lambda error: KvError(str(error)), lambda: self.now_ns
-        )
-
-
-async def commits(committer: Committer, count: int) -> None:
-    """Each alone, on a thread that is done with the one before."""
-    for _ in range(count):
-        committer.state.written += 1
-        await committer.synced(committer.state.written)
-        while not committer.idle:
-            await asyncio.sleep(0)
-
-
-async def test_a_lone_flush_is_done_in_place_only_on_a_disk_that_was_quick_of_late() -> None:
-    disk, here = Disk(), threading.get_ident()
-    committer = disk.committer()
-    await commits(committer, 16)
-    assert here not in disk.threads
-    await commits(committer, 4)
-    assert disk.threads[-4:] == [here] * 4
-    disk.takes_ns = 2_000_000
-    await commits(committer, 3)
-    assert disk.threads[-3] == here
-    assert here not in disk.threads[-2:]  # not again after a slow one
-    disk.takes_ns = 0
-    await commits(committer, 100)
-    assert here not in disk.threads[-100:]
-    assert committer.in_place == 5
-    committer.stop(KvError("closed"))
-    assert disk.noted == list(range(1, 124))
-
-
-async def test_several_who_wait_leave_the_loop_free() -> None:
-    disk = Disk()
-    committer = disk.committer()
-    await commits(committer, 16)
-    await asyncio.gather(commits(committer, 1), commits(committer, 1))
-    assert disk.threads[-1] != threading.get_ident()
+    committer = Committer(0, flush, lambda target: None, lambda error: KvError(str(error)))
+    for write in range(1, 300):
+        committer.state.written = write
+        await committer.synced(write)
+    go.clear()
+    committer.state.written = 300
+    waiting = asyncio.create_task(committer.synced(300))
+    while not stuck.is_set():
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    go.set()
+    await waiting
     committer.stop(KvError("closed"))
 
 
@@ -155,7 +125,8 @@ async def test_a_flush_that_cannot_be_noted_is_a_failure() -> None:
         return KvError(str(error))
 
     committer = Committer(0, lambda: None, note, failed)
-    await commits(committer, 1)  # it is safe all the same
+    committer.state.written = 1
+    await committer.synced(1)  # it is safe all the same
     while not told:
         await asyncio.sleep(0)
     assert str(told[0]) == "no room to note 1"
@@ -223,83 +194,6 @@ async def test_a_flush_that_fails_after_stopping_is_nobody_s_failure() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     assert told == []
-
-
-async def test_what_could_not_be_flushed_in_place_is_not_noted_as_safe() -> None:
-    disk = Disk()
-    committer = disk.committer()
-    await commits(committer, 17)
-    assert committer.in_place == 1
-
-    def flush() -> None:
-        raise OSError("no luck")
-
-    committer._flush = flush
-    with pytest.raises(KvError, match="no luck"):
-        await commits(committer, 1)
-    for _ in range(3):
-        await asyncio.sleep(0)
-    committer.stop(KvError("closed"))
-    assert disk.noted == list(range(1, 18))
-
-
-async def test_nothing_is_flushed_in_place_while_the_thread_still_notes() -> None:
-    """Who notes is one at a time, and what it notes grows."""
-    disk, here = Disk(), threading.get_ident()
-    began, go = threading.Event(), threading.Event()
-    noted: list[int] = []
-
-    def note(target: int) -> None:
-        if target == 16:
-            began.set()
-            go.wait(60)
-        noted.append(target)
-
-    committer = Committer(
-        0, disk.flush, note, lambda error: KvError(str(error)), lambda: disk.now_ns
-    )
-    await commits(committer, 15)
-    committer.state.written = 16
-    await committer.synced(16)
-    await asyncio.to_thread(began.wait, 60)
-    next_one = asyncio.create_task(commits(committer, 1))
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert noted == list(range(1, 16))
-    go.set()
-    await next_one
-    assert disk.threads[-1] != here
-    committer.stop(KvError("closed"))
-    assert noted == list(range(1, 18))
-
-
-async def test_a_slow_flush_in_place_is_noted_before_the_thread_has_its_turn() -> None:
-    disk = Disk()
-    committer = disk.committer()
-    await commits(committer, 16)
-    disk.takes_ns = 2_000_000
-    committer.state.written += 1
-    first = committer.state.written
-    again = asyncio.get_running_loop().create_future()
-
-    def told(error: KvError | None) -> None:
-        """Asks for the next at once, which is the thread's: the disk was slow."""
-        committer.state.written += 1
-        committer.when_synced(asyncio.get_running_loop(), committer.state.written, again.set_result)
-        assert disk.noted[-1] == first - 1
-
-    real = committer._begin
-
-    def begin(loop: asyncio.AbstractEventLoop) -> None:
-        if committer.in_place and committer.state.written > first:
-            assert disk.noted[-1] == first
-        real(loop)
-
-    committer._begin = begin  # type: ignore[method-assign]
-    committer.when_synced(asyncio.get_running_loop(), first, told)
-    await again
-    committer.stop(KvError("closed"))
-    assert disk.noted == list(range(1, 19))
 
 
 async def test_a_note_that_fails_after_stopping_is_nobody_s_failure() -> None:
