@@ -196,7 +196,8 @@ class Executions:
             work.arrived_ns,
             resources.cpu_millis,
             resources.memory_bytes,
-            depth=work.execution.depth,
+            work.waited_before_ns(parts.clock.now_ns()),
+            work.execution.depth,
         )
         work.offered = True
         self._let_in(started)

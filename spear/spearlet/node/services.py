@@ -172,7 +172,7 @@ class NodeServices(ModelServices, ObjectServices):
             return await end
         except asyncio.CancelledError:
             found.leave(end)
-            if not found.waiters and not found.powered:
+            if not (found.waiters or found.powered or found.joined):
                 self._executions.cancel(found, "the caller went away")
             raise
 
@@ -190,6 +190,7 @@ class NodeServices(ModelServices, ObjectServices):
                 inputs.delete(digest)
         if isinstance(found, Execution):
             return bare(found)
+        found.joined = True
         accepted = found.hear_accepted()
         if accepted is not None:
             await accepted

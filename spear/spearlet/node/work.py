@@ -39,6 +39,7 @@ class Work:
     recovered = False  # accepted by an earlier process
     written = False  # there is a row of it
     offered = admitted = False  # to admission; by it
+    joined = False  # by a submission of its key, so it goes on without the caller that waits
     taken_ns = 0  # when its caller began to wait
     arrived_ns = 0  # in the queue, with this attempt
     charged = 0  # bytes of the node's budget for inputs
@@ -77,6 +78,13 @@ class Work:
         """Of what it may take. A caller that waits gave one time for all: queue and attempts."""
         timeout_ns = self.execution.timeout_ns
         return timeout_ns if self.powered else timeout_ns - (now_ns - self.taken_ns)
+
+    def waited_before_ns(self, now_ns: int) -> int:
+        """How long it has waited in an earlier process, not having begun there; by the wall clock,
+        which may have been set back since."""
+        if not self.recovered or self.execution.attempt > 1:
+            return 0
+        return max(0, now_ns - self.execution.created_ns)
 
     def inline_input(self) -> bytes:
         """What of the input lies in the row: nothing where it lies in a file."""

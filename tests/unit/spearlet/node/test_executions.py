@@ -415,6 +415,20 @@ async def test_one_of_two_callers_going_away_changes_nothing(node: Bench):
     assert (await one).completed
 
 
+async def test_what_was_submitted_by_the_same_key_goes_on_without_the_caller(node: Bench):
+    services = await node.ready()
+    key = Invocation(idempotency_key="k")
+    call = asyncio.ensure_future(services.invoke("work", b"", key))
+    run = await node.run()
+    submitted = await services.submit("work", b"", key)
+    assert (submitted.mode, submitted.durability) == ("sync", "crash")
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert not run.done
+    run.finish()
+    assert (await services.wait(submitted.id)).completed
+
+
 # ---- waiting, watching, listing, removing
 
 
