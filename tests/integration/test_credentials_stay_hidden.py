@@ -253,6 +253,28 @@ async def test_an_agent_sees_and_leaves_no_key(
         assert_hidden(path.read_bytes(), str(path))
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_a_guest_logs_is_shown_without_the_key(
+    streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that says the key has it in the output, as it came, and in no line of the log."""
+    monkeypatch.setenv("CANARY_KEY", CANARY)
+    async with OpenAiFake(Step(text=f"my key is {CANARY}")) as fake:
+        settings = {"llm": settings_of("openai_chat_completion", fake.url), "cache_dir": "off"}
+        async with spear.Spearlet(settings) as node:
+            words = ["m=hello", "r=0" if streamed else "s=0", "s=0"]
+            handle = await node.start(guest_bytes("talker"), args=words)
+            lines = [line async for progress in handle.follow() for line in progress.logs]
+            run = await handle
+    assert run.completed, run.error
+    assert json.dumps(CANARY)[1:-1].encode() in run.output
+    assert len(lines) == run.output.count(b"\n")
+    assert [line.seq for line in lines] == list(range(1, len(lines) + 1))
+    assert sum("[redacted:CANARY_KEY]" in line.message for line in lines) >= 2
+    assert {(line.stream, line.level) for line in lines} == {("stdout", 2)}
+    assert_hidden(repr([line.message for line in lines]), "log")
+
+
 @asynccontextmanager
 async def nobody(*_: object) -> AsyncIterator[Any]:
     class Absent:
