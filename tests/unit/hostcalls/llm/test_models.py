@@ -167,6 +167,17 @@ def test_a_backend_that_timed_out_is_not_tried_twice() -> None:
     run(main())
 
 
+def test_a_retry_with_too_little_time_left_does_not_hide_the_error_before_it() -> None:
+    async def main() -> None:
+        limited = fail(lambda: unavailable(429, 997))
+        stage = Stage(CLOCK, {"a": [limited, HANG]})
+        with pytest.raises(ModelUnavailable, match="429"):
+            await stage.models.chat(chat(deadline_ns=S))
+        assert (stage.asked, now_ns()) == (["a1"], 0)
+
+    run(main())
+
+
 def test_a_cancelled_caller_leaves_no_slot_taken() -> None:
     async def main() -> None:
         stage = Stage(CLOCK, {"a": [answer(10)]}, settings={"a": {"concurrency": 1}})
