@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from chat_node import ChatNode, chat_node, openai, stub
 
-from spear.config_llm import Price
+from spear.config_llm import BackendSettings, Price
 from tests.fakes.openai import OpenAiFake
 from tests.fakes.step import Call, Step
 
@@ -28,6 +29,14 @@ async def fake() -> AsyncIterator[OpenAiFake]:
 async def node(fake: OpenAiFake) -> AsyncIterator[ChatNode]:
     async with chat_node(openai(fake.url)) as made:
         yield made
+
+
+def fewer(url: str, *features: str) -> BackendSettings:
+    """A backend with these features alone."""
+    made = openai(url)
+    return msgspec.structs.replace(
+        made, spec=msgspec.structs.replace(made.spec, features=features)
+    )
 
 
 def content(document: dict) -> str:  # type: ignore[type-arg]
@@ -118,6 +127,24 @@ async def test_a_pinned_backend_is_the_one_that_answers(fake: OpenAiFake) -> Non
     async with chat_node(openai(fake.url, priority=9), stub()) as node:
         first, second = await node.talk("m=x", "s=0", 'p=backend="stub"', "s=0")
     assert (first["_spear"]["backend"], second["_spear"]["backend"]) == ("fake", "stub")
+
+
+@pytest.mark.parametrize("kind", ["json_schema", "json_object"])
+async def test_a_json_schema_needs_a_backend_that_declares_it(
+    kind: str, fake: OpenAiFake
+) -> None:
+    given = f'p=response_format={{"type":"{kind}"}}'
+    async with chat_node(fewer(fake.url, "supports_tools")) as node:
+        (document,) = await node.talk("m=x", given, "s=0")
+    if kind == "json_object":
+        assert fake.requests[0].document["response_format"] == {"type": "json_object"}
+        return
+    assert "'fake' does not declare supports_json_schema" in document["error"]["message"]
+    assert fake.requests == []
+    async with chat_node(fewer(fake.url, "supports_json_schema")) as node:
+        (document,) = await node.talk("m=x", given, "s=0")
+    assert "choices" in document
+    assert fake.requests[0].document["response_format"] == {"type": "json_schema"}
 
 
 # ---- error documents

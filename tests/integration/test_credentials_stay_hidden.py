@@ -164,6 +164,18 @@ async def test_what_an_upstream_echoes_is_in_no_error_log_or_list(kind: str, nam
         assert b"redacted" in made.lines.data
 
 
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("kind", ["openai_chat_completion", "ollama_chat"])
+async def test_what_an_upstream_echoes_is_in_no_error_of_embeddings(kind: str, name: str) -> None:
+    async with rig(kind) as (made, fake):
+        for status in (400, 401, 429, 500):
+            fake.script(Step(status=status, error=FORMS[name]))
+            error = await made.failed("embed")
+            assert f"upstream status: {status}" in str(error)
+            assert "[redacted:" in str(error)
+            assert_hidden(text_of(error), f"embed {status}")
+
+
 @pytest.mark.parametrize("name", ["plain", "base64", "hex"])
 async def test_where_a_long_error_is_cut_no_part_of_a_key_is_left(name: str) -> None:
     form = FORMS[name]

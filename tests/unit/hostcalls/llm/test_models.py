@@ -510,3 +510,26 @@ def test_a_broken_invariant_in_a_backend_is_no_model_error_and_takes_no_slot() -
         assert stage.slots == 0
 
     run(main())
+
+
+def test_an_error_of_one_backend_that_names_the_key_of_another_is_cleaned() -> None:
+    """A backend cleans its own errors of its own key only."""
+    key = "sk-of-another-9f2k"
+
+    def told() -> ModelError:
+        error = ModelRefused(f"upstream status: 400: {key}", http_status=400, code=key)
+        error.__cause__ = ValueError(key)
+        return error
+
+    async def main() -> None:
+        stage = Stage(
+            CLOCK, {"a": [fail(told)], "b": [answer()]}, environ={"OTHER_KEY": key},
+            specs={"a": {"priority": 1}, "b": {"credential_ref": "OTHER_KEY"}},
+        )  # fmt: skip
+        with pytest.raises(ModelRefused) as caught:
+            await stage.models.chat(chat())
+        assert str(caught.value) == "upstream status: 400: [redacted:OTHER_KEY]"
+        assert caught.value.code == "[redacted:OTHER_KEY]"
+        assert caught.value.__cause__ is caught.value.__context__ is None
+
+    run(main())
