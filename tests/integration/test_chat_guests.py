@@ -34,9 +34,7 @@ async def node(fake: OpenAiFake) -> AsyncIterator[ChatNode]:
 def fewer(url: str, *features: str) -> BackendSettings:
     """A backend with these features alone."""
     made = openai(url)
-    return msgspec.structs.replace(
-        made, spec=msgspec.structs.replace(made.spec, features=features)
-    )
+    return msgspec.structs.replace(made, spec=msgspec.structs.replace(made.spec, features=features))
 
 
 def content(document: dict) -> str:  # type: ignore[type-arg]
@@ -130,9 +128,7 @@ async def test_a_pinned_backend_is_the_one_that_answers(fake: OpenAiFake) -> Non
 
 
 @pytest.mark.parametrize("kind", ["json_schema", "json_object"])
-async def test_a_json_schema_needs_a_backend_that_declares_it(
-    kind: str, fake: OpenAiFake
-) -> None:
+async def test_a_json_schema_needs_a_backend_that_declares_it(kind: str, fake: OpenAiFake) -> None:
     given = f'p=response_format={{"type":"{kind}"}}'
     async with chat_node(fewer(fake.url, "supports_tools")) as node:
         (document,) = await node.talk("m=x", given, "s=0")

@@ -162,3 +162,14 @@ def test_an_entry_that_nothing_reads_is_a_warning(
     assert run.main([str(agent), *words, *more]) == 0
     said = capfd.readouterr().err
     assert all(f"warning: {warning}\n" in said for warning in warnings)
+
+
+def test_entries_of_a_config_hold_for_a_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    agent = tmp_path / "talker.wasm"
+    agent.write_bytes(guest_bytes("talker"))
+    assert run.main([str(agent), "--set", "budget.calls=1", "--", "m=x", "s=0", "s=0"]) == 0
+    first, second = capfd.readouterr().out.splitlines()
+    assert "choices" in json.loads(first)
+    assert json.loads(second)["error"]["code"] == "budget_spent"
