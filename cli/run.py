@@ -11,7 +11,7 @@ import os
 from spear import config as configuration
 from spear.cli import document, exits, terminal
 from spear.cli.arguments import Option, UsageError, asks_for, number, parse
-from spear.cli.running.inputs import directories, entries, environment, payload
+from spear.cli.running.inputs import directories, entries, environment, payload, unread_entries
 from spear.cli.running.screen import JsonScreen, TextScreen
 from spear.clock import Clock
 from spear.errors import SpearError
@@ -111,6 +111,8 @@ def _run_once(parsed: Parsed, path: str, config: Config, recording: Recording | 
         if artifact.program.warning:
             screen.warn(artifact.program.warning)
         options = _options(parsed, path, config)
+        for warning in unread_entries(options.get("config") or {}):
+            screen.warn(warning)
         if recording is not None:
             return _run_recorded(node, artifact, options, screen, recording)
         handle = node.start(artifact, **options)

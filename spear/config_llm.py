@@ -36,6 +36,7 @@ OPS = (
 )  # fmt: skip
 FEATURES = ("supports_tools", "supports_json_schema")
 TRANSPORTS = (HTTP, "in_process", "websocket")
+SERVED_OPS = ("chat_completions", "embeddings")
 UNSERVED_KINDS = {"openai_realtime_ws": "there is no audio in this build"}
 ITEMS_MAX = 256  # of any list here
 _NS = {"ms": 10**6, "s": 10**9, "h": 3600 * 10**9}
@@ -251,6 +252,13 @@ def _base_url(value: object) -> str:
     return str(value).rstrip("/")
 
 
+def _unserved_of(ops: tuple[str, ...]) -> str:
+    """Why nobody can ask a backend for any of these; empty: one of them is served."""
+    if set(ops) & set(SERVED_OPS):
+        return ""
+    return f"nothing in this build asks for {' or '.join(ops)}"
+
+
 def _backend(table: Table, credentials: dict[str, str]) -> BackendSettings:
     name = table.get("name", _name, "")
     kind = table.get("kind", toml.choice(*KINDS, *UNSERVED_KINDS), "")
@@ -273,7 +281,7 @@ def _backend(table: Table, credentials: dict[str, str]) -> BackendSettings:
         concurrency=table.get("concurrency", toml.count(0, 100_000), 0),
         requests_per_minute=table.get("requests_per_minute", toml.count(0, 1_000_000), 0),
         timeout_ns=table.get("timeout", _duration(10 * _NS["ms"], _NS["h"]), 0),
-        unserved=UNSERVED_KINDS.get(kind, ""),
+        unserved=UNSERVED_KINDS.get(kind, "") or _unserved_of(spec.ops),
     )
     _finish(table)
     url = spec.base_url or _BASE_URLS.get(kind, "")

@@ -14,7 +14,7 @@ from spear.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from spear._core.filetable import Directory
 
@@ -45,6 +45,15 @@ def entries(values: Sequence[str]) -> dict[str, str]:
 
         check_config(found)
     return found
+
+
+def unread_entries(config: Mapping[str, str]) -> list[str]:
+    """A warning for each entry that nothing reads, as a node writes it to its log."""
+    if not config:
+        return []
+    from spear.spearlet.taskconfig import unread
+
+    return [f"nothing reads this of the task's config: {key}" for key in unread(config)]
 
 
 def directories(grants: Sequence[str]) -> list[Directory]:

@@ -46,6 +46,8 @@ def main(parsed: Parsed, path: str, config: Config, dial: Dial = dial_client) ->
     screen = JsonScreen() if parsed.last("output") == "json" else TextScreen()
     payload = inputs.payload(parsed.last("input"))
     spec = _spec(parsed, path, config)
+    for warning in inputs.unread_entries(spec.config):
+        screen.warn(warning)
     call = Invocation(
         args=tuple(parsed.rest), env=inputs.environment(parsed.values.get("env", [])),
         execution_id=Ids(Clock()).next(),

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from spear.cli import document, terminal
 from spear.cli.arguments import UsageError, number
 from spear.cli.running import summary
+from spear.cli.running.inputs import unread_entries
 from spear.clock import Clock
 from spear.spearlet.library import Spearlet
 
@@ -51,6 +52,7 @@ def main(
     if artifact is None:  # interrupted before the first run
         raise KeyboardInterrupt
     warnings = [artifact.program.warning] if artifact.program.warning else []
+    warnings += unread_entries(options.get("config") or {})
     if as_json:
         content = summary.as_document(tally, artifact.program, warnings)
         terminal.write(terminal.STDOUT, document.dump(content))

@@ -62,6 +62,10 @@ static void finish(int32_t epoll, int number)
 
 int main(int argc, char **argv)
 {
+    if (argc < 2) {
+        fputs("usage: streaming QUESTION ... (16 at most, asked at once)\n", stderr);
+        return 2;
+    }
     int32_t epoll = sp_epoll_create(), status = epoll;
     count = argc - 1 < QUESTIONS_MAX ? argc - 1 : QUESTIONS_MAX;
     for (int i = 0; i < count && status >= 0; i++) {

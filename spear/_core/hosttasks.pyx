@@ -1,7 +1,7 @@
 """Hostcalls of task calls that need no Python: wait for one, read what came of it, close it.
 
 Rule: a call of a task is a handle that is finished when the task has ended; who waits for it waits
-as for an epoll instance, by the guest's bell. Source: the guest ABI, section 17.
+as for an epoll instance, by the guest's bell. Source: the guest ABI, section 2.
 """
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t

@@ -35,8 +35,9 @@ class Run:
         until then. It may be called without cause: look at `done`. Cheaper than awaiting: no task,
         no future, no turn of the loop."""
 
-    def cancel(self, reason: str = "") -> bool:
-        """Ends the guest wherever it is; False if it had ended already."""
+    def cancel(self, reason: str = "", said: str = "") -> bool:
+        """Ends the guest wherever it is; False if it had ended already. Its log says so: in the
+        words of `said`, by default `Terminate execution` and the reason."""
 
     def read_logs(self, count_max: int = 2048) -> list[LogLine]:
         """Takes the lines logged since the last call, oldest first."""

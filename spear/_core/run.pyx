@@ -160,13 +160,14 @@ cdef class Run:
             hub.expect(self.guest, self, _Callback(loop, callback, self))
         return None
 
-    def cancel(self, reason=""):
-        """Ends the guest wherever it is; False if its end was settled already."""
+    def cancel(self, reason="", said=""):
+        """Ends the guest wherever it is; False if its end was settled already. See run.pyi."""
         cdef bint ours
         if self.ended():
             return False
         self.reason = self.reason or str(reason)
-        line = f"Terminate execution{': ' if self.reason else ''}{self.reason}".encode()
+        said = said or f"Terminate execution{': ' if self.reason else ''}{self.reason}"
+        line = said.encode()
         cdef const char *text = line
         cdef size_t size = len(line)
         with nogil:

@@ -112,8 +112,9 @@ class Run(Protocol):
         """Awaited, True once ended, else False as soon as logs or output can be read. It holds no
         thread; without a loop it yields what has a `wait`, like the Run itself."""
 
-    def cancel(self, reason: str = "") -> bool:
-        """Ends the guest wherever it is; False if it had ended. The first reason counts."""
+    def cancel(self, reason: str = "", said: str = "") -> bool:
+        """Ends the guest wherever it is; False if it had ended. The first reason counts; the
+        guest's log says `said`, by default that the execution is terminated."""
 
     def stream(self, id: int, *, wait_s: float = 30.0) -> UserStream:
         """The client's end of the guest's stream `id`, whichever side is first; frames wait up to

@@ -132,7 +132,7 @@ class StubRun:
     def close_streams(self) -> None:
         """There is none."""
 
-    def cancel(self, reason: str = "") -> bool:
+    def cancel(self, reason: str = "", said: str = "") -> bool:
         return self.finish("terminated", "cancelled", message=reason)
 
     def read_logs(self, count_max: int = 2048) -> list[SimpleNamespace]:

@@ -61,7 +61,7 @@ class _Handle:
         if run is None:
             return Progress((), b"", False)
         ended = run.done
-        logs = run.read_logs()
+        logs = self._services.logs(run)
         return Progress(logs, run.read_output(), ended and not logs)
 
 

@@ -12,7 +12,7 @@ from spear.runtime.waiting import running_loop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from spear._core.door import Answer, Call, Handler
     from spear.clock import Clock
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from spear.hostcalls.llm.choice.filter.decider import Hook
     from spear.hostcalls.llm.models import Models
     from spear.hostcalls.tasks import Children
+    from spear.runtime.interface import LogLine
     from spear.spearlet.models import NodeModels
+    from spear.telemetry.redact import Redactor
 
 _BEGINNINGS = (40, 45)  # cchat_create, embed_send: nothing asks a model before one of them
 _CLOSE_S = 5.0
@@ -69,10 +71,19 @@ class LibraryCalls:
         self._config, self._clock, self._environ = config, clock, environ
         self._filter = filter
         self._models: NodeModels | None = None
+        self._redactor: Redactor | None = None  # no guest can know a key before there are models
         self._calls = HostCalls(self._get, clock)
 
     def handlers(self) -> dict[int, Handler]:
         return self._calls.handlers()
+
+    def shown(self, lines: Sequence[LogLine]) -> Sequence[LogLine]:
+        """A guest's lines without the keys of models, until `close`."""
+        if self._redactor is None:
+            return lines
+        from spear.spearlet.shownlines import without_secrets
+
+        return without_secrets(lines, self._redactor)
 
     def _get(self) -> Models:
         if self._models is None:
@@ -80,7 +91,7 @@ class LibraryCalls:
             from spear.telemetry.jsonlog import open_log
             from spear.telemetry.redact import Redactor
 
-            redactor = Redactor()
+            self._redactor = redactor = Redactor()
             log = open_log(_Nowhere(), self._clock, redactor, level="error")
             self._models = NodeModels(
                 self._config, environ=self._environ, clock=self._clock, log=log,

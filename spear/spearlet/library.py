@@ -81,7 +81,7 @@ class _Node:
         )
         self._runtime = runtime
         manager = Manager(runtime, clock, Ids(clock), self.config, calls.close)
-        self._services = Services(manager, self.config)
+        self._services = Services(manager, self.config, calls.shown)
 
     @property
     def objects(self) -> ObjectStore:

@@ -18,11 +18,13 @@ from spear.spearlet.options import config_of, invocation_of, too_large
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
     from typing_extensions import Buffer
 
     from spear.config import Config
+    from spear.runtime.interface import LogLine, Run
     from spear.spearlet.execution.live import Live
     from spear.spearlet.execution.manager import Manager
     from spear.spearlet.options import RunOptions
@@ -35,10 +37,13 @@ _WAIT_MAX = "365d"
 
 
 class Services:
-    """One node's services."""
+    """One node's services. `shown` gives a guest's log lines as its callers may see them."""
 
-    def __init__(self, manager: Manager, config: Config) -> None:
-        self._manager, self._config = manager, config
+    def __init__(
+        self, manager: Manager, config: Config,
+        shown: Callable[[Sequence[LogLine]], Sequence[LogLine]],
+    ) -> None:  # fmt: skip
+        self._manager, self._config, self._shown = manager, config, shown
 
     async def load(self, source: Source, *, metered: bool = False) -> Artifact:
         """A module made ready, to be run often; `metered` if it shall count fuel. Raises
@@ -88,6 +93,11 @@ class Services:
         guest goes on."""
         timeout_ns = None if timeout is None else _wait_ns("timeout", timeout)
         return await self._manager.wait(live, timeout_ns)
+
+    def logs(self, run: Run) -> Sequence[LogLine]:
+        """The lines since the last call, of those still kept."""
+        lines = run.read_logs()
+        return self._shown(lines) if lines else lines
 
     def record(self, live: Live) -> Execution:
         """The record as it is now; waits for nothing."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from chat_node import ChatNode, chat_node, openai, stub
 
-from spear.config_llm import Price
+from spear.config_llm import BackendSettings, Price
 from tests.fakes.openai import OpenAiFake
 from tests.fakes.step import Call, Step
 
@@ -28,6 +29,12 @@ async def fake() -> AsyncIterator[OpenAiFake]:
 async def node(fake: OpenAiFake) -> AsyncIterator[ChatNode]:
     async with chat_node(openai(fake.url)) as made:
         yield made
+
+
+def fewer(url: str, *features: str) -> BackendSettings:
+    """A backend with these features alone."""
+    made = openai(url)
+    return msgspec.structs.replace(made, spec=msgspec.structs.replace(made.spec, features=features))
 
 
 def content(document: dict) -> str:  # type: ignore[type-arg]
@@ -120,6 +127,22 @@ async def test_a_pinned_backend_is_the_one_that_answers(fake: OpenAiFake) -> Non
     assert (first["_spear"]["backend"], second["_spear"]["backend"]) == ("fake", "stub")
 
 
+@pytest.mark.parametrize("kind", ["json_schema", "json_object"])
+async def test_a_json_schema_needs_a_backend_that_declares_it(kind: str, fake: OpenAiFake) -> None:
+    given = f'p=response_format={{"type":"{kind}"}}'
+    async with chat_node(fewer(fake.url, "supports_tools")) as node:
+        (document,) = await node.talk("m=x", given, "s=0")
+    if kind == "json_object":
+        assert fake.requests[0].document["response_format"] == {"type": "json_object"}
+        return
+    assert "'fake' does not declare supports_json_schema" in document["error"]["message"]
+    assert fake.requests == []
+    async with chat_node(fewer(fake.url, "supports_json_schema")) as node:
+        (document,) = await node.talk("m=x", given, "s=0")
+    assert "choices" in document
+    assert fake.requests[0].document["response_format"] == {"type": "json_schema"}
+
+
 # ---- error documents
 
 
@@ -127,31 +150,12 @@ async def test_a_pinned_backend_is_the_one_that_answers(fake: OpenAiFake) -> Non
     ("words", "steps", "error"),
     [
         (("s=2",), (), {"message": "the session has no message yet: write one before it is sent"}),
-        (("m=x", "t=fails", "s=2"), (Step(calls=(Call("fails", {}),)),),
-         {"code": "tool_exec_failed", "message": "tool rc: -7"}),
-        (("m=x", "t=wild", "s=2"), (Step(calls=(Call("wild", {}),)),),
-         {"code": "tool_exec_failed", "message": "tool rc: -5"}),
-        (("m=x", "t=greedy", "s=2"), (Step(calls=(Call("greedy", {}),)),),
-         {"code": "tool_exec_failed", "message": "tool rc: -28"}),
-        (("m=x", "t=garbage", "s=2"), (Step(calls=(Call("garbage", {}),)),),
-         {"code": "tool_exec_failed", "message": "tool rc: -5"}),
-        (("m=x", "t=absent", "s=2"), (Step(calls=(Call("absent", {}),)),),
-         {"code": "tool_exec_failed", "message": "tool rc: -22"}),
-        (("m=x", "t=same", "p=tool_arena_len=0", "s=2"), (ENDLESS,),
-         {"code": "tool_exec_failed", "message": "tool rc: -14"}),
-        (("m=x", "t=same", "p=tool_arena_len=16", "s=2"), (ENDLESS,),
-         {"code": "tool_exec_failed", "message": "tool rc: -28"}),
-        (("m=x", "t=same", "p=max_tool_output_bytes=3", "s=2"), (ENDLESS,),
-         {"code": "tool_exec_failed", "message": "tool rc: -28"}),
-        (("m=x", "t=same", "s=2"), (Step(calls=(Call("other", {}),)),),
-         {"code": "unknown_tool", "message": "unknown tool: other"}),
-        (("m=x", "t=same", "s=2"), (Step(calls=(Call("mcp__ZnM__cg", {}),)),),
-         {"code": "mcp_tool_failed",
-          "message": "mcp__ZnM__cg: MCP is not enabled for this session"}),
         (("m=x", "t=same", "s=2"), (ENDLESS,) * 8,
          {"code": "tool_call_limit", "message": "exceeded max_iterations"}),
         (("m=x", "t=same", "p=max_tool_calls=2", "s=2"), (ENDLESS,) * 3,
          {"code": "tool_call_limit", "message": "exceeded max_total_tool_calls"}),
+        (("m=x", "t=fails", "s=2"), (Step(calls=(Call("fails", {}),)),) * 8,
+         {"code": "tool_call_limit", "message": "exceeded max_iterations"}),
         (("m=x", "s=0"), (Step(status=400, error="bad"),),
          {"message": "upstream status: 400: invalid_request_error: bad: bad"}),
         (("m=x", "s=0"), (Step(status=503, error="busy"),),
@@ -164,6 +168,42 @@ async def test_each_failure_is_a_document(
     fake.script(*steps)
     async with chat_node(openai(fake.url)) as node:
         assert await node.talk(*words) == [{"error": error}]
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "error"),
+    [
+        (("t=fails",), "fails", "tool_exec_failed: tool rc: -7"),
+        (("t=wild",), "wild", "tool_exec_failed: tool rc: -5"),
+        (("t=greedy",), "greedy", "tool_exec_failed: tool rc: -28"),
+        (("t=garbage",), "garbage", "tool_exec_failed: tool rc: -5"),
+        (("t=absent",), "absent", "tool_exec_failed: tool rc: -22"),
+        (("t=same", "p=tool_arena_len=0"), "same", "tool_exec_failed: tool rc: -14"),
+        (("t=same", "p=tool_arena_len=16"), "same", "tool_exec_failed: tool rc: -28"),
+        (("t=same", "p=max_tool_output_bytes=3"), "same", "tool_exec_failed: tool rc: -28"),
+        (("t=same",), "other", "unknown_tool: unknown tool: other"),
+        (("t=same",), "mcp__ZnM__cg",
+         "mcp_tool_failed: mcp__ZnM__cg: MCP is not enabled for this session"),
+    ],
+)  # fmt: skip
+async def test_the_model_is_told_of_a_tool_that_fails_and_goes_on(
+    words: tuple[str, ...], name: str, error: str, node: ChatNode, fake: OpenAiFake
+) -> None:
+    fake.script(Step(calls=(Call(name, {"a": 1}, id="c1"),)), Step(text="never mind"))
+    (document,) = await node.talk("m=x", *words, "s=2")
+    assert content(document) == "never mind"
+    code, _, message = error.partition(": ")
+    assert fake.requests[1].document["messages"][-1] == {
+        "role": "tool",
+        "tool_call_id": "c1",
+        "content": f'{{"error":{{"code":"{code}","message":"{message}"}}}}',
+    }
+
+
+async def test_the_stub_goes_on_after_a_tool_that_fails() -> None:
+    async with chat_node(stub()) as node:
+        (document,) = await node.talk("m=x 1 2", "t=fails", "s=2")
+    assert content(document) == "stub chat completion after tool"
 
 
 async def test_a_model_that_is_nowhere_is_a_document(node: ChatNode) -> None:

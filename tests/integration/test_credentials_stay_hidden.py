@@ -164,6 +164,18 @@ async def test_what_an_upstream_echoes_is_in_no_error_log_or_list(kind: str, nam
         assert b"redacted" in made.lines.data
 
 
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("kind", ["openai_chat_completion", "ollama_chat"])
+async def test_what_an_upstream_echoes_is_in_no_error_of_embeddings(kind: str, name: str) -> None:
+    async with rig(kind) as (made, fake):
+        for status in (400, 401, 429, 500):
+            fake.script(Step(status=status, error=FORMS[name]))
+            error = await made.failed("embed")
+            assert f"upstream status: {status}" in str(error)
+            assert "[redacted:" in str(error)
+            assert_hidden(text_of(error), f"embed {status}")
+
+
 @pytest.mark.parametrize("name", ["plain", "base64", "hex"])
 async def test_where_a_long_error_is_cut_no_part_of_a_key_is_left(name: str) -> None:
     form = FORMS[name]
@@ -251,6 +263,28 @@ async def test_an_agent_sees_and_leaves_no_key(
                 assert_hidden(repr(await node.execution(run.id)), f"kept record, {name}")
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         assert_hidden(path.read_bytes(), str(path))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_a_guest_logs_is_shown_without_the_key(
+    streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that says the key has it in the output, as it came, and in no line of the log."""
+    monkeypatch.setenv("CANARY_KEY", CANARY)
+    async with OpenAiFake(Step(text=f"my key is {CANARY}")) as fake:
+        settings = {"llm": settings_of("openai_chat_completion", fake.url), "cache_dir": "off"}
+        async with spear.Spearlet(settings) as node:
+            words = ["m=hello", "r=0" if streamed else "s=0", "s=0"]
+            handle = await node.start(guest_bytes("talker"), args=words)
+            lines = [line async for progress in handle.follow() for line in progress.logs]
+            run = await handle
+    assert run.completed, run.error
+    assert json.dumps(CANARY)[1:-1].encode() in run.output
+    assert len(lines) == run.output.count(b"\n")
+    assert [line.seq for line in lines] == list(range(1, len(lines) + 1))
+    assert sum("[redacted:CANARY_KEY]" in line.message for line in lines) >= 2
+    assert {(line.stream, line.level) for line in lines} == {("stdout", 2)}
+    assert_hidden(repr([line.message for line in lines]), "log")
 
 
 @asynccontextmanager

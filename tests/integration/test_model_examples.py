@@ -123,6 +123,13 @@ async def test_pieces_are_printed_as_they_come_over_each_api(api: str) -> None:
         assert sorted(log.splitlines()) == ["answer 1 is whole", "answer 2 is whole"]
 
 
+async def test_streaming_without_a_question_says_how_it_is_used() -> None:
+    async with chat_node(stub()) as node:
+        code, output, log = await shown(node, "streaming")
+        assert (code, output) == (2, "")
+        assert log.startswith("usage: streaming QUESTION ...")
+
+
 async def test_what_fails_is_said_and_ends_with_1() -> None:
     async with OpenAiFake() as fake, chat_node(openai(fake.url)) as node:
         fake.default = Step(status=401, error="no such key")

@@ -142,16 +142,23 @@ async def test_calls_of_a_shared_reactor_run_side_by_side_up_to_the_pools_limit(
     assert 1 <= len(await node.instances()) <= 2
 
 
-async def test_a_destroyed_instance_ends_its_execution(node: NodeServices):
+@pytest.mark.parametrize("reason", ["not needed", ""])
+async def test_a_destroyed_instance_ends_its_execution(node: NodeServices, reason: str):
     await register(node, "sleeper", args=("-1",))
     waiting = asyncio.ensure_future(node.invoke("sleeper"))
     await until(lambda: node._executions.stats()["running"] == 1)
     async with asyncio.timeout(HANG_S):
         while not (found := await node.instances()):
             await asyncio.sleep(0)
-    destroyed = await node.destroy_instance(found[0].id, "not needed")
+    destroyed = await node.destroy_instance(found[0].id, reason)
     assert destroyed.status == "terminated"
-    assert (await waiting).status == "terminated"
+    execution = await waiting
+    assert execution.status == "terminated"
+    assert execution.error.message.endswith(reason or "its instance was destroyed")
+    lines = [line async for batch in node.logs(execution.id) for line in batch]
+    assert [line.message for line in lines if line.level == "warn"] == [
+        f"Destroy instance: {reason}" if reason else "Destroy instance"
+    ]
     with pytest.raises(NotFound):
         await node.destroy_instance(found[0].id)
 

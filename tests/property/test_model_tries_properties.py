@@ -12,7 +12,7 @@ from spear.config_llm import Price
 from spear.hostcalls.llm.choice.health import CLOSED, COOL_NS, COOL_NS_MAX, FAILURES, OPEN, Health
 from spear.hostcalls.llm.choice.limits import Rate
 from spear.hostcalls.llm.choice.prices import Prices
-from spear.hostcalls.llm.choice.tries import CANDIDATES_MAX, Tries
+from spear.hostcalls.llm.choice.tries import AGAIN_NS_MIN, CANDIDATES_MAX, Tries
 from spear.records.models import BackendSpec
 
 S = 10**9
@@ -35,7 +35,7 @@ def test_tries_end_are_bounded_and_keep_to_the_times(
     now_ns, taken = 0, list[str]()
     while (step := tries.next(now_ns, deadline_ns)) is not None:
         now_ns += step.wait_ns
-        assert now_ns < deadline_ns
+        assert now_ns + (AGAIN_NS_MIN if taken else 1) <= deadline_ns
         assert now_ns >= ready[int(step.name)]
         taken.append(step.name)
         if int(step.name) in hanging:
@@ -43,7 +43,7 @@ def test_tries_end_are_bounded_and_keep_to_the_times(
             tries.exclude(step.name)
         now_ns += random.randrange(S // 10)
     assert len(taken) <= min(count, CANDIDATES_MAX) + retries
-    if now_ns < deadline_ns and not any(ready):
+    if now_ns + AGAIN_NS_MIN <= deadline_ns and not any(ready):
         assert set(taken) >= set(names[:CANDIDATES_MAX])
 
 
@@ -60,6 +60,41 @@ def test_one_that_is_ready_is_tried_before_one_that_rests_and_before_any_retry()
     assert last is not None
     assert (last.name, last.wait_ns) == ("a", 4 * S)
     assert tries.next(S, 60 * S) is None
+
+
+MS = 10**6
+
+
+def test_a_retry_waits_as_long_as_is_drawn_up_to_a_bound_that_doubles() -> None:
+    bounds: list[int] = []
+
+    def waits(part: float) -> list[int]:
+        def draw(below: int) -> int:
+            bounds.append(below - 1)
+            return int((below - 1) * part)
+
+        tries = Tries("a", 9, draw, lambda name: 0, lambda name: True)
+        steps = [tries.next(0, 600 * S) for _ in range(9)]
+        return [step.wait_ns for step in steps if step is not None][1:]
+
+    doubled = [200 * MS << n for n in range(6)] + [10 * S] * 2
+    assert waits(1.0) == doubled
+    assert waits(0.25) == [wait // 4 for wait in doubled]
+    assert waits(0.0) == [0] * 8
+    assert bounds == doubled * 3
+
+
+def test_a_further_try_needs_some_time_and_the_first_one_any() -> None:
+    def tries(names: str, ready_ns: int = 0) -> Tries:
+        return Tries(names, 1, lambda below: 0, lambda name: ready_ns, lambda name: True)
+
+    for names in ("a", "ab"):  # a retry, and a fail-over
+        asked = tries(names)
+        assert asked.next(0, 1) is not None
+        assert asked.next(S, S + 20 * MS - 1) is None
+        assert asked.next(S, S + 20 * MS) is not None
+    assert tries("a", S).next(0, S) is None
+    assert tries("a", S).next(0, S + 1) is not None
 
 
 def test_health_opens_after_failures_in_a_row_for_longer_each_time() -> None:

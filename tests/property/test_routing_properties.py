@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -76,7 +77,8 @@ def test_who_is_asked_and_when_is_as_in_the_reference(
     except NoBackend as error:
         assert tiers == []
         reasons = str(error)
-        for one in candidates:  # a refusal goes through all that were left at its step
+        asked = [one for one in candidates if one.spec.name == need.backend]
+        for one in asked or candidates:  # a refusal goes through all that were left at its step
             assert f"{one.spec.name!r} " in reasons or _dropped_earlier(need, candidates, one)
         return
     names = [one.spec.name for one in order]
@@ -147,3 +149,49 @@ def test_a_refusal_says_what_each_one_lacks() -> None:
     with pytest.raises(ModelRefused, match="refused the request: not today") as refused:
         ranked(need, kept, Random(1).randrange, Verdict(rejected=True, message="not today"))
     assert refused.value.code == "filter_rejected"
+
+
+def named(name: str, **fields: Any) -> Candidate:
+    return Candidate(spec=BackendSpec(name=name, kind="stub", hosting="local", model="m"), **fields)
+
+
+def refusal(need: Need, *candidates: Candidate, trouble: str = "") -> str:
+    with pytest.raises(NoBackend) as caught:
+        eligible(need, candidates, trouble)
+    return str(caught.value)
+
+
+CHAT = "no backend can answer chat_completions"
+
+
+def test_of_a_backend_asked_for_by_name_only_that_one_is_told() -> None:
+    need = Need(operation="chat_completions", backend="b")
+    told = refusal(need, named("a"), named("b", missing="no key"), named("c"))
+    assert told == f"{CHAT}: 'b' is not available: no key"
+
+
+def test_a_name_in_a_task_s_list_that_is_nobody_s_is_told_with_the_nearest() -> None:
+    need = Need(operation="chat_completions", allowed=("gtp-main", "other*", "gone"))
+    told = refusal(need, named("gpt-main"), named("others", missing="no key"))
+    assert told == (
+        f"{CHAT}: 'gpt-main' is not allowed for this task; 'others' is not available: no key; "
+        "the task's llm.backends names 'gtp-main', which is not there; the nearest one is "
+        "'gpt-main'; the task's llm.backends names 'gone', which is not there"
+    )
+
+
+def test_what_keeps_others_from_being_known_is_told() -> None:
+    told = refusal(Need(operation="chat_completions"), trouble="the server did not answer")
+    assert told == f"{CHAT}: the server did not answer"
+
+
+def test_a_score_goes_before_another_of_the_same_priority_and_after_a_higher_one() -> None:
+    need = Need(operation="chat_completions")
+    verdict = Verdict(
+        decisions={
+            "a": Decision(score=1.0), "b": Decision(score=2.5), "c": Decision(score=-1.0),
+            "d": Decision(priority=1, score=-9.0),
+        }
+    )  # fmt: skip
+    found = ranked(need, [named(name) for name in "abcde"], lambda below: 0, verdict)
+    assert [one.spec.name for one in found] == ["d", "b", "a", "e", "c"]

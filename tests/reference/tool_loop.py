@@ -6,6 +6,7 @@ happened. `ask` gives the body of an answer, `tool` the status and output of a g
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,17 +43,21 @@ def send(
             if name in offsets:
                 status, output = tool(offsets[name], call["function"]["arguments"])
                 if status != 0:
-                    return _error("tool_exec_failed", f"tool rc: {status}")
+                    output = _told("tool_exec_failed", f"tool rc: {status}")
             elif name.startswith(("mcp.", "mcp__")):
-                return _error("mcp_tool_failed", f"{name}: MCP is not enabled for this session")
+                output = _told("mcp_tool_failed", f"{name}: MCP is not enabled for this session")
             else:
-                return _error("unknown_tool", f"unknown tool: {name}")
+                output = _told("unknown_tool", f"unknown tool: {name}")
             messages.append({"role": "tool", "content": output, "tool_call_id": call["id"]})
         iteration += 1
 
 
 def _error(code: str, message: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message}}
+
+
+def _told(code: str, message: str) -> str:
+    return json.dumps(_error(code, message), separators=(",", ":"))
 
 
 def _message(body: Any) -> dict[str, Any] | None:

@@ -129,3 +129,7 @@ def test_the_error_numbers_are_one_table() -> None:
 def test_the_header_comments_name_only_errors_that_exist() -> None:
     mentioned = set(re.findall(r"-(E[A-Z]{3,})\b", HEADER))
     assert mentioned <= set(ABI["errno"])
+
+
+def test_each_import_names_a_section_of_the_abi_that_lists_imports() -> None:
+    assert {row["section"] for row in IMPORTS.values()} == {2, 16}

@@ -329,3 +329,7 @@ def test_only_the_given_environment_has_a_home(
 )  # fmt: skip
 def test_a_size_is_shown_as_a_person_reads_it(count: int, shown: str) -> None:
     assert show_size(count) == shown
+
+
+def test_an_agent_has_64_calls_at_once_unless_it_is_configured() -> None:
+    assert configuration.load(defaults={"node_name": "n"}, environ={}).agents_children_max == 64

@@ -193,3 +193,14 @@ def test_whatever_the_tables_hold_only_a_refusal_is_raised(values: dict[str, obj
         config_llm.parse(values, "x")
     except InvalidArgument as error:
         assert len(str(error)) < 2000
+
+
+def test_a_backend_whose_operations_nothing_asks_for_is_unavailable() -> None:
+    base = {"name": "b", "kind": "stub", "hosting": "local"}
+    for ops, reason in (
+        (["image_generation", "speech_to_text"],
+         "nothing in this build asks for image_generation or speech_to_text"),
+        (["image_generation", "embeddings"], ""),
+    ):  # fmt: skip
+        (made,) = config_llm.parse({"backends": [{**base, "ops": ops}]}, "x").backends
+        assert made.unserved == reason

@@ -67,7 +67,10 @@ async def test(visit: Visit, name: str, prompt: str, model: str, timeout: str) -
             lambda models: models.test(name, prompt, model=model, timeout_ns=timeout_ns),
         )
     except ModelError as error:
-        return _failed(visit, error, "" if model or not isinstance(error, NoBackend) else _NO_MODEL)
+        from spear.hostcalls.llm.choice.routing import MODEL_MISSING
+
+        lacks_model = isinstance(error, NoBackend) and MODEL_MISSING in str(error)
+        return _failed(visit, error, _NO_MODEL if lacks_model else "")
     visit.answer(found, _text_of(found))
     return exits.OK
 

@@ -13,6 +13,7 @@ import asyncio
 import msgspec
 
 from spear.errors import (
+    BudgetSpent,
     ModelError,
     ModelGarbled,
     ModelRefused,
@@ -114,8 +115,9 @@ class Attempts:
         while True:
             now_ns = self.clock.monotonic_ns()
             step = self._tries.next(now_ns, self._request.deadline_ns)
-            if step is None or not self._may_go_on():
+            if step is None:
                 raise self._last or self._nobody(now_ns)
+            self._go_on()
             if step.wait_ns:
                 await asyncio.sleep(step.wait_ns / 1e9)
             member = self._members[step.name]
@@ -178,11 +180,17 @@ class Attempts:
             return True
         return False
 
-    def _may_go_on(self) -> bool:
-        """Whether who asks allows one more try."""
+    def _go_on(self) -> None:
+        """Has who asks allow one more try. Raises BudgetSpent, which also says why it is needed."""
         seen, self._unasked = self._unasked, None
         again = self._request.again
-        return seen is None or again is None or bool(again(seen))
+        if seen is None or again is None:
+            return
+        try:
+            again(seen)
+        except BudgetSpent as spent:
+            sentence = f"{self._last}; another try is beyond the budget: {spent}"
+            raise BudgetSpent(sentence, code=spent.code) from self._last
 
     def _nobody(self, now_ns: int) -> ModelError:
         """Nobody was asked, and nobody will be in time."""

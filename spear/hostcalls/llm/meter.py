@@ -44,16 +44,12 @@ class Reservation:
         self._meter: Meter | None = meter
         self._reserved = reserved
 
-    def extend(self, more: Usage) -> bool:
-        """The call may use so much more, if that is left."""
+    def extend(self, more: Usage) -> None:
+        """The call may use so much more. Raises BudgetSpent where that is not left."""
         if self._meter is None:
-            return False
-        try:
-            self._meter._take(more)
-        except BudgetSpent:
-            return False
+            raise BudgetSpent("the call is over and may use nothing more", code=CODE)
+        self._meter._take(more)
         self._reserved += more
-        return True
 
     def settle(self, used: Usage, lost: Usage = NOTHING) -> None:
         """The call is over and used this; a part of it, whose end nobody saw, maybe this too."""

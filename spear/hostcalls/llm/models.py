@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import msgspec
 
-from spear.config_llm import STUB_BACKEND
+from spear.config_llm import STUB_BACKEND, is_loopback
 from spear.errors import ModelError, ModelTimeout, NoBackend, NotFound
 from spear.hostcalls.llm.attempts import Attempt, Attempts
 from spear.hostcalls.llm.choice.filter.decider import Decider, Question, Running, hooked
-from spear.hostcalls.llm.choice.members import CONFIG, DEFAULT, Keys, Make, Member
+from spear.hostcalls.llm.choice.members import CONFIG, DEFAULT, OLLAMA_SERVER, Keys, Make, Member
 from spear.hostcalls.llm.choice.plans import Plans
 from spear.hostcalls.llm.choice.prices import Prices
 from spear.hostcalls.llm.choice.roster import Roster
@@ -43,7 +43,7 @@ from spear.hostcalls.llm.request import (
     Reply,
 )
 from spear.hostcalls.llm.waits import WaitLimit, within
-from spear.records.models import HTTP, ModelInfo, ModelTest
+from spear.records.models import HTTP, LOCAL, OLLAMA, REMOTE, ModelInfo, ModelTest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +124,9 @@ class Models:
     def list(self) -> Infos:
         """Every backend as it stands, those of the configuration first."""
         now_ns = self._clock.monotonic_ns()
-        infos = (member.info(now_ns) for member in self._roster)
+        infos = [member.info(now_ns) for member in self._roster]
+        if self._roster.trouble:
+            infos.append(self._undiscovered())
         return [
             msgspec.structs.replace(info, reason=self._redactor.text(info.reason)) for info in infos
         ]
@@ -240,7 +242,8 @@ class Models:
     async def _chosen(self, request: Request) -> Order:
         need, now_ns, changes = need_of(request), self._clock.monotonic_ns(), self._roster.changes
         members = {member.spec.name: member for member in self._roster}
-        kept = eligible(need, [self._candidate(one, request, now_ns) for one in members.values()])
+        candidates = [self._candidate(one, request, now_ns) for one in members.values()]
+        kept = eligible(need, candidates, self._roster.trouble)
         verdict = await self._verdict(request, need, kept, members)
         left = fitting(need, kept, verdict)
         if self._decider is None:
@@ -278,6 +281,15 @@ class Models:
             payload=_payload(request) if self._decider.sees_content else b"",
         )
         return await self._decider.decide(question)
+
+    def _undiscovered(self) -> ModelInfo:
+        """Stands for all models of a server that does not answer."""
+        ollama = self._settings.ollama
+        return ModelInfo(
+            name=f"{ollama.name_prefix}*", kind=OLLAMA, base_url=ollama.base_url,
+            hosting=LOCAL if is_loopback(ollama.base_url) else REMOTE, source=OLLAMA_SERVER,
+            available=False, reason=self._roster.trouble,
+        )  # fmt: skip
 
     def _member(self, settings: BackendSettings, source: str) -> Member:
         return Member(settings, source, self._keys, self._make, self._clock)

@@ -18,9 +18,9 @@ CHAT, EMBEDDINGS = "chat_completions", "embeddings"
 TOOLS, JSON_SCHEMA = "supports_tools", "supports_json_schema"
 
 
-# Asked before a further try, once for each one before it that reached a backend: whether there may
-# be one. It is told whether what that one used is known.
-Again = Callable[[bool], bool]
+# Asked before a further try, once for each one before it that reached a backend; it raises
+# BudgetSpent where there may be none. It is told whether what the one before used is known.
+Again = Callable[[bool], None]
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):

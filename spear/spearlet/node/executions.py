@@ -127,14 +127,14 @@ class Executions:
         self._take(work)
         self._finish(work, status, cause, error)
 
-    def cancel(self, work: Work, reason: str) -> None:
-        """Ends it wherever it is; the first reason counts."""
+    def cancel(self, work: Work, reason: str, said: str = "") -> None:
+        """Ends it wherever it is; the first reason counts. `said` is as of Run.cancel."""
         if work.doom:
             return
         work.doom = reason or "cancelled"
         if work.stage == RUNS:
             assert work.run is not None
-            work.run.cancel(reason)
+            work.run.cancel(reason, said)
         elif work.stage in (QUEUED, RESTING):
             self._end_doomed(work)
 

@@ -419,7 +419,10 @@ class NodeServices(ModelServices, ObjectServices):
                 instance = instance_of(work)
                 if work.lease is not None:
                     self._parts.pools.destroy(id)
-                await self.cancel(work.execution.id, reason or "its instance was destroyed")
+                said = f"Destroy instance{': ' if reason else ''}{reason}"
+                end = work.end()
+                self._executions.cancel(work, reason or "its instance was destroyed", said)
+                await end
                 return msgspec.structs.replace(instance, status="terminated")
         return msgspec.structs.replace(self._parts.pools.destroy(id), status="terminated")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from guest_runs import guest_bytes
 
 from spear import config as configuration
 from spear.cli import exits, run, terminal
@@ -144,3 +145,31 @@ def test_an_interrupt_before_the_guest_is_said_as_asked(
     said = capfd.readouterr()
     assert json.loads(said.out)["error"]["code"] == "INTERRUPTED"
     assert said.err == ""
+
+
+@pytest.mark.parametrize("more", [[], ["--repeat", "2"]])
+def test_an_entry_that_nothing_reads_is_a_warning(
+    more: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    agent = tmp_path / "talker.wasm"
+    agent.write_bytes(guest_bytes("talker"))
+    entries = ("foo.bar=1", "mcp.enabled=true", "budget.calls=3")
+    words = [word for entry in entries for word in ("--set", entry)]
+    warnings = [f"nothing reads this of the task's config: {key}" for key in
+                ("foo.bar", "mcp.enabled")]  # fmt: skip
+    assert run.main([str(agent), *words, *more, "--output", "json"]) == 0
+    assert json.loads(capfd.readouterr().out)["warnings"] == warnings
+    assert run.main([str(agent), *words, *more]) == 0
+    said = capfd.readouterr().err
+    assert all(f"warning: {warning}\n" in said for warning in warnings)
+
+
+def test_entries_of_a_config_hold_for_a_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    agent = tmp_path / "talker.wasm"
+    agent.write_bytes(guest_bytes("talker"))
+    assert run.main([str(agent), "--set", "budget.calls=1", "--", "m=x", "s=0", "s=0"]) == 0
+    first, second = capfd.readouterr().out.splitlines()
+    assert "choices" in json.loads(first)
+    assert json.loads(second)["error"]["code"] == "budget_spent"

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_over_fake import Cli, cli_fixture  # noqa: F401
@@ -107,3 +108,21 @@ def test_a_node_that_is_not_there_is_125_with_advice(cli: Cli, tmp_path: Path) -
     said = cli._capture.readouterr().err.decode()
     assert said.startswith("error: no node answers")
     assert "hint: spear up starts a node" in said
+
+
+def test_entries_of_a_config_reach_the_node_and_unread_ones_are_a_warning(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, invoke = [], cli.node.invoke
+
+    async def noting(task: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(task.config)
+        return await invoke(task, *args, **kwargs)
+
+    monkeypatch.setattr(cli.node, "invoke", noting)
+    words = ("--set", "budget.calls=3", "--set", "foo.bar=1")
+    code, _, err = by_node(cli, "hello", *words)
+    assert (code, seen) == (0, [{"budget.calls": "3", "foo.bar": "1"}])
+    assert err.startswith("warning: nothing reads this of the task's config: foo.bar\n")
+    code, out, _ = by_node(cli, "hello", *words, "--output", "json")
+    assert json.loads(out)["warnings"] == ["nothing reads this of the task's config: foo.bar"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_over_fake import Cli, cli_fixture  # noqa: F401
@@ -384,3 +385,27 @@ def test_a_node_that_is_not_there_is_exit_code_5_with_advice(cli: Cli, tmp_path:
     assert tree.invoke(["ls", "--node", f"unix:{tmp_path}/no.sock", "--output", "json"]) == 5
     found = json.loads(cli._capture.readouterr().out)
     assert (found["error"]["code"], "spear up" in found["error"]["hint"]) == ("UNREACHABLE", True)
+
+
+def test_entries_of_a_config_reach_the_node_by_each_verb_that_takes_them(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, wanted = ("--set", "budget.calls=3"), {"budget.calls": "3"}
+    assert cli("task", "register", guest_path("hello"), *entry).code == 0
+    assert cli.do(cli.node.task("hello")).spec.config == wanted
+    changed = cli("task", "update", guest_path("hello"), "--set", "budget.calls=4")
+    assert changed.code == 0
+    assert cli.do(cli.node.task("hello")).spec.config == {"budget.calls": "4"}
+    seen, submit = [], cli.node.submit
+
+    async def noting(task: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(getattr(task, "config", None))
+        return await submit(task, *args, **kwargs)
+
+    monkeypatch.setattr(cli.node, "submit", noting)
+    assert cli("submit", guest_path("hello"), *entry).code == 0
+    file = tmp_path / "t.toml"
+    file.write_text(f'name = "t"\nartifact = "{guest_path("hello")}"\n')
+    assert cli("submit", "-f", file, *entry).code == 0
+    assert seen == [wanted, None]  # a file's task is registered, and submitted by its name
+    assert cli.do(cli.node.task("t")).spec.config == wanted

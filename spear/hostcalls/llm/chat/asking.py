@@ -21,6 +21,7 @@ from spear.hostcalls.llm.policy import backends_of
 from spear.hostcalls.llm.request import ChatRequest, Deliver, EmbedRequest, Reply
 from spear.hostcalls.llm.waits import within
 from spear.records.usage import Usage
+from spear.units import format_duration
 
 LONGEST_NS = 600 * 10**9  # of one request where the guest gave no time
 GRACE_NS = 200_000_000  # for a backend to say itself that it was too slow
@@ -42,10 +43,11 @@ class _Account:
     """Of one request: what is reserved for it. However the request ends, `used` or `failed` says
     what it used, and then nothing is reserved any more."""
 
-    __slots__ = ("_lost", "_meter", "_one_try", "_reservation", "began_ns")
+    __slots__ = ("_lost", "_meter", "_one_try", "_reservation", "began_ns", "time_ns")
 
     def __init__(self, meter: Meter, began_ns: int) -> None:
         self._meter, self.began_ns, self._lost = meter, began_ns, NOTHING
+        self.time_ns = 0  # that the budget has left, where this is what ends the request
         self._one_try: Usage
         self._reservation: Reservation
 
@@ -53,15 +55,13 @@ class _Account:
         """Raises BudgetSpent."""
         self._reservation, self._one_try = self._meter.reserve(one_try), one_try
 
-    def again(self, seen: bool) -> bool:
-        """Whether one more try is within the budget. The one before was refused (`seen`), or may
-        have used all that was reserved for it."""
+    def again(self, seen: bool) -> None:
+        """Reserves one more try. The one before was refused (`seen`), or may have used all that
+        was reserved for it. Raises BudgetSpent."""
         lost = NOTHING if seen else msgspec.structs.replace(self._one_try, calls=0, model_ns=0)
-        if not self._reservation.extend(lost + Usage(calls=1)):
-            return False
+        self._reservation.extend(lost + Usage(calls=1))
         if not seen:
             self._lost += lost
-        return True
 
     def used(self, usage: Usage) -> None:
         self._reservation.settle(usage, self._lost)
@@ -100,7 +100,7 @@ class Asking:
         request = EmbedRequest(
             texts=request.texts, extra=request.extra, model=request.model,
             backend=request.backend, allowed=backends_of(agent.config),
-            deadline_ns=self._deadline_ns(agent, timeout_ms, account.began_ns),
+            deadline_ns=self._deadline_ns(agent, timeout_ms, account),
             request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
@@ -123,7 +123,7 @@ class Asking:
         request = ChatRequest(
             messages=list(session.messages), tools=list(session.tools), extra=params.extra(),
             model=params.model, backend=params.backend, allowed=backends_of(agent.config),
-            deadline_ns=self._deadline_ns(agent, params.timeout_ms, account.began_ns),
+            deadline_ns=self._deadline_ns(agent, params.timeout_ms, account),
             request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         self._reserve(account, request, session.bytes, completion_tokens(request))
@@ -133,13 +133,17 @@ class Asking:
         self._count += 1
         return f"{self._id}-{self._count}"
 
-    def _deadline_ns(self, agent: Agent, timeout_ms: int, now_ns: int) -> int:
+    def _deadline_ns(self, agent: Agent, timeout_ms: int, account: _Account) -> int:
         """When the request must be over: its own time, the execution's, and the budget's."""
+        now_ns = account.began_ns
         end_ns = now_ns + (timeout_ms * 1_000_000 or LONGEST_NS)
         if agent.deadline_ns and agent.deadline_ns < end_ns:
             end_ns = agent.deadline_ns
         left_ns = agent.meter.left("model_ns")
-        return end_ns if left_ns is None else min(end_ns, now_ns + left_ns)
+        if left_ns is None or end_ns <= now_ns + left_ns:
+            return end_ns
+        account.time_ns = left_ns
+        return now_ns + left_ns
 
     def _reserve(
         self, account: _Account, request: Request, prompt_tokens: int, completion: int
@@ -167,7 +171,10 @@ class Asking:
                 error.model_ns = max(0, self.now_ns() - account.began_ns)
                 raise error from None
         except BaseException as error:
-            account.failed(error, self.now_ns())
+            account.failed(error, now_ns := self.now_ns())
+            over = account.time_ns and now_ns >= request.deadline_ns
+            if over and isinstance(error, ModelTimeout):
+                raise _out_of_time(error, account.time_ns) from error
             raise
         account.used(reply.usage)
         return reply
@@ -180,6 +187,14 @@ class Asking:
                 code=CODE,
             )
         return price
+
+
+def _out_of_time(error: ModelTimeout, left_ns: int) -> BudgetSpent:
+    return BudgetSpent(
+        f"{error}: the budget of time had {format_duration(left_ns)} left (budget.time of the "
+        "task, or of one above it, says how much)",
+        code=CODE,
+    )
 
 
 def _has_money(agent: Agent) -> bool:

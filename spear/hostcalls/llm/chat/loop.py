@@ -1,8 +1,9 @@
 """AUTO_TOOL_CALL: how one send goes on, from the model's answers and what the tools gave.
 
 The rule: it does nothing itself; it is told what happened, adds to the session what the ABI says
-and in its order, and says what is next. The limits are those of the moment the send began; a tool
-may write into the session, also by a send of its own.
+and in its order, and says what is next. A tool that fails is told to the model, which goes on;
+only a limit ends a send. The limits are those of the moment the send began; a tool may write into
+the session, also by a send of its own.
 Source: the guest ABI, section 6.
 """
 
@@ -77,27 +78,40 @@ class ToolLoop:
     def tool_ended(self, status: int, output: str) -> Step:
         """`status` 0: it gave `output`."""
         if status != 0:
-            return _error("tool_exec_failed", f"tool rc: {status}")
-        try:
-            self._session.tool_result(self._pending.popleft().id, output)
-        except SessionFull as full:
-            return _error("session_full", str(full))
-        if self._pending:
-            return self._next_tool()
+            output = failure(f"tool rc: {status}", "tool_exec_failed").decode()
+        return self._result(output) or self._next_tool()
+
+    def _next_tool(self) -> Step:
+        """The next that the guest has itself; the others have failed already."""
+        while self._pending:
+            if self._calls >= self._calls_max:
+                return _error("tool_call_limit", "exceeded max_total_tool_calls")
+            self._calls += 1
+            call = self._pending[0]
+            offset = self._session.offsets.get(call.name)
+            if offset is not None:
+                return CallTool(offset, call.arguments)
+            full = self._result(_not_there(call.name))
+            if full is not None:
+                return full
         self._iterations += 1
         return self.begin()
 
-    def _next_tool(self) -> Step:
-        if self._calls >= self._calls_max:
-            return _error("tool_call_limit", "exceeded max_total_tool_calls")
-        self._calls += 1
-        call = self._pending[0]
-        offset = self._session.offsets.get(call.name)
-        if offset is not None:
-            return CallTool(offset, call.arguments)
-        if call.name.startswith(MCP_PREFIXES):
-            return _error("mcp_tool_failed", f"{call.name}: MCP is not enabled for this session")
-        return _error("unknown_tool", f"unknown tool: {call.name}")
+    def _result(self, content: str) -> Done | None:
+        """Tells the model of the call that was next. Done where there is no room for that."""
+        try:
+            self._session.tool_result(self._pending.popleft().id, content)
+        except SessionFull as full:
+            return _error("session_full", str(full))
+        return None
+
+
+def _not_there(name: str) -> str:
+    if name.startswith(MCP_PREFIXES):
+        failed = failure(f"{name}: MCP is not enabled for this session", "mcp_tool_failed")
+    else:
+        failed = failure(f"unknown tool: {name}", "unknown_tool")
+    return failed.decode()
 
 
 def tool_calls_of(message: dict[str, Any]) -> list[ToolCall]:

@@ -34,7 +34,7 @@ class Roster:
         self._clock, self._log = clock, log
         self._looked_ns: int | None = None
         self._looking: asyncio.Task[None] | None = None
-        self._failing = False
+        self._failing = ""  # why the server's models are not known
         self.changes = 0  # how often others were found
 
     def __iter__(self) -> Iterator[Member]:
@@ -43,6 +43,13 @@ class Roster:
 
     def get(self, name: str) -> Member | None:
         return self._configured.get(name) or self._found.get(name)
+
+    @property
+    def trouble(self) -> str:
+        """Why there may be more models than are known; empty: there are not."""
+        if not self._failing:
+            return ""
+        return f"the Ollama server at {self._ollama.base_url} did not answer: {self._failing}"
 
     def due(self, *, needed: bool = False) -> bool:
         """Whether a `look` would look."""
@@ -77,11 +84,11 @@ class Roster:
         try:
             found = await discover(self._ollama, fetch)
         except ModelError as error:
-            if not self._failing:
-                self._failing = True
+            failed_before, self._failing = self._failing, str(error)
+            if not failed_before:
                 self._log.info("no models were discovered", reason=error)
             return []
-        self._failing = False
+        self._failing = ""
         return found
 
     def _take(self, found: list[BackendSettings]) -> None:

@@ -18,6 +18,7 @@ from spear.records.models import STUB, BackendSpec
 
 Draw = Callable[[int], int]  # a whole number from 0 to below the given one, all as likely
 
+MODEL_MISSING = "has no model of its own, and none was asked for"
 _SHOWN_MAX = 16  # backends that a refusal goes through one by one
 
 
@@ -66,13 +67,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 EVERYBODY = Verdict()
 
 
-def eligible(need: Need, candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Those that lack nothing but, maybe, the model. Raises NoBackend."""
+def eligible(need: Need, candidates: Iterable[Candidate], trouble: str = "") -> list[Candidate]:
+    """Those that lack nothing but, maybe, the model. Raises NoBackend, which also says the
+    `trouble` that keeps others from being known."""
     candidates = list(candidates)
     lacks = {one.spec.name: lack_of(need, one) for one in candidates}
     kept = [one for one in candidates if not lacks[one.spec.name]]
     if not kept:
-        raise _none(need, lacks)
+        raise _none(need, lacks, [*_unknown(need, lacks), *filter(None, [trouble])])
     return kept
 
 
@@ -147,7 +149,7 @@ def _model_lack(need: Need, candidate: Candidate) -> str:
     if need.model and spec.model and spec.model != need.model:
         return f"has the model {spec.model!r}, not {need.model!r}"
     if not need.model and not spec.model:
-        return "has no model of its own, and none was asked for"
+        return MODEL_MISSING
     return ""
 
 
@@ -181,13 +183,30 @@ def _place(weights: Sequence[int], point: int) -> int:
     raise AssertionError("the point is beyond the sum")
 
 
-def _none(need: Need, lacks: Mapping[str, str]) -> NoBackend:
+def _unknown(need: Need, names: Iterable[str]) -> list[str]:
+    """What the task's list of backends names and nobody is called."""
+    import difflib
+
+    found, names = list[str](), list(names)
+    for allowed in need.allowed[:_SHOWN_MAX]:
+        if not any(fnmatchcase(name, allowed) for name in names):
+            nearest = difflib.get_close_matches(allowed, names, 1, cutoff=0.5)
+            near = f"; the nearest one is {nearest[0]!r}" if nearest else ""
+            found.append(f"the task's llm.backends names {allowed!r}, which is not there{near}")
+    return found
+
+
+def _none(need: Need, lacks: Mapping[str, str], more: Sequence[str] = ()) -> NoBackend:
+    """Of a backend that was asked for by name, only that one is told; `more` is told too."""
     wanted = f"no backend can answer {need.operation}"
     if need.model:
         wanted += f" by the model {need.model!r}"
     if need.backend and need.backend not in lacks:
         wanted += f": there is none of the name {need.backend!r}"
+    elif need.backend:
+        lacks = {need.backend: lacks[need.backend]}
     reasons = [f"{name!r} {lack}" for name, lack in list(lacks.items())[:_SHOWN_MAX]]
     if len(lacks) > _SHOWN_MAX:
         reasons.append(f"{len(lacks) - _SHOWN_MAX} more")
+    reasons += more
     return NoBackend(f"{wanted}: {'; '.join(reasons) or 'none is configured'}")

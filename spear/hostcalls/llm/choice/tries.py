@@ -3,7 +3,8 @@
 The rule: pure; time, chance and each backend's state are given. Every candidate is tried once,
 without a wait where one is ready; only then are there `retries` more tries in all, each after a
 wait: evenly drawn up to a bound that doubles (full jitter), and not before the backend said that it
-may be asked again. A try that could not begin before the deadline is not planned.
+may be asked again. A try that could not begin before the deadline is not planned, and after the
+first one none that has less than AGAIN_NS_MIN: it would only hide why the one before failed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from spear.hostcalls.llm.choice.routing import Draw
 
 CANDIDATES_MAX = 8  # of one request
 BACKOFF_NS, BACKOFF_NS_MAX = 200 * 10**6, 10 * 10**9
+AGAIN_NS_MIN = 20 * 10**6
 
 
 class Step(NamedTuple):
@@ -37,16 +39,22 @@ class Tries:
         self._retries, self._draw = retries, draw
         self._ready_ns, self._idle = ready_ns, idle
         self._waits = 0
+        self._least_ns = 1  # that the next try must have
 
     def next(self, now_ns: int, deadline_ns: int) -> Step | None:
         """None: there is no further try. A step that is given counts as taken."""
-        if now_ns >= deadline_ns:
+        latest_ns = deadline_ns - self._least_ns
+        if now_ns > latest_ns:
             return None
         name = self._ready_one(now_ns)
         if name is None:
-            return self._later(now_ns, deadline_ns)
-        self._untried.remove(name)
-        return Step(name, 0)
+            step = self._later(now_ns, latest_ns)
+        else:
+            self._untried.remove(name)
+            step = Step(name, 0)
+        if step is not None:
+            self._least_ns = AGAIN_NS_MIN
+        return step
 
     def exclude(self, name: str) -> None:
         """It is not tried again for this request."""
@@ -66,7 +74,7 @@ class Tries:
                 found = found or name
         return found
 
-    def _later(self, now_ns: int, deadline_ns: int) -> Step | None:
+    def _later(self, now_ns: int, latest_ns: int) -> Step | None:
         open_to = self._order if self._retries else self._untried
         if not open_to:
             return None
@@ -75,7 +83,7 @@ class Tries:
         if name not in self._untried:
             bound_ns = min(BACKOFF_NS << self._waits, BACKOFF_NS_MAX)
             wait_ns = max(wait_ns, self._draw(bound_ns + 1))
-        if now_ns + wait_ns >= deadline_ns:
+        if now_ns + wait_ns > latest_ns:
             return None
         if name in self._untried:
             self._untried.remove(name)

@@ -9,6 +9,8 @@ name, which the caller knows.
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import ssl
 from urllib.parse import urlsplit
 
@@ -147,7 +149,7 @@ class HttpClient:
                 raise ModelTimeout(f"no connection to {where} before the deadline") from None
             raise ModelUnavailable(f"no connection to {where} in {wait_ns / 1e9:g} s") from None
         except OSError as error:  # TLS's errors among them
-            raise ModelUnavailable(f"no connection to {where}: {error}") from None
+            raise ModelUnavailable(f"no connection to {where}: {_plain(error)}") from None
         if self._closed:
             connection.abort()
             raise ModelUnavailable("the backend is closed")
@@ -262,6 +264,14 @@ class Exchange:
         if hasattr(self, "_timer"):
             self._timer.cancel()
         self._client.give_back(self._connection, self._near_end)
+
+
+def _plain(error: OSError) -> str:
+    """In the system's words; where several addresses were tried, of each."""
+    if type(error).__module__ != "builtins":  # TLS's and the resolver's have numbers of their own
+        return error.strerror or str(error)
+    found = [error.errno] if error.errno else map(int, re.findall(r"\[Errno (\d+)\]", str(error)))
+    return "; ".join(dict.fromkeys(map(os.strerror, found))) or str(error)
 
 
 def _head(address: Address, headers: Mapping[str, str]) -> bytes:

@@ -8,7 +8,14 @@ from scripted_backends import Act, Stage, answer, fail
 from virtual_time import VirtualClock, run
 
 from spear.config_llm import LlmSettings, OllamaSettings, Price
-from spear.errors import ModelError, ModelGarbled, ModelUnavailable, NoBackend
+from spear.errors import (
+    BudgetSpent,
+    ModelError,
+    ModelGarbled,
+    ModelTimeout,
+    ModelUnavailable,
+    NoBackend,
+)
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.chat.asking import Asking
 from spear.hostcalls.llm.chat.params import Setting
@@ -71,6 +78,52 @@ def test_tries_are_calls_of_the_budget(failure: Act, streamed: bool) -> None:
     who = agent({"budget.calls": "3"})
     assert ask(who, failure, streamed=streamed) == ["a3"]
     assert (who.meter.total.calls, who.meter.left("calls")) == (3, 0)
+
+
+def sentence(config: dict[str, str], scripts: dict[str, list[Act]]) -> BudgetSpent:
+    async def main() -> BudgetSpent:
+        stage = Stage(VirtualClock(), scripts, specs={"a": {"priority": 1}})
+        with pytest.raises(BudgetSpent) as caught:
+            await Asking(stage.models, VirtualClock()).chat(agent(config), talk())
+        return caught.value
+
+    found = run(main())
+    assert found.code == "budget_spent"
+    return found
+
+
+@pytest.mark.parametrize("scripts", [{"a": [BUSY]}, {"a": [BUSY], "b": [answer()]}])
+def test_a_budget_that_stops_a_further_try_is_named(scripts: dict[str, list[Act]]) -> None:
+    error = sentence({"budget.calls": "1"}, scripts)
+    assert str(error) == (
+        "upstream status: 503; another try is beyond the budget: this call may use 1 calls; the "
+        "budget of 1 calls has 0 calls left (budget.calls of the task, or of one above it, says "
+        "how much)"
+    )
+    assert isinstance(error.__cause__, ModelUnavailable)
+    assert error.calls == 1
+
+
+def test_a_budget_of_time_that_ends_a_request_is_named() -> None:
+    error = sentence({"budget.time": "2s"}, {"a": [answer(3600)]})
+    assert "'a' did not answer within 2000 ms: the budget of time had 2s left" in str(error)
+    assert "budget.time" in str(error)
+
+
+def test_a_time_out_within_the_budget_of_time_is_only_that() -> None:
+    async def main() -> None:
+        stage = Stage(
+            VirtualClock(), {"a": [answer(3600)]}, settings={"a": {"timeout_ns": 10**9}}, retries=0
+        )
+        asking = Asking(stage.models, VirtualClock())
+        with pytest.raises(ModelTimeout, match="within 1000 ms"):
+            await asking.chat(agent({"budget.time": "2s"}), talk())
+        session = talk()
+        session.set(Setting("timeout_ms", 500))
+        with pytest.raises(ModelTimeout, match="within 500 ms"):
+            await asking.chat(agent({"budget.time": "2s"}), session)
+
+    run(main())
 
 
 def test_the_budget_of_one_above_counts_too() -> None:

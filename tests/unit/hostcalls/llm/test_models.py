@@ -167,6 +167,17 @@ def test_a_backend_that_timed_out_is_not_tried_twice() -> None:
     run(main())
 
 
+def test_a_retry_with_too_little_time_left_does_not_hide_the_error_before_it() -> None:
+    async def main() -> None:
+        limited = fail(lambda: unavailable(429, 997))
+        stage = Stage(CLOCK, {"a": [limited, HANG]})
+        with pytest.raises(ModelUnavailable, match="429"):
+            await stage.models.chat(chat(deadline_ns=S))
+        assert (stage.asked, now_ns()) == (["a1"], 0)
+
+    run(main())
+
+
 def test_a_cancelled_caller_leaves_no_slot_taken() -> None:
     async def main() -> None:
         stage = Stage(CLOCK, {"a": [answer(10)]}, settings={"a": {"concurrency": 1}})
@@ -497,5 +508,28 @@ def test_a_broken_invariant_in_a_backend_is_no_model_error_and_takes_no_slot() -
         with pytest.raises(RuntimeError, match="a bug"):
             await stage.models.chat(chat())
         assert stage.slots == 0
+
+    run(main())
+
+
+def test_an_error_of_one_backend_that_names_the_key_of_another_is_cleaned() -> None:
+    """A backend cleans its own errors of its own key only."""
+    key = "sk-of-another-9f2k"
+
+    def told() -> ModelError:
+        error = ModelRefused(f"upstream status: 400: {key}", http_status=400, code=key)
+        error.__cause__ = ValueError(key)
+        return error
+
+    async def main() -> None:
+        stage = Stage(
+            CLOCK, {"a": [fail(told)], "b": [answer()]}, environ={"OTHER_KEY": key},
+            specs={"a": {"priority": 1}, "b": {"credential_ref": "OTHER_KEY"}},
+        )  # fmt: skip
+        with pytest.raises(ModelRefused) as caught:
+            await stage.models.chat(chat())
+        assert str(caught.value) == "upstream status: 400: [redacted:OTHER_KEY]"
+        assert caught.value.code == "[redacted:OTHER_KEY]"
+        assert caught.value.__cause__ is caught.value.__context__ is None
 
     run(main())

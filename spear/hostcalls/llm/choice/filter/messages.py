@@ -35,9 +35,9 @@ def request_of(question: Question, correlation_id: str) -> pb.FilterRequest:
         routing=pb.RoutingHints(
             backend=need.backend, allowlist=need.allowed, requested_model=need.model
         ),
-        requirements=pb.Requirements(
-            required_features=need.features, required_transports=need.transports
-        ),
+        # No transport is required: any one that a request may take does, and all in that list would
+        # have to be there.
+        requirements=pb.Requirements(required_features=need.features),
         signals=pb.RequestSignals(
             model=need.model,
             message_count=question.message_count,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import ssl
 import threading
 import warnings
@@ -19,6 +20,7 @@ from spear.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
+from spear.hostcalls.llm.http import client as http_client
 from spear.hostcalls.llm.http.client import HttpClient, address_of
 from spear.hostcalls.llm.http.connection import Connection
 from tests.fakes.raw import CLOSE, RESET, RawServer
@@ -492,3 +494,17 @@ async def test_the_end_of_the_body_ends_the_pouring_though_the_sink_wants_more()
     connection.data_received(b"cd")
     await asyncio.wait_for(task, 5)
     assert tank.taken == [b"ab", b"cd"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "Connection refused"),
+        (OSError("Multiple exceptions: [Errno 111] x, [Errno 101] y, [Errno 111] z"),
+         "Connection refused; Network is unreachable"),
+        (OSError("of its own"), "of its own"),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+    ],
+)  # fmt: skip
+def test_why_there_is_no_connection_is_said_in_words(error: OSError, words: str) -> None:
+    assert http_client._plain(error) == words

@@ -223,3 +223,7 @@ async def test_models_that_ignore_their_deadline_are_ended(
 )
 def test_the_most_that_an_answer_may_have(extra: dict[str, Any], tokens: int) -> None:
     assert completion_tokens(ChatRequest(messages=[], extra=extra)) == tokens
+
+
+def test_a_request_that_names_no_time_has_ten_minutes() -> None:
+    assert LONGEST_NS == 10 * 60 * 10**9

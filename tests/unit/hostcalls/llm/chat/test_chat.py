@@ -126,16 +126,63 @@ async def test_a_tool_loop_grows_the_conversation_and_sums_the_metrics(clock: Ma
         ("mcp.fs.read", 0, "mcp_tool_failed", "mcp.fs.read: MCP is not enabled for this session"),
     ],
 )
-async def test_a_tool_that_fails_ends_the_send_with_an_error(
+async def test_a_tool_that_fails_is_told_to_the_model_which_goes_on(
     name: str, status: int, code: str, message: str, clock: ManualClock
 ) -> None:
-    guest = Guest(FakeModels(reply(calls=[tool_call(name)])), clock)
+    models = FakeModels(reply(None, calls=[tool_call(name)]), reply("then not"))
+    guest = Guest(models, clock)
     guest.write()
     guest.offer("sum", 3, lambda args: (status, ""))
     document, metrics = await guest.send(METRICS | AUTO_TOOL_CALL)
-    assert document == {"error": {"code": code, "message": message}}
+    assert document["choices"][0]["message"]["content"] == "then not"
+    assert metrics["iterations"] == 2
+    assert models.requests[1].messages[2:] == [{
+        "role": "tool",
+        "content": f'{{"error":{{"code":"{code}","message":"{message}"}}}}',
+        "tool_call_id": "call_1",
+    }]  # fmt: skip
+
+
+async def test_each_call_of_one_answer_has_its_result(clock: ManualClock) -> None:
+    names = ("nobody", "sum", "mcp__x", "sum")
+    calls = [{**tool_call(name), "id": f"c{at}"} for at, name in enumerate(names)]
+    guest = Guest(FakeModels(reply(None, calls=calls), reply("done")), clock)
+    guest.write()
+    given = iter([(-7, ""), (0, "12")])
+    guest.offer("sum", 3, lambda args: next(given))
+    document, _ = await guest.send(AUTO_TOOL_CALL)
+    assert "error" not in document
+    results = [m for m in guest.session.messages if m["role"] == "tool"]
+    assert [result["tool_call_id"] for result in results] == ["c0", "c1", "c2", "c3"]
+    codes = [json.loads(each["content"])["error"]["code"] for each in results[:3]]
+    assert codes == ["unknown_tool", "tool_exec_failed", "mcp_tool_failed"]
+    assert results[3]["content"] == "12"
+
+
+@pytest.mark.parametrize("name", ["nobody", "sum", "mcp.x"])
+async def test_tools_that_only_fail_end_at_the_limits(name: str, clock: ManualClock) -> None:
+    models = FakeModels(reply(None, calls=[tool_call(name)] * 3))
+    guest = Guest(models, clock)
+    guest.write()
+    guest.offer("sum", 3, lambda args: (-7, ""))
+    document, metrics = await guest.send(METRICS | AUTO_TOOL_CALL)
+    assert document["error"] == {"code": "tool_call_limit", "message": "exceeded max_iterations"}
     assert metrics == {}
-    assert guest.session.messages[-1]["role"] == "assistant"
+    assert len(models.requests) == 8
+    guest.set("max_total_tool_calls", 4)
+    document, _ = await guest.send(AUTO_TOOL_CALL)
+    assert document["error"]["message"] == "exceeded max_total_tool_calls"
+    assert len(models.requests) == 10
+
+
+async def test_a_failure_that_finds_no_room_is_an_error(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Guest(FakeModels(reply(None, calls=[tool_call("nobody")])), clock)
+    guest.write()
+    monkeypatch.setattr("spear.hostcalls.llm.chat.session.SESSION_BYTES_MAX", 300)
+    document, _ = await guest.send(AUTO_TOOL_CALL)
+    assert document["error"]["code"] == "session_full"
 
 
 async def test_what_fails_on_the_models_side_is_a_response_and_a_line_in_the_log(

@@ -48,6 +48,32 @@ def test_models_become_backends_by_the_rules() -> None:
     )  # fmt: skip
 
 
+def test_a_server_that_does_not_answer_is_told_where_its_models_are_missed() -> None:
+    async def main() -> None:
+        answers: list[Any] = [ModelUnavailable("no connection"), listing("m")]
+
+        async def fetch(*_: object) -> bytes:
+            found = answers[0]
+            if isinstance(found, Exception):
+                raise found
+            return bytes(found)
+
+        llm = LlmSettings(backends=(), ollama=ON)
+        stage = Stage(CLOCK, {}, llm=llm, fetch=fetch)
+        said = "the Ollama server at http://127.0.0.1:11434 did not answer: no connection"
+        with pytest.raises(NoBackend, match=f"chat_completions: {said}$"):
+            await stage.models.chat(chat())
+        (row,) = stage.models.list()
+        assert (row.name, row.available, row.reason) == ("ollama/*", False, said)
+        assert (row.kind, row.hosting, row.source) == ("ollama_chat", "local", "ollama")
+        answers.pop(0)
+        await asyncio.sleep(60)
+        await stage.models.refresh()
+        assert [one.name for one in stage.models.list()] == ["ollama/m"]
+
+    run(main())
+
+
 def test_a_model_that_the_server_passes_on_needs_leave() -> None:
     body = listing("cloud", remote_host="https://elsewhere")
     assert names_of(ON, body) == []

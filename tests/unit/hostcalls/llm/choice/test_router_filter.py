@@ -17,10 +17,10 @@ from virtual_time import VirtualClock, run
 from spear.clock import Clock, Ids
 from spear.config_llm import BackendSettings, FilterSettings, LlmSettings
 from spear.errors import ModelRefused, ModelUnavailable, NoBackend
-from spear.hostcalls.llm.choice.filter.decider import Question
-from spear.hostcalls.llm.choice.filter.messages import request_of
+from spear.hostcalls.llm.choice.filter.decider import Question, Running
+from spear.hostcalls.llm.choice.filter.messages import request_of, verdict_of
 from spear.hostcalls.llm.choice.filter.service import PATH, FilterService
-from spear.hostcalls.llm.choice.routing import Decision, Need, Verdict
+from spear.hostcalls.llm.choice.routing import Candidate, Decision, Need, Verdict
 from spear.hostcalls.llm.request import EmbedRequest
 from spear.protocol.pb.spearlet import router_filter_pb2 as pb
 from spear.records.models import BackendSpec
@@ -249,6 +249,142 @@ async def test_a_service_that_is_slow_or_gone_is_a_filter_that_failed() -> None:
     stage = over(address, on_failure="allow", timeout_ns=2 * 10**9)
     assert (await stage.models.chat(chat())).backend in "ab"
     await stage.models.close()
+
+
+def test_a_service_is_told_all_of_the_question_and_nothing_that_is_not_so() -> None:
+    spec = BackendSpec(
+        name="a", kind="ollama_chat", hosting="local", base_url="http://h:1/v1", model="m",
+        priority=-3, weight=7, ops=("chat_completions",), features=("supports_tools",),
+        transports=("http",), credential_ref="SECRET",
+    )  # fmt: skip
+    need = Need(
+        operation="chat_completions", features=("supports_tools", "supports_json_schema"),
+        transports=("http", "in_process"), allowed=("a", "b*"), backend="a", model="m",
+    )  # fmt: skip
+    question = Question(
+        request_id="r", need=need, candidates=(Candidate(spec=spec, healthy=False),),
+        running={"a": Running(latency_ms=1.5, error_rate=0.25, in_flight=3)}, timeout_ms=500,
+        message_count=2, text_bytes=1 << 33, uses_tools=True, uses_json_schema=True,
+        payload=b"{}",
+    )  # fmt: skip
+    assert request_of(question, "c") == pb.FilterRequest(
+        correlation_id="c",
+        request_id="r",
+        operation=pb.OPERATION_CHAT_COMPLETIONS,
+        decision_timeout_ms=500,
+        routing=pb.RoutingHints(backend="a", allowlist=["a", "b*"], requested_model="m"),
+        requirements=pb.Requirements(
+            required_features=["supports_tools", "supports_json_schema"], required_transports=[]
+        ),
+        signals=pb.RequestSignals(
+            model="m", message_count=2, approx_text_bytes=(1 << 32) - 1, uses_tools=True,
+            uses_json_schema=True,
+        ),
+        candidates=[
+            pb.Candidate(
+                name="a", kind="ollama_chat", base_url="http://h:1/v1", model="m", weight=7,
+                priority=-3, ops=["chat_completions"], features=["supports_tools"],
+                transports=["http"], is_local=True,
+                runtime=pb.CandidateRuntimeHints(
+                    ewma_latency_ms=1.5, recent_error_rate=0.25, inflight=3, healthy=False
+                ),
+            )
+        ],
+        request_content_type="application/json",
+        request_payload=b"{}",
+    )  # fmt: skip
+
+
+def test_without_content_a_service_is_told_of_no_payload() -> None:
+    need = Need(operation="embeddings")
+    made = request_of(Question(request_id="r", need=need, candidates=()), "c")
+    assert (made.request_content_type, made.request_payload) == ("", b"")
+
+
+KEEP = pb.DECISION_ACTION_KEEP
+DROP_B = pb.CandidateDecision(name="b", action=pb.DECISION_ACTION_DROP)
+RESPONSES = {  # each has "a" answer, every time; of "a" and "b" all else is equal
+    "drop": pb.FilterResponse(decisions=[DROP_B]),
+    "force_backend": pb.FilterResponse(final_action=pb.FinalAction(force_backend="a")),
+    "priority_override": pb.FilterResponse(
+        decisions=[pb.CandidateDecision(name="a", action=KEEP, priority_override=10)]
+    ),
+    "a lower priority_override": pb.FilterResponse(
+        decisions=[pb.CandidateDecision(name="b", action=KEEP, priority_override=0)]
+    ),
+    "weight_override of 0": pb.FilterResponse(
+        decisions=[pb.CandidateDecision(name="b", action=KEEP, weight_override=0)]
+    ),
+    "score": pb.FilterResponse(
+        decisions=[
+            pb.CandidateDecision(name="a", action=KEEP, score=0.5),
+            pb.CandidateDecision(name="b", action=KEEP, score=-0.5),
+        ]
+    ),
+    "a score goes first": pb.FilterResponse(
+        decisions=[pb.CandidateDecision(name="a", action=KEEP, score=0.001)]
+    ),
+    "the priority counts more than the score": pb.FilterResponse(
+        decisions=[
+            pb.CandidateDecision(name="a", action=KEEP, priority_override=10),
+            pb.CandidateDecision(name="b", action=KEEP, score=99),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("field", RESPONSES)
+def test_each_field_of_a_verdict_has_its_effect(field: str) -> None:
+    verdict = verdict_of(RESPONSES[field], "c")
+
+    async def main() -> list[str]:
+        stage = staged(lambda _: verdict)
+        return [(await stage.models.chat(chat())).backend for _ in range(20)]
+
+    assert run(main()) == ["a"] * 20
+
+
+def test_a_verdict_has_all_that_the_response_says() -> None:
+    response = pb.FilterResponse(
+        decisions=[
+            pb.CandidateDecision(name="a", action=KEEP, weight_override=3, priority_override=-1,
+                                 score=0.5, reason_codes=["near"]),
+            DROP_B,
+        ],
+        final_action=pb.FinalAction(
+            force_backend="a", reject_request=True, reject_code="c", reject_message="m"
+        ),
+    )  # fmt: skip
+    assert verdict_of(response, "c") == Verdict(
+        decisions={
+            "a": Decision(weight=3, priority=-1, score=0.5, reasons=("near",)),
+            "b": Decision(keep=False),
+        },
+        backend="a", rejected=True, code="c", message="m",
+    )  # fmt: skip
+
+
+def test_a_filter_is_told_what_the_request_says_and_how_each_backend_does() -> None:
+    async def main() -> None:
+        asked: list[Question] = []
+
+        def hook(question: Question) -> Verdict:
+            asked.append(question)
+            return Verdict()
+
+        stage = Stage(CLOCK, {"a": [answer(5)], "b": [answer(5)]}, llm=settings("ab"), filter=hook)
+        first = asyncio.create_task(stage.models.chat(chat(backend="a")))
+        await asyncio.sleep(1)
+        await stage.models.chat(chat(backend="a", allowed=("a", "b"), model="m"))
+        await first
+        assert asked[1].need.backend == "a"
+        assert asked[1].need.allowed == ("a", "b")
+        assert asked[1].running["a"].in_flight == 1
+        made = request_of(asked[1], "c")
+        assert made.candidates[0].runtime.inflight == 1
+        assert (made.routing.backend, list(made.routing.allowlist)) == ("a", ["a", "b"])
+
+    run(main())
 
 
 def test_every_operation_has_its_number() -> None:
