@@ -190,15 +190,10 @@ class Executions:
         parts, resources = self._parts, work.plan.spec.resources
         work.arrived_ns = parts.clock.monotonic_ns()
         started = parts.admission.offer(
-            work,
-            work.execution.task_id or "/" + work.execution.task_name,
-            work.execution.priority,
-            work.arrived_ns,
-            resources.cpu_millis,
-            resources.memory_bytes,
-            work.waited_before_ns(parts.clock.now_ns()),
-            work.execution.depth,
-        )
+            work, work.execution.task_id or "/" + work.execution.task_name,
+            work.execution.priority, work.arrived_ns, resources.cpu_millis, resources.memory_bytes,
+            work.waited_before_ns(parts.clock.now_ns()), work.execution.depth,
+        )  # fmt: skip
         work.offered = True
         self._let_in(started)
 
