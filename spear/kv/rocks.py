@@ -200,7 +200,7 @@ class RocksKv:
         self._committer = Committer(found, self._flush, self._mark.advance, self._stop)
 
     def _flush(self) -> None:
-        """In the flush thread, or in place."""
+        """In the flush thread."""
         self._db.flush_wal(True)
 
     def _stop(self, error: Exception) -> KvError:
@@ -215,8 +215,12 @@ class RocksKv:
         """Opens the store anew where it stopped for want of room and there is some; else raises."""
         if self._closed or not isinstance(self._refusal, KvFull):
             raise self._refused()
-        if engine.room_bytes(self._path) < self._room_bytes:
-            raise self._refused()
+        room_bytes = engine.room_bytes(self._path)
+        if room_bytes < self._room_bytes:
+            raise KvFull(
+                f"{self._refusal}: {-(-self._room_bytes >> 20)} MiB free on it are needed, there "
+                f"are {room_bytes >> 20}"
+            )
         self._release()
         written = self._committer.state.written
         self._shut()

@@ -265,7 +265,8 @@ async def test_without_room_it_is_read_only_and_comes_back_by_itself(
     assert kv.stats()["writable"] == 0
     assert disk.opened == 1
     disk.write_error = ""
-    with pytest.raises(KvFull):  # the database knows no way back but to be opened anew
+    # The database knows no way back but to be opened anew, for which there is to be room enough.
+    with pytest.raises(KvFull, match=r"make room on the disk: \d+ MiB free on it.* there are 1$"):
         kv.write(put(b"refused"))
     monkeypatch.undo()
     sequence = await kv.commit(put(b"after", b"3"))
