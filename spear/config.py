@@ -112,7 +112,7 @@ SETTINGS = (
     Setting("objects.size", "object_bytes_max", "size", "256MiB", ("64KiB", "4096GiB"),
             "SPEARLET_OBJECTS_SIZE", "objects that guests share; the least recently used go first"),
     Setting("history.count", "history_count_max", "count", "10000", ("0", "1000000"),
-            "SPEARLET_HISTORY_COUNT", "ended executions that are remembered"),
+            "SPEARLET_HISTORY_COUNT", "ended calls remembered, beside as many submitted or keyed"),
     Setting("history.size", "history_bytes_max", "size", "64MiB", ("0", "64GiB"),
             "SPEARLET_HISTORY_SIZE", "outputs of ended executions that are remembered"),
     Setting("history.retention", "history_ns_max", "duration", "1h", ("0", "365d"),
