@@ -13,6 +13,7 @@ import asyncio
 from spear.errors import InvalidArgument
 from spear.records.execution import Execution
 from spear.spearlet.node import rows
+from spear.spearlet.node.ages import Ages
 from spear.spearlet.node.work import is_cut_off
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ class History:
     def __init__(self, parts: Parts, forget: Callable[[Execution], Awaitable[None]]) -> None:
         self._parts, self._forget = parts, forget
         self._counts = dict.fromkeys(rows.BY_TIME, 0)
+        self._ages = Ages(parts.clock)
 
     @property
     def count(self) -> int:
@@ -38,9 +40,12 @@ class History:
 
     async def load(self) -> None:
         """Counts what is kept; once, at start."""
+        newest_ns = 0
         for index in rows.BY_TIME:
-            async for _ in self._stamps(index):
+            async for _, value in self._stamps(index):
                 self._counts[index] += 1
+                newest_ns = max(newest_ns, rows.finished_ns_of(value))
+        self._ages.found(newest_ns)
 
     def added(self, execution: Execution) -> None:
         """It has ended; its rows are kept or will be."""
@@ -73,7 +78,7 @@ class History:
 
     async def trim(self, count_max: int, age_ns_max: int) -> int:
         """Forgets what is too much of each kind, and too old; how many."""
-        until_ns = self._parts.clock.now_ns() - age_ns_max
+        until_ns = self._ages.now_ns() - age_ns_max
         gone = 0
         for index in rows.BY_TIME:
             gone += await self._trim(index, count_max, until_ns)
@@ -82,12 +87,12 @@ class History:
         return gone
 
     async def _trim(self, index: bytes, count_max: int, until_ns: int) -> int:
-        gone = 0
+        gone, counted_ns = 0, self._ages.counted_ns
         async for stamp, value in self._stamps(index):
             if self._counts[index] <= count_max:
-                if rows.created_ns_of(stamp) >= until_ns:
+                if counted_ns(rows.created_ns_of(stamp)) >= until_ns:
                     break
-                if rows.finished_ns_of(value) >= until_ns:
+                if counted_ns(rows.finished_ns_of(value)) >= until_ns:
                     continue
             await self._forget_row(index, stamp, value)
             gone += 1
