@@ -114,7 +114,7 @@ SETTINGS = (
     Setting("history.count", "history_count_max", "count", "10000", ("0", "1000000"),
             "SPEARLET_HISTORY_COUNT", "ended calls remembered, beside as many submitted or keyed"),
     Setting("history.size", "history_bytes_max", "size", "64MiB", ("0", "64GiB"),
-            "SPEARLET_HISTORY_SIZE", "outputs of ended executions that are remembered"),
+            "SPEARLET_HISTORY_SIZE", "outputs remembered in process; the daemon does not serve it"),
     Setting("history.retention", "history_ns_max", "duration", "1h", ("0", "365d"),
             "SPEARLET_HISTORY_RETENTION", "how long an ended execution is remembered"),
     Setting("socket", "socket_path", "path", "spearlet.sock", None, "SPEARLET_SOCKET",
