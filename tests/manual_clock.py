@@ -9,14 +9,18 @@ from spear.clock import Clock
 
 class ManualClock(Clock):
     def __init__(self, now_ns: int = 1_700_000_000_000_000_000, seed: int = 1) -> None:
-        self.time_ns = now_ns
+        self.time_ns, self.ahead_ns = now_ns, 0
         self._random = Random(seed)
 
     def advance(self, ns: int) -> None:
         self.time_ns += ns
 
+    def set_by(self, ns: int) -> None:
+        """Somebody sets the wall clock; no time passes."""
+        self.ahead_ns += ns
+
     def now_ns(self) -> int:
-        return self.time_ns
+        return self.time_ns + self.ahead_ns
 
     def monotonic_ns(self) -> int:
         return self.time_ns

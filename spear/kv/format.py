@@ -8,6 +8,7 @@ is opened again.
 |---|---|
 | 0 | bare values, no row FORMAT |
 | 1 | values with their checksum (`rows`), the row FORMAT, the file of `watermark` |
+| 2 | of the node's rows, those of executions that are held have a time index of their own |
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rocksdict import Rdict, WriteBatch
 from spear.errors import KvDamaged, KvFormat
 from spear.kv.rows import seal, unseal
 
-CURRENT = 1
+CURRENT = 2
 FORMAT = b"\0format"
 PROGRESS = b"\0migrated"  # the last key that a step has done
 STEP_ROWS = 1000
@@ -59,6 +60,7 @@ def _found(db: Rdict, path: str) -> int | None:
 
 
 def _put_format(db: Rdict) -> None:
+    """All of the step from 1 to 2, which reads the rows of 1 as they are."""
     db.put(FORMAT, seal(FORMAT, b"%d" % CURRENT))
 
 
@@ -79,7 +81,7 @@ def from_bare_values(db: Rdict) -> None:
     db.write(batch)
 
 
-STEPS: dict[int, Callable[[Rdict], None]] = {0: from_bare_values}
+STEPS: dict[int, Callable[[Rdict], None]] = {0: from_bare_values, 1: _put_format}
 
 
 def _bare_rows(db: Rdict, after: bytes) -> list[tuple[bytes, bytes]]:

@@ -104,11 +104,11 @@ class Executions:
         """Takes in an execution of an earlier process that did not begin."""
         self._take(work)
         wait_ns = work.execution.next_attempt_ns - self._parts.clock.now_ns()
-        if wait_ns <= 0:
+        if wait_ns > 0:
+            work.stage = RESTING
+            self._wake_in(work, min(wait_ns, work.plan.spec.retry.backoff_max_ns))  # clocks jump
+        else:
             self._line_up_again(work)
-            return
-        work.stage = RESTING
-        self._wake_in(work, wait_ns)
 
     def settle_unknown(self, work: Work) -> None:
         """An execution of an earlier process that had begun: nobody knows how far it came. What was

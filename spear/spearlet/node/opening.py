@@ -153,7 +153,7 @@ class OpenNode:
 
     def _told(self, execution: Execution) -> None:
         self._tallies.add(execution)
-        self._history.count += 1
+        self._history.added(execution)
         self._scheduler.execution_ended(execution.id)
 
     async def _submit(self, task: str, input: bytes, invocation: Invocation) -> Execution:

@@ -8,8 +8,10 @@ endian, so that the order of keys is the order of time.
     artifact/<digest>                 Artifact
     live/<id>                         LiveRow: an execution that has not ended, and its input
     exec/<id>                         Execution that has ended
-    exec_time/<created><id>           executions by time: when it ended, whether anything but its
-                                      record belongs to it, the task's id
+    exec_time/<created><id>           plain executions by time: when it ended, whether anything but
+                                      its record belongs to it, the task's id
+    exec_held/<created><id>           the same of held ones, which later plain ones do not push out;
+                                      those of earlier versions stand in exec_time as well
     tree/<root>/<created><id>         executions that agents called, by the root of their tree; the
                                       value as in exec_time
     idem/<owner>/<key>                the execution's id; the owner is a task's id, or NAME@ARTIFACT
@@ -24,7 +26,7 @@ import msgspec
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Artifact, Task, TaskSpec
 
-EXECUTIONS_BY_TIME = b"exec_time/"
+PLAIN_BY_TIME, HELD_BY_TIME = BY_TIME = b"exec_time/", b"exec_held/"
 LIVE, TASKS, ARTIFACTS, OBJECTS = b"live/", b"task/", b"artifact/", b"object/"
 
 
@@ -76,7 +78,14 @@ def rows_of_end(execution: Execution) -> list[tuple[bytes, bytes]]:
 
 
 def time_key(execution: Execution) -> bytes:
-    return EXECUTIONS_BY_TIME + execution.created_ns.to_bytes(8, "big") + execution.id.encode()
+    return by_time(execution) + stamp_of(execution)
+
+
+def by_time(execution: Execution) -> bytes:
+    """The index that it is in. Held is what somebody may still ask for who has no answer yet: by
+    its key, or by the id that a submission was answered with."""
+    held = execution.idempotency_key or execution.mode == "async"
+    return HELD_BY_TIME if held else PLAIN_BY_TIME
 
 
 def time_value(execution: Execution) -> bytes:
@@ -108,7 +117,7 @@ def task_id_of(value: bytes) -> bytes:
 
 def stamp_of(execution: Execution) -> bytes:
     """What follows the prefix; also the token of a page, in hex."""
-    return time_key(execution)[len(EXECUTIONS_BY_TIME) :]
+    return execution.created_ns.to_bytes(8, "big") + execution.id.encode()
 
 
 def tree_key(execution: Execution) -> bytes:
@@ -117,6 +126,10 @@ def tree_key(execution: Execution) -> bytes:
 
 def tree_prefix(root: str) -> bytes:
     return b"tree/" + root.encode() + b"/"
+
+
+def created_ns_of(stamp: bytes) -> int:
+    return int.from_bytes(stamp[:8], "big")
 
 
 def id_of_stamp(stamp: bytes) -> str:
