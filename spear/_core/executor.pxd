@@ -27,6 +27,7 @@ cdef class Executor(ExecutorOwner):
     cdef set engines               # keeps the engines alive whose epochs are advanced
     cdef bint by_priority          # a world's strategy
 
+    cdef int check_process(self) except -1
     cdef int adopt(self, Module module) except -1
     # Starts a filled record, in a run that keeps what it borrows.
     cdef Run launch(

@@ -59,6 +59,7 @@ cdef class Launch:
         self, Module module, bytes stdin, str execution_id, timeout_ns, priority, bint inline,
         object context
     ):
+        self.executor.check_process()
         check_timeout(timeout_ns)
         check_range("priority", priority, 0, 255)
         cdef guest_t *guest = guest_like(self.model)
@@ -133,9 +134,14 @@ cdef class Executor(ExecutorOwner):
             self.door.failed = failed
         self.door.serve(handlers)
 
-    cdef int adopt(self, Module module) except -1:
+    cdef int check_process(self) except -1:
+        """A forked child has none of its parent's threads."""
         if self.native.generation != engineapi.generation():
             raise NodeClosed("this executor was made before a fork: make one in the child")
+        return 0
+
+    cdef int adopt(self, Module module) except -1:
+        self.check_process()
         if self.native.world != NULL and not module.metered:
             raise InvalidArgument(
                 "a deterministic executor counts fuel: load the module with Engine(metered=True)")

@@ -56,7 +56,10 @@ cdef class Route:
             data = self.writes.encode(value)
             if data is not None and PyBytes_GET_SIZE(data) <= self.plain_bytes_max:
                 return data
-        return self.write(value)
+        data = self.write(value)
+        if type(data) is not bytes:
+            raise TypeError(f"{self.path} wrote {type(data).__name__}, not bytes")
+        return data
 
 
 cdef class ServedCalls:
@@ -121,7 +124,7 @@ cdef class ServedCalls:
         made.request_id = self.exchange.take_call(call)
         try:
             made.steps = steps_of(route.handler(route.request(frame, call.payload_at)))
-        except Exception as error:
+        except (Exception, CancelledError) as error:
             self.connection.answer_failed(route.path, made.request_id, error, 0)
             return 0
         self.add(made.request_id, made, made.size)

@@ -217,9 +217,17 @@ class FrameChannel(Connection):
     # What comes
 
     def frames_received(self, frames: list[bytes]) -> None:
-        session, calls = self.session, self._calls
+        session = self.session
         session.flush_due = True  # what is said meanwhile leaves below
-        index, count = 0, len(frames)
+        try:
+            self._take(frames)
+        finally:
+            session.flush_due = False
+        if session.outgoing:
+            self.flush()
+
+    def _take(self, frames: list[bytes]) -> None:
+        calls, index, count = self._calls, 0, len(frames)
         while index < count:
             taken = calls.take(frames, index)
             for _ in range(index, taken if self._waiting else index):
@@ -227,9 +235,6 @@ class FrameChannel(Connection):
             if taken < count and not self.take_one(frames[taken]):
                 break
             index = taken + 1
-        session.flush_due = False
-        if session.outgoing:
-            self.flush()
 
     def _greeted(self, event: Welcomed) -> None:
         self.start_heartbeats()

@@ -174,19 +174,24 @@ class ServedConnection(Connection):
 
     def _take_part(self, frames: list[bytes]) -> None:
         self.session.flush_due = True  # what is said meanwhile leaves below
+        try:
+            self._take_turn(frames)
+            self._served.go_on()
+        finally:
+            self.session.flush_due = False
+        if self.session.outgoing:
+            self.flush()
+
+    def _take_turn(self, frames: list[bytes]) -> None:
         turn = self._serving.turn
         if turn is None:
             self.take(frames)
-        else:
-            turn.gather()
-            try:
-                self.take(frames)
-            finally:
-                turn.settle()
-        self._served.go_on()
-        self.session.flush_due = False
-        if self.session.outgoing:
-            self.flush()
+            return
+        turn.gather()
+        try:
+            self.take(frames)
+        finally:
+            turn.settle()
 
     def take(self, frames: list[bytes]) -> None:
         if self._held:

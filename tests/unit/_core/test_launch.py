@@ -12,7 +12,16 @@ import pytest
 from spear._core.engine import Engine
 from spear._core.executor import Executor, Launch
 from spear.errors import InvalidArgument, ModuleInvalid, ModuleLimit, NodeBusy
-from tests.guest_runs import ended, engine, executor, finish, guest, guest_bytes, logged
+from tests.guest_runs import (
+    ended,
+    engine,
+    executor,
+    finish,
+    guest,
+    guest_bytes,
+    logged,
+    python,
+)  # fmt: skip
 
 ID = "01234567-89ab-7def-8123-456789abcdef"
 S = 10**9
@@ -102,6 +111,31 @@ def test_what_is_wrong_is_refused_when_it_is_prepared_or_started():
         for wrong in (None, "text"):
             with pytest.raises(TypeError):
                 launch.start(guest("hello"), wrong, "", S, 128, True)  # type: ignore[arg-type]
+
+
+def test_a_forked_child_is_refused():
+    probe = """
+import os
+from guest_runs import guest
+from spear._core.executor import Executor
+from spear.errors import NodeClosed
+node = Executor(workers=1)
+launch = node.prepare(guest("hello"))
+assert launch.start(guest("hello"), b"", "", 10**10, 128, False).wait(60)
+child = os.fork()
+if child == 0:
+    for inline in (True, False):
+        try:
+            launch.start(guest("hello"), b"", "", 10**10, 128, inline)
+        except NodeClosed as error:
+            assert "before a fork" in str(error)
+        else:
+            os._exit(1)
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+    done = python(probe)
+    assert done.stdout == "0\n", done.stderr
 
 
 def test_where_there_is_no_room_it_is_refused_and_nothing_is_left():

@@ -89,10 +89,21 @@ async def test_a_handler_that_gives_nothing_to_await_has_failed(given):
     assert [kind for _, kind, _, _ in connection.failures] == [AttributeError]
 
 
-async def test_what_a_handler_writes_must_be_bytes():
-    connection = Connection(route(write=lambda _: "text"))
+@pytest.mark.parametrize("written", ["text", None, 3, bytearray(b"bytes")])
+async def test_what_a_handler_writes_must_be_bytes(written):
+    connection = Connection(route(write=lambda _: written))
     connection.take(connection.frame())
     assert [kind for _, kind, _, _ in connection.failures] == [TypeError]
+    assert connection.answers == [b"failed"]
+
+
+async def test_a_handler_that_is_cancelled_before_it_begins_is_answered():
+    def cancelled(_):
+        raise asyncio.CancelledError
+
+    connection = Connection(route(handler=cancelled))
+    assert connection.take(connection.frame()) == 1
+    assert connection.answers == [b"failed"]
 
 
 async def test_a_handler_may_give_a_future():
