@@ -21,7 +21,7 @@ class Launch:
 
     def start(
         self, module: Module, stdin: bytes, execution_id: str, timeout_ns: int, priority: int,
-        inline: bool,
+        inline: bool, context: Any = None,
     ) -> Run:  # fmt: skip
         """As `Executor.start` with what was prepared and this. Raises InvalidArgument where it was
         prepared for another module."""

@@ -49,11 +49,11 @@ cdef class Launch:
         return self.executor is executor and self.number == module.number
 
     def start(self, Module module not None, bytes stdin not None, str execution_id not None,
-              timeout_ns, priority, bint inline):
+              timeout_ns, priority, bint inline, context=None):
         """Starts one more; see executor.pyi."""
         if self.number != module.number:
             raise InvalidArgument("this start was prepared for another module")
-        return self.begin(module, stdin, execution_id, timeout_ns, priority, inline, None)
+        return self.begin(module, stdin, execution_id, timeout_ns, priority, inline, context)
 
     cdef Run begin(
         self, Module module, bytes stdin, str execution_id, timeout_ns, priority, bint inline,

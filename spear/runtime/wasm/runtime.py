@@ -73,33 +73,14 @@ class WasmRuntime:
         return self._executor_ready()
 
     def start(self, program: Module, invocation: Invocation) -> Run:
-        objects = self._objects if program.uses_objects else None
-        executor = self._executor
-        if executor is None or (program.posted and self._handlers is not None):
-            executor = self._executor_for(program)
-        return executor.start(
+        return self._prepare(program, invocation).start(
             program,
-            entry=invocation.entry,
-            call_args=invocation.call_args,
-            args=invocation.args,
-            env=invocation.env,
-            stdin=invocation.stdin,
-            timeout_ns=invocation.timeout_ns,
-            memory_bytes_max=invocation.memory_bytes_max,
-            output_bytes_max=invocation.output_bytes_max,
-            log_bytes_max=invocation.log_bytes_max,
-            log_lines_max=invocation.log_lines_max,
-            log_stdout=invocation.log_stdout,
-            dirs=invocation.dirs,
-            descriptors_max=invocation.descriptors_max,
-            fuel=invocation.fuel,
-            priority=invocation.priority,
-            inline=invocation.inline,
-            objects=objects and objects(),
-            task=invocation.task,
-            object_grants=invocation.object_grants,
-            execution_id=invocation.execution_id,
-            context=invocation.context,
+            invocation.stdin,
+            invocation.execution_id,
+            invocation.timeout_ns,
+            invocation.priority,
+            invocation.inline,
+            invocation.context,
         )
 
     def begin(
@@ -114,7 +95,10 @@ class WasmRuntime:
 
     def _prepare(self, program: Module, like: Invocation) -> Launch:
         objects = self._objects if program.uses_objects else None
-        return self._executor_for(program).prepare(
+        executor = self._executor
+        if executor is None or (program.posted and self._handlers is not None):
+            executor = self._executor_for(program)
+        return executor.prepare(
             program,
             entry=like.entry,
             call_args=like.call_args,
