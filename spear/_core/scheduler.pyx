@@ -23,6 +23,7 @@ wasmtime_bind(engineapi.functions())
 cdef enum:
     TURN_EVERY = 8
     CLOSE_ROUND_NS = 20000000
+    REST_NS = 250000
     LINGER_TICKS = 20          # the timekeeper ticks on for so long after the last guest ran
 
 
@@ -266,6 +267,8 @@ cdef void *_keep_time(void *argument) noexcept nogil:
         store64(&executor.clock_until_ns, INT64_MAX)
         if executor.world != NULL or not due_queue_next(executor.due, &due):
             due = INT64_MAX
+        if due > now and due < now + REST_NS:
+            due = now + REST_NS
         if load32(&executor.ticking) != 0 and tick_at < due:
             due = tick_at
         store64(&executor.clock_until_ns, due)

@@ -244,9 +244,14 @@ cdef void wake_timekeeper(executor_t *executor) noexcept nogil:
 
 
 cdef bint _add_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcept nogil:
-    """An entry of the due queue, and its reference; False if the guest has one."""
+    """An entry of the due queue, and its reference; False if the guest has one.
+
+    A time that never comes takes none.
+    """
     cdef uint64_t handle = <uint64_t>guest
     cdef size_t fault
+    if due_ns == INT64_MAX:
+        return True
     guest_retain(guest)
     cdef PushResult result = due_queue_push(executor.due, &handle, &due_ns, 1, &fault)
     if result != PUSHED:
@@ -269,7 +274,9 @@ cdef void _set_due(executor_t *executor, guest_t *guest, int64_t due_ns) noexcep
 
 
 cdef void _clear_due(executor_t *executor, guest_t *guest) noexcept nogil:
-    if guest.due_ns != 0 and due_queue_cancel(executor.due, <uint64_t>guest):
+    if guest.due_ns in (0, INT64_MAX):     # then it never had an entry
+        return
+    if due_queue_cancel(executor.due, <uint64_t>guest):
         guest_release(guest)
 
 
@@ -291,9 +298,11 @@ cdef void serve_due(executor_t *executor, int64_t now) noexcept nogil:
     cdef size_t index, count = DUE_BATCH
     while count == DUE_BATCH:
         count = due_queue_pop(executor.due, now, handles, DUE_BATCH)
+        wakes_hold()               # one call of the system for all that are due together
         for index in range(count):
             _look_at(executor, <guest_t *>handles[index], now)
             guest_release(<guest_t *>handles[index])
+        wakes_release()
 
 
 cdef void tick(executor_t *executor) noexcept nogil:
