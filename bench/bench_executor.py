@@ -1,4 +1,4 @@
-"""The executor's own costs: a hostcall, a park, a hand-off to Python, a warm task, determinism.
+"""The executor's own costs: a hostcall, a hand-off to Python, a warm task, determinism.
 
 Rule: every row names the guest's shape. All guests here are small (one page, none touched) but
 where a row says otherwise. Costs and round trips are taken on one vCPU. A limit is an absolute
@@ -21,6 +21,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.report import each_us, interleaved, record
+from bench.turning import PARKED, SMALL, YIELDING, YIELDS, assembled, yield_us
 from spear._core import trial
 from spear._core.door import Call
 from spear._core.engine import Engine, Module
@@ -31,27 +32,17 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SHAPES = ROOT / "tests" / "guests" / "shapes"
 
-SMALL = "small guest, 1 page, none touched"
 HOSTCALLS = 1_000_000
-NOOP_NS_MAX, PARK_US_MAX = 30.0, 1.0
-YIELDS = 200  # of each guest
-SLEEPS = 50  # of each parked guest
+NOOP_NS_MAX = 30.0
 HANDOFFS = 5_000
 GUESTS_CALLING = 64
 OBJECT_BYTES = 256
-PARKED = 10_000
 LOOPS_COUNTED = 20_000_000
 
 Loop = Callable[[int], float]  # so many turns; gives seconds
 
 
 # ---- guests
-
-
-def assembled(text: str) -> bytes:
-    import wasmtime
-
-    return bytes(wasmtime.wat2wasm(text))
 
 
 def repeating(imports: str, once: str, data: str = "") -> bytes:
@@ -92,27 +83,6 @@ WARM_GUESTS = {
     "may wait, does not": f'(module {SLEEP} (memory (export "memory") 1) {WARM})',
 }
 
-
-def counting(imports: str, once: str, times: int) -> bytes:
-    """A guest whose `_start` does `once` so often."""
-    return assembled(f"""(module
-      {imports}
-      (memory (export "memory") 1)
-      (func (export "_start") (local $n i32)
-        (local.set $n (i32.const {times}))
-        (loop $again
-          {once}
-          (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))""")
-
-
-YIELDING = counting(
-    '(import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))',
-    "(drop (call $yield))",
-    YIELDS,
-)
-SLEEPING = counting(
-    '(import "spear" "sleep_ms" (func $sleep (param i32)))', "(call $sleep (i32.const 1))", SLEEPS
-)
 
 COMPUTING = {
     "nothing but the loop": ("", ""),
@@ -186,102 +156,6 @@ def test_a_hostcall_answered_in_place(benchmark, pinned, engine, executor_of):
         {"limit": ("<=", 1.0)},
         note=f"{SMALL} (by object_get: 1), on a fiber; {HOSTCALLS:,} turns with the call less as "
         "many without it",
-    )
-
-
-# ---- giving up a turn, and parking
-
-
-def yield_us(executor: Executor, module: Module, guests: int) -> float:
-    batch = executor.run_many(module, guests)
-    assert batch.completed == guests
-    return batch.duration_ns / (guests * YIELDS) / 1e3
-
-
-def asyncio_yield_us(runner: asyncio.Runner, tasks: int) -> float:
-    """The same turns by tasks of the loop."""
-
-    async def turns() -> None:
-        for _ in range(YIELDS):
-            await asyncio.sleep(0)
-
-    async def together() -> float:
-        began = time.perf_counter_ns()
-        await asyncio.gather(*(turns() for _ in range(tasks)))
-        return (time.perf_counter_ns() - began) / (tasks * YIELDS) / 1e3
-
-    return runner.run(together())
-
-
-@pytest.mark.parametrize("guests", [1_000, PARKED])
-def test_a_guest_yields_and_goes_on(benchmark, pinned, engine, runner, executor_of, guests):
-    executor, module = executor_of(1, guests_max=guests + 10), engine.load(YIELDING)
-    values = interleaved(
-        benchmark,
-        {
-            "spear": partial(yield_us, executor, module, guests),
-            "tasks of uvloop, sleep(0)": partial(asyncio_yield_us, runner, guests),
-        },
-    )
-    assert executor.stats()["parks"] == 0
-    record(
-        f"yield: requeue and resume, {guests:,} guests, one worker",
-        values.pop("spear"),
-        "us",
-        values,
-        {},
-        note=f"{SMALL}; all the time of a batch of guests that each give up their turn {YIELDS} "
-        "times by sched_yield, their start and end included, by all the turns",
-    )
-
-
-def park_us(executor: Executor, module: Module, guests: int) -> float:
-    """Of processor time, since the guests have nothing to do while they all sleep."""
-    before, began = executor.stats()["parks"], time.process_time_ns()
-    batch = executor.run_many(module, guests)
-    took = time.process_time_ns() - began
-    parks = executor.stats()["parks"] - before
-    assert batch.completed == guests
-    assert parks > 0.9 * guests * SLEEPS  # a sleep that is over as it begins parks nobody
-    return took / parks / 1e3
-
-
-def asyncio_park_us(runner: asyncio.Runner, tasks: int) -> float:
-    """The same waits by tasks of the loop."""
-
-    async def waits() -> None:
-        for _ in range(SLEEPS):
-            await asyncio.sleep(0.001)
-
-    async def together() -> float:
-        began = time.process_time_ns()
-        await asyncio.gather(*(waits() for _ in range(tasks)))
-        return (time.process_time_ns() - began) / (tasks * SLEEPS) / 1e3
-
-    return runner.run(together())
-
-
-@pytest.mark.parametrize("guests", [1_000, PARKED])
-def test_a_guest_parks_and_goes_on(benchmark, pinned, engine, runner, executor_of, guests):
-    executor, module = executor_of(1, guests_max=guests + 10), engine.load(SLEEPING)
-    values = interleaved(
-        benchmark,
-        {
-            "spear": partial(park_us, executor, module, guests),
-            "tasks of uvloop, sleep(0.001)": partial(asyncio_park_us, runner, guests),
-        },
-    )
-    mine = values.pop("spear")
-    aim = {"limit": [PARK_US_MAX] * len(mine)} if guests == 1_000 else {}
-    record(
-        f"park and resume, {guests:,} guests parked, one worker",
-        mine,
-        "us",
-        {**aim, **values},
-        {"limit": ("<=", 1.0)} if aim else {},
-        note=f"{SMALL}; all the processor time of a batch of guests that each sleep {SLEEPS} times "
-        "for 1 ms, their start and end included, by all the sleeps: park, an entry of the due "
-        "queue, a wake by the timekeeper, requeue, resume",
     )
 
 

@@ -20,7 +20,7 @@ TRIAL = "spear_trial"
 EXIT = (asm.WASI, "proc_exit", "i", "")
 PARAMS = {
     "noop": "", "echo": "iiii", "add": "ii", "pause": "", "control": "iiii", "mixed": "iIiiii",
-    "send": "ii",
+    "send": "ii", "relay": "i",
 }  # fmt: skip
 OPS = {
     "echo": trial.ECHO, "add": trial.ADD, "pause": trial.PAUSE, "control": trial.CONTROL,

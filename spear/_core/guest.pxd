@@ -143,6 +143,7 @@ cdef struct guest_t:
     # park: owner
     bint parking
     bint yielded
+    int32_t relayed            # atomic: its turn has come (trial.pyx)
     int64_t wake_ns            # as of guest_now_ns; INT64_MAX: only a reply wakes it
     int64_t slice_until_ns     # the machine's monotonic clock: others may run from then on
 

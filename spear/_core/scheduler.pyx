@@ -23,7 +23,7 @@ wasmtime_bind(engineapi.functions())
 cdef enum:
     TURN_EVERY = 8
     CLOSE_ROUND_NS = 20000000
-    REST_NS = 250000
+    REST_NS = 250000           # the timekeeper serves together what is due within so long
     LINGER_TICKS = 20          # the timekeeper ticks on for so long after the last guest ran
 
 

@@ -25,7 +25,10 @@ def test_engines_for_tests_have_it_beside_all_else():
              if module == TRIAL}  # fmt: skip
     assert extra.keys() == PARAMS.keys()
     assert host_imports(trial=True).items() > host_imports().items()
-    assert {name for name, known in extra.items() if known.served_by == "native"} == {"noop"}
+    assert {name for name, known in extra.items() if known.served_by == "native"} == {
+        "noop",
+        "relay",
+    }
     assert {name for name, known in extra.items() if known.waits} == extra.keys() - {"noop"}
     assert {name for name, known in extra.items() if known.reenters} == {"send"}
 
@@ -66,3 +69,18 @@ def test_code_of_the_two_kinds_of_engines_is_cached_apart(tmp_path: Path):
 
 def test_operation_codes_are_no_agents():
     assert sorted(OPS.values()) == list(range(240, 246))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_guests_that_relay_park_and_wake_one_another(workers: int):
+    guests, times = 50, 20
+    once = asm.i32_const(guests) + asm.call(0) + asm.DROP
+    leave = asm.i32_const(0) + asm.call(0) + asm.DROP
+    relaying = asm.module([(TRIAL, "relay", "i", "i")], once * times + leave)
+    with executor(workers=workers) as node:
+        batch = node.run_many(trial_engine().load(relaying), guests)
+        stats = node.stats()
+    assert batch.completed == guests
+    # One of them runs, all others are parked; only the last may find itself as who waits longest.
+    assert guests * (times - 1) - times <= stats["parks"] <= guests * times
+    assert stats["woken"] <= guests * times
