@@ -172,9 +172,10 @@ class Asking:
                 raise error from None
         except BaseException as error:
             account.failed(error, now_ns := self.now_ns())
-            over = account.time_ns and now_ns >= request.deadline_ns
-            if over and isinstance(error, ModelTimeout):
-                raise _out_of_time(error, account.time_ns) from error
+            if account.time_ns and isinstance(error, ModelError):
+                timed_out = isinstance(error, ModelTimeout) and now_ns >= request.deadline_ns
+                if timed_out or error.late:
+                    raise _out_of_time(error, account.time_ns) from error
             raise
         account.used(reply.usage)
         return reply
@@ -189,10 +190,11 @@ class Asking:
         return price
 
 
-def _out_of_time(error: ModelTimeout, left_ns: int) -> BudgetSpent:
+def _out_of_time(error: ModelError, left_ns: int) -> BudgetSpent:
+    what = "; there is no time for another try" if error.late else ""
     return BudgetSpent(
-        f"{error}: the budget of time had {format_duration(left_ns)} left (budget.time of the "
-        "task, or of one above it, says how much)",
+        f"{error}{what}: the budget of time had {format_duration(left_ns)} left (budget.time of "
+        "the task, or of one above it, says how much)",
         code=CODE,
     )
 
