@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -87,6 +87,11 @@ class ChatNode:
         outcome = await run
         assert (outcome.cause, outcome.exit_code) == ("exit", 0), outcome
         return [_read(line) for line in run.output.decode().splitlines()]
+
+    def stopwatch(self) -> Callable[[], float]:
+        """Says how many seconds have passed, by the node's clock."""
+        began_ns = self.clock.monotonic_ns()
+        return lambda: (self.clock.monotonic_ns() - began_ns) / S
 
     async def settled(self) -> None:
         """Nothing is reserved any more: what ended guests had asked for has ended too."""
