@@ -7,7 +7,7 @@ its reservation ends with it. No retries here: `Models` decides about those, wit
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -37,6 +37,7 @@ class Models(Protocol):
     async def stream(self, request: ChatRequest, deliver: Deliver) -> Reply: ...
     async def embed(self, request: EmbedRequest) -> Reply: ...
     def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None: ...
+    def unknown(self, allowed: Sequence[str]) -> list[str]: ...
 
 
 class _Account:
@@ -106,6 +107,10 @@ class Asking:
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
         self._reserve(account, request, tokens, 0)
         return await self._counted(account, request, self._models.embed)
+
+    def unknown_backends(self, agent: Agent) -> list[str]:
+        """A sentence for each that the task's config names and that is not there."""
+        return self._models.unknown(backends_of(agent.config))
 
     def now_ns(self) -> int:
         return self._clock.monotonic_ns()
