@@ -191,8 +191,8 @@ def unknown(allowed: Iterable[str], names: Iterable[str]) -> list[str]:
     for wanted in list(allowed)[:_SHOWN_MAX]:
         if not any(fnmatchcase(name, wanted) for name in names):
             nearest = difflib.get_close_matches(wanted, names, 1, cutoff=0.5)
-            near = f"; the nearest one is {nearest[0]!r}" if nearest else ""
-            found.append(f"the task's llm.backends names {wanted!r}, which is not there{near}")
+            near = f"the nearest one is {nearest[0]!r}" if nearest else "see `spear model ls`"
+            found.append(f"the task's llm.backends names {wanted!r}, which is not there; {near}")
     return found
 
 
