@@ -92,7 +92,7 @@ async def test_a_stream_that_goes_on_for_ever_ends_at_its_deadline(fake: OpenAiF
         took = node.stopwatch()
         *events, document = await node.talk("m=x", "p=timeout_ms=250", "r=0", timeout_s=600)
         assert took() < LATE_S
-        assert "did not answer within" in document["error"]["message"]
+        assert "did not answer" in document["error"]["message"]
         assert {event["type"] for event in events[:-1]} <= {"delta"}
         await fake.wait_gone(1)
 
