@@ -844,15 +844,13 @@ async def test_a_back_off_goes_on_after_a_restart(node: Bench):
 
 
 async def test_a_back_off_ends_in_time_where_the_clock_was_set_back(tmp_path: Path):
-    short = Retry(attempts=2, backoff_ns=10**8, backoff_max_ns=10**8, on=("TRAP",))
+    short = Retry(attempts=2, backoff_ns=10**6, backoff_max_ns=10**6, on=("TRAP",))
     async with bench(tmp_path) as node:
         services = await node.ready(retry=short)
         accepted = await services.submit("work")
         node.clock.advance(24 * 3600 * SECOND)
         (await node.run(0)).finish("failed", "trap")
         await until(lambda: services._executions.stats()["resting"] == 1)
-        for work in services._executions.works():
-            work.stop_timer()  # else the second attempt may begin before the node dies
         await services._parts.journal.kept()
         node.clock.set_by(-24 * 3600 * SECOND)
         services = await node.crash()
