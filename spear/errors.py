@@ -281,7 +281,7 @@ class ModelError(SpearError):
     only a message. `backend` is the one that was asked last, or empty; `http_status` is what it
     answered, 0 where it did not; `reached` that it was sent the request. `calls` and `model_ns` are
     what was used in vain: requests that reached a backend, and the time they took; of `unseen` of
-    them nobody knows what else they used.
+    them nobody knows what else they used. `late`: another try could not begin before the deadline.
     """
 
     status = "UNAVAILABLE"
@@ -291,7 +291,7 @@ class ModelError(SpearError):
     ) -> None:
         super().__init__(message)
         self.code, self.backend, self.http_status = code, backend, http_status
-        self.reached = False
+        self.reached = self.late = False
         self.calls = self.model_ns = self.unseen = 0
 
 

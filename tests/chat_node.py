@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from guest_runs import guest
 from scripted_backends import Lines
 
 from spear._core import handles
+from spear._core.engine import Module
 from spear._core.executor import Executor
 from spear._core.run import Run
 from spear.clock import Clock
@@ -62,11 +63,13 @@ class ChatNode:
 
     def start(
         self,
-        name: str,
+        module: str | Module,
         *args: str,
         timeout_s: float = 60.0,
         config: Mapping[str, str] | None = None,
+        entry: str = "_start",
     ) -> Run:
+        """Of a guest of that name, or of a module of the test's own."""
         config, timeout_ns = config or {}, int(timeout_s * S)
         agent = Agent(
             execution_id=f"e{len(self.agents)}", task="t", config=config,
@@ -74,8 +77,9 @@ class ChatNode:
         )  # fmt: skip
         self.agents.append(agent)
         return self.executor.start(
-            guest(name),
-            args=(name, *args),
+            guest(module) if isinstance(module, str) else module,
+            args=(module if isinstance(module, str) else "guest", *args),
+            entry=entry,
             timeout_ns=timeout_ns,
             context=agent,
             output_bytes_max=64 << 20,
@@ -87,6 +91,11 @@ class ChatNode:
         outcome = await run
         assert (outcome.cause, outcome.exit_code) == ("exit", 0), outcome
         return [_read(line) for line in run.output.decode().splitlines()]
+
+    def stopwatch(self) -> Callable[[], float]:
+        """Says how many seconds have passed, by the node's clock."""
+        began_ns = self.clock.monotonic_ns()
+        return lambda: (self.clock.monotonic_ns() - began_ns) / S
 
     async def settled(self) -> None:
         """Nothing is reserved any more: what ended guests had asked for has ended too."""

@@ -87,6 +87,9 @@ class FakeModels:
     def price(self, request: Any, prompt_tokens: int, completion_tokens: int) -> int | None:
         return self.price_nano_usd
 
+    def unknown(self, allowed: Sequence[str]) -> list[str]:
+        return [f"no {name}" for name in allowed if name == "gone"]
+
     async def hang(self) -> Reply:
         """As an answer of the script: never comes."""
         try:

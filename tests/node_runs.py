@@ -92,13 +92,15 @@ class Died(BaseException):
 
 
 class Said:
-    """The system log: what was said, in memory."""
+    """The system log: what was said, in memory; `lines` with the fields."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.lines: list[dict[str, object]] = []
 
     def info(self, event: str, **fields: object) -> None:
         self.events.append(event)
+        self.lines.append({"event": event, **fields})
 
     debug = warn = error = info
 

@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport strlen
 
 from spear._core cimport engineapi
-from spear._core.abibits cimport EINVAL, EIO, ENOMEM, ENOSPC
+from spear._core.abibits cimport EFAULT, EINVAL, EIO, ENOMEM, ENOSPC
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
 from spear._core.imports cimport posted_row
@@ -170,10 +170,13 @@ cdef bint _is_tool(guest_t *guest, const wasmtime_func_t *func) noexcept nogil:
 
 
 cdef int32_t _aim(guest_t *guest, int64_t function, int32_t slot) noexcept nogil:
-    """Has the shim's slot name function `function` of the guest's table; 0 or -EINVAL."""
+    """Has the shim's slot name function `function` of the guest's table; 0, -EFAULT where no place
+    has that number, or -EINVAL."""
     cdef wasmtime_val_t item
     cdef wasmtime_error_t *error
-    if function < 0 or not _find_functions(guest):
+    if function < 0:
+        return -EFAULT
+    if not _find_functions(guest):
         return -EINVAL
     if not wasmtime_table_get(guest.context, &guest.functions, <uint64_t>function, &item):
         return -EINVAL

@@ -20,8 +20,8 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer: `text`, or the `calls`; None for both: what the request suggests. `pieces` is how
-    often a stream repeats the text's words. All others are faults, or how it is sent."""
+    """An answer: `text`, or the `calls`; None for both: what the request suggests,
+    `repeat` times. All others are faults, or how it is sent."""
 
     text: str | None = None
     calls: tuple[Call, ...] | None = None

@@ -296,3 +296,13 @@ async def test_a_task_is_held_to_its_backends(fake: OpenAiFake) -> None:
     assert first["_spear"]["backend"] == "stub"
     assert "error" in second
     assert fake.requests == []
+
+
+async def test_a_backend_that_a_task_names_in_vain_is_in_the_guests_log(fake: OpenAiFake) -> None:
+    async with chat_node(openai(fake.url), stub()) as node:
+        run = node.start("talker", "m=x", "s=0", "n", config={"llm.backends": "stub,fkae"})
+        assert (await run).exit_code == 0
+        warned = [line.message for line in run.read_logs() if line.stream != "stdout"]
+        assert warned == [
+            "the task's llm.backends names 'fkae', which is not there; the nearest one is 'fake'"
+        ]

@@ -7,46 +7,24 @@ The rule: each runs as it is committed; what the backend was asked is looked at 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from chat_node import ChatNode, chat_node, openai, stub
-from fakes.anthropic import AnthropicFake
-from fakes.ollama import OllamaFake
 from fakes.openai import OpenAiFake
 from fakes.server import Fake
 from fakes.step import Call, Step
+from model_apis import APIS, every_api
 from scripted_backends import Lines
 
 from spear.clock import Clock
-from spear.config_llm import BackendSettings, LlmSettings
+from spear.config_llm import LlmSettings
 from spear.errors import NoBackend
 from spear.hostcalls.llm.building import models_of
-from spear.records.models import ANTHROPIC, OLLAMA, BackendSpec
 from spear.telemetry.jsonlog import open_log
 from spear.telemetry.redact import Redactor
 
-FEATURES = ("supports_tools", "supports_json_schema")
 QUESTION = "What do 3 pieces of article 2 cost?"
-
-
-def _other(kind: str) -> Callable[[str], BackendSettings]:
-    def made(url: str) -> BackendSettings:
-        spec = BackendSpec(
-            name="fake", kind=kind, base_url=url, hosting="local", model="m", features=FEATURES
-        )
-        return BackendSettings(spec=spec)
-
-    return made
-
-
-APIS = {
-    "openai": (OpenAiFake, openai),
-    "ollama": (OllamaFake, _other(OLLAMA)),
-    "anthropic": (AnthropicFake, _other(ANTHROPIC)),
-}
-every_api = pytest.mark.parametrize("api", sorted(APIS))
 
 
 async def shown(node: ChatNode, name: str, *args: str) -> tuple[int, str, str]:
@@ -78,8 +56,7 @@ async def test_without_a_backend_of_ones_own_the_stub_answers() -> None:
 
 @every_api
 async def test_one_question_is_asked_over_each_api(api: str) -> None:
-    kind, settings = APIS[api]
-    async with kind() as fake, chat_node(settings(fake.url)) as node:
+    async with APIS[api].fake() as fake, chat_node(APIS[api].settings(fake.url)) as node:
         code, output, log = await shown(node, "chat", 'Say "\u00e9\n".')
         assert (code, output) == (0, 'You said: Say "\u00e9\n".\n')
         assert log == "answered by fake, model m"
@@ -88,8 +65,7 @@ async def test_one_question_is_asked_over_each_api(api: str) -> None:
 
 @every_api
 async def test_the_tool_runs_in_the_agent_over_each_api(api: str) -> None:
-    kind, settings = APIS[api]
-    async with kind() as fake, chat_node(settings(fake.url)) as node:
+    async with APIS[api].fake() as fake, chat_node(APIS[api].settings(fake.url)) as node:
         fake.script(
             Step(calls=(Call("price", {"pieces": 3, "article": 2}),)), Step(text="It is $10.50.")
         )
@@ -110,8 +86,7 @@ async def test_a_tool_refuses_what_a_model_makes_up() -> None:
 
 @every_api
 async def test_pieces_are_printed_as_they_come_over_each_api(api: str) -> None:
-    kind, settings = APIS[api]
-    async with kind() as fake, chat_node(settings(fake.url)) as node:
+    async with APIS[api].fake() as fake, chat_node(APIS[api].settings(fake.url)) as node:
         code, output, _ = await shown(node, "streaming", "one two three")
         assert (code, output) == (0, "You said: one two three\n")
         code, output, log = await shown(node, "streaming", "left", "right")
@@ -130,8 +105,9 @@ async def test_streaming_without_a_question_says_how_it_is_used() -> None:
         assert log.startswith("usage: streaming QUESTION ...")
 
 
-async def test_what_fails_is_said_and_ends_with_1() -> None:
-    async with OpenAiFake() as fake, chat_node(openai(fake.url)) as node:
+@every_api
+async def test_what_fails_is_said_and_ends_with_1(api: str) -> None:
+    async with APIS[api].fake() as fake, chat_node(APIS[api].settings(fake.url)) as node:
         fake.default = Step(status=401, error="no such key")
         for name in ("chat", "tool_calling", "streaming"):
             code, output, log = await shown(node, name, QUESTION)

@@ -176,7 +176,8 @@ def test_a_name_in_a_task_s_list_that_is_nobody_s_is_told_with_the_nearest() -> 
     assert told == (
         f"{CHAT}: 'gpt-main' is not allowed for this task; 'others' is not available: no key; "
         "the task's llm.backends names 'gtp-main', which is not there; the nearest one is "
-        "'gpt-main'; the task's llm.backends names 'gone', which is not there"
+        "'gpt-main'; the task's llm.backends names 'gone', which is not there; see "
+        "`spear model ls`"
     )
 
 

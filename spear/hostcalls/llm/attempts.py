@@ -116,7 +116,7 @@ class Attempts:
             now_ns = self.clock.monotonic_ns()
             step = self._tries.next(now_ns, self._request.deadline_ns)
             if step is None:
-                raise self._last or self._nobody(now_ns)
+                raise self._no_more(now_ns)
             self._go_on()
             if step.wait_ns:
                 await asyncio.sleep(step.wait_ns / 1e9)
@@ -191,6 +191,12 @@ class Attempts:
         except BudgetSpent as spent:
             sentence = f"{self._last}; another try is beyond the budget: {spent}"
             raise BudgetSpent(sentence, code=spent.code) from self._last
+
+    def _no_more(self, now_ns: int) -> ModelError:
+        """What the last try failed by, or why there was none."""
+        error = self._last or self._nobody(now_ns)
+        error.late = self._tries.late
+        return error
 
     def _nobody(self, now_ns: int) -> ModelError:
         """Nobody was asked, and nobody will be in time."""

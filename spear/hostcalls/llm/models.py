@@ -8,6 +8,7 @@ stream fails over only before its first piece. What goes to the caller names no 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import msgspec
@@ -30,6 +31,7 @@ from spear.hostcalls.llm.choice.routing import (
     lack_of,
     model_of,
     ordered,
+    unknown,
 )
 from spear.hostcalls.llm.choice.scrubbing import scrub
 from spear.hostcalls.llm.request import (
@@ -66,6 +68,7 @@ Request = ChatRequest | EmbedRequest
 Answer = Coroutine[Any, Any, Reply]
 Order = list[Member]
 Infos = list[ModelInfo]
+Sentences = list[str]
 
 
 class Models:
@@ -116,6 +119,18 @@ class Models:
         if any(cost is None for cost in costs):
             return None
         return max((cost for cost in costs if cost is not None), default=0)
+
+    def unknown(self, allowed: Sequence[str]) -> Sentences:
+        """For each of these names of a task's llm.backends that no backend has, nor one that may
+        still be discovered."""
+        ollama = self._settings.ollama
+        if ollama.enabled:
+            prefix = ollama.name_prefix
+            allowed = [
+                name for name in allowed
+                if not (name.startswith(prefix) or fnmatchcase(prefix, name))
+            ]  # fmt: skip
+        return unknown(allowed, (member.spec.name for member in self._roster))
 
     async def refresh(self) -> None:
         """Looks for models that are discovered, where that was long ago."""

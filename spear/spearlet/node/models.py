@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from spear.hostcalls.allowed import names_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from spear.hostcalls.llm.models import Models
     from spear.records.models import ModelInfo, ModelTest
@@ -24,3 +26,9 @@ class ModelServices:
         self, name: str, prompt: str = "", *, model: str = "", timeout_ns: int = 0
     ) -> ModelTest:
         return await self._models().test(name, prompt, model=model, timeout_ns=timeout_ns)
+
+    def unknown_backends(self, config: Mapping[str, str]) -> Sequence[str]:
+        """A sentence for each that a task's config names in vain. Models are not made for a config
+        that says nothing of them."""
+        key = "llm.backends"
+        return self._models().unknown(names_of(key, config[key])) if key in config else ()

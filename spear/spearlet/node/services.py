@@ -153,6 +153,8 @@ class NodeServices(ModelServices, ObjectServices):
         self.learn(task.spec)
         for key in unread(task.spec.config):
             self._parts.log.warn("nothing reads this of a task's config", task=task.name, key=key)
+        for reason in self.unknown_backends(task.spec.config):
+            self._parts.log.warn("a task names a backend in vain", task=task.name, reason=reason)
         self._executions.limit(task)
         return task
 

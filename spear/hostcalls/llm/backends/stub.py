@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from spear.hostcalls.llm.backends.answers import at, text_at
 from spear.hostcalls.llm.request import Delta, Reply
 from spear.records.usage import Usage
 
@@ -135,14 +136,9 @@ def _message(request: ChatRequest) -> dict[str, Any]:
 
 
 def _call(request: ChatRequest) -> dict[str, Any]:
-    function = request.tools[0].get("function") or request.tools[0]
-    schema = function.get("parameters")
-    properties = schema.get("properties") if isinstance(schema, dict) else None
-    names = [
-        name
-        for name, kind in (properties if isinstance(properties, dict) else {}).items()
-        if isinstance(kind, dict) and kind.get("type") == "integer"
-    ]
+    function = at(request.tools[0], "function") or request.tools[0]
+    properties = at(at(function, "parameters"), "properties")
+    names = [name for name in properties if at(properties, name).get("type") == "integer"]
     users = [message for message in request.messages if message.get("role") == "user"]
     found = _INTEGER.findall(text_of(users[-1])) if users else []
     arguments = {name: int(number) for name, number in zip(names, found, strict=False)}
@@ -150,7 +146,7 @@ def _call(request: ChatRequest) -> dict[str, Any]:
         "id": "call_stub_0",
         "type": "function",
         "function": {
-            "name": str(function.get("name", "")),
+            "name": text_at(function, "name"),
             "arguments": msgspec.json.encode(arguments).decode(),
         },
     }

@@ -7,7 +7,7 @@ its reservation ends with it. No retries here: `Models` decides about those, wit
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -37,6 +37,7 @@ class Models(Protocol):
     async def stream(self, request: ChatRequest, deliver: Deliver) -> Reply: ...
     async def embed(self, request: EmbedRequest) -> Reply: ...
     def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None: ...
+    def unknown(self, allowed: Sequence[str]) -> list[str]: ...
 
 
 class _Account:
@@ -107,6 +108,10 @@ class Asking:
         self._reserve(account, request, tokens, 0)
         return await self._counted(account, request, self._models.embed)
 
+    def unknown_backends(self, agent: Agent) -> list[str]:
+        """A sentence for each that the task's config names and that is not there."""
+        return self._models.unknown(backends_of(agent.config))
+
     def now_ns(self) -> int:
         return self._clock.monotonic_ns()
 
@@ -172,9 +177,10 @@ class Asking:
                 raise error from None
         except BaseException as error:
             account.failed(error, now_ns := self.now_ns())
-            over = account.time_ns and now_ns >= request.deadline_ns
-            if over and isinstance(error, ModelTimeout):
-                raise _out_of_time(error, account.time_ns) from error
+            if account.time_ns and isinstance(error, ModelError):
+                timed_out = isinstance(error, ModelTimeout) and now_ns >= request.deadline_ns
+                if timed_out or error.late:
+                    raise _out_of_time(error, account.time_ns) from error
             raise
         account.used(reply.usage)
         return reply
@@ -189,10 +195,11 @@ class Asking:
         return price
 
 
-def _out_of_time(error: ModelTimeout, left_ns: int) -> BudgetSpent:
+def _out_of_time(error: ModelError, left_ns: int) -> BudgetSpent:
+    what = "; there is no time for another try" if error.late else ""
     return BudgetSpent(
-        f"{error}: the budget of time had {format_duration(left_ns)} left (budget.time of the "
-        "task, or of one above it, says how much)",
+        f"{error}{what}: the budget of time had {format_duration(left_ns)} left (budget.time of "
+        "the task, or of one above it, says how much)",
         code=CODE,
     )
 

@@ -57,10 +57,15 @@ class Chat:
         self.streams = Streams(self._asking)
 
     def create(self, call: Call) -> Handle:
-        agent = _agent(call)
+        return Handle(CHAT_SESSION, Session(self._room(call, _agent(call))), closed=_let_go)
+
+    def _room(self, call: Call, agent: Agent) -> Room:
+        """What it shares; with the first look at it, it hears what its task has wrong."""
         if agent.room is None:
             agent.room = Room()
-        return Handle(CHAT_SESSION, Session(agent.room), closed=_let_go)
+            for sentence in self._asking.unknown_backends(agent):
+                call.log(WARN, sentence)
+        return agent.room
 
     def write_message(self, call: Call) -> int:
         handle, role, content = call.args
@@ -157,8 +162,10 @@ class Chat:
             request, timeout_ms = read_request(text)
         except InvalidArgument as error:
             return _refuse(call, EINVAL, str(error))
+        agent = _agent(call)
+        self._room(call, agent)
         try:
-            reply = await self._asking.embed(_agent(call), request, timeout_ms)
+            reply = await self._asking.embed(agent, request, timeout_ms)
         except ModelError as error:
             call.log(WARN, f"embed_send: {error}")
             return _response(failure_of(error), NO_METRICS)

@@ -74,7 +74,7 @@ def eligible(need: Need, candidates: Iterable[Candidate], trouble: str = "") -> 
     lacks = {one.spec.name: lack_of(need, one) for one in candidates}
     kept = [one for one in candidates if not lacks[one.spec.name]]
     if not kept:
-        raise _none(need, lacks, [*_unknown(need, lacks), *filter(None, [trouble])])
+        raise _none(need, lacks, [*unknown(need.allowed, lacks), *filter(None, [trouble])])
     return kept
 
 
@@ -183,16 +183,16 @@ def _place(weights: Sequence[int], point: int) -> int:
     raise AssertionError("the point is beyond the sum")
 
 
-def _unknown(need: Need, names: Iterable[str]) -> list[str]:
-    """What the task's list of backends names and nobody is called."""
+def unknown(allowed: Iterable[str], names: Iterable[str]) -> list[str]:
+    """What a task's list of backends names and nobody of `names` is called, a sentence each."""
     import difflib
 
     found, names = list[str](), list(names)
-    for allowed in need.allowed[:_SHOWN_MAX]:
-        if not any(fnmatchcase(name, allowed) for name in names):
-            nearest = difflib.get_close_matches(allowed, names, 1, cutoff=0.5)
-            near = f"; the nearest one is {nearest[0]!r}" if nearest else ""
-            found.append(f"the task's llm.backends names {allowed!r}, which is not there{near}")
+    for wanted in list(allowed)[:_SHOWN_MAX]:
+        if not any(fnmatchcase(name, wanted) for name in names):
+            nearest = difflib.get_close_matches(wanted, names, 1, cutoff=0.5)
+            near = f"the nearest one is {nearest[0]!r}" if nearest else "see `spear model ls`"
+            found.append(f"the task's llm.backends names {wanted!r}, which is not there; {near}")
     return found
 
 

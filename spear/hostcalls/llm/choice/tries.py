@@ -40,15 +40,19 @@ class Tries:
         self._ready_ns, self._idle = ready_ns, idle
         self._waits = 0
         self._least_ns = 1  # that the next try must have
+        self.late = False  # time is what the next one lacks, and not somebody to ask
 
     def next(self, now_ns: int, deadline_ns: int) -> Step | None:
         """None: there is no further try. A step that is given counts as taken."""
         latest_ns = deadline_ns - self._least_ns
+        open_to = self._order if self._retries else self._untried
         if now_ns > latest_ns:
+            self.late = bool(open_to)
             return None
         name = self._ready_one(now_ns)
         if name is None:
-            step = self._later(now_ns, latest_ns)
+            step = self._later(open_to, now_ns, latest_ns)
+            self.late = step is None and bool(open_to)
         else:
             self._untried.remove(name)
             step = Step(name, 0)
@@ -74,8 +78,7 @@ class Tries:
                 found = found or name
         return found
 
-    def _later(self, now_ns: int, latest_ns: int) -> Step | None:
-        open_to = self._order if self._retries else self._untried
+    def _later(self, open_to: Sequence[str], now_ns: int, latest_ns: int) -> Step | None:
         if not open_to:
             return None
         name = min(open_to, key=lambda name: max(now_ns, self._ready_ns(name)))

@@ -110,6 +110,51 @@ def test_a_budget_of_time_that_ends_a_request_is_named() -> None:
     assert "budget.time" in str(error)
 
 
+LIMITED = fail(lambda: ModelUnavailable("upstream status: 429", retry_after_ms=5000))
+NO_TIME = (
+    "; there is no time for another try: the budget of time had {} left (budget.time of the task, "
+    "or of one above it, says how much)"
+)
+
+
+@pytest.mark.parametrize(
+    ("act", "budget", "said"),
+    [(BUSY, "10ms", "upstream status: 503"), (LIMITED, "2s", "upstream status: 429")],
+)
+def test_a_budget_of_time_that_leaves_no_further_try_is_named(
+    act: Act, budget: str, said: str
+) -> None:
+    error = sentence({"budget.time": budget}, {"a": [act]})
+    assert str(error) == said + NO_TIME.format(budget)
+    assert isinstance(error.__cause__, ModelUnavailable)
+
+
+def test_a_budget_of_time_that_ends_before_anybody_may_be_asked_is_named() -> None:
+    async def main() -> None:
+        stage = Stage(VirtualClock(), {"a": [LIMITED]}, retries=0)
+        asking = Asking(stage.models, VirtualClock())
+        with pytest.raises(ModelUnavailable):
+            await asking.chat(agent(), talk())
+        with pytest.raises(BudgetSpent, match="to be left alone for 5000 ms more") as caught:
+            await asking.chat(agent({"budget.time": "1s"}), talk())
+        assert str(caught.value).endswith(NO_TIME.format("1s"))
+        assert stage.asked == ["a1"]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("retries", "timeout_ms"), [(0, 0), (9, 15)])
+def test_a_budget_of_time_that_stops_nothing_is_not_named(retries: int, timeout_ms: int) -> None:
+    async def main() -> None:
+        stage, session = Stage(VirtualClock(), {"a": [BUSY]}, retries=retries), talk()
+        session.set(Setting("timeout_ms", timeout_ms))
+        with pytest.raises(ModelUnavailable) as caught:
+            await Asking(stage.models, VirtualClock()).chat(agent({"budget.time": "2s"}), session)
+        assert str(caught.value) == "upstream status: 503"
+
+    run(main())
+
+
 def test_a_time_out_within_the_budget_of_time_is_only_that() -> None:
     async def main() -> None:
         stage = Stage(

@@ -670,6 +670,24 @@ async def test_config_that_nothing_reads_is_kept_and_said_so(node: Bench):
     assert node.said.events.count("nothing reads this of a task's config") == 2
 
 
+IN_VAIN = "a task names a backend in vain"
+
+
+async def test_a_backend_that_a_task_names_in_vain_is_said_where_it_is_registered(node: Bench):
+    services = await node.start()
+    await services.put_artifact(CODE)
+    for name, backends in (("right", "stub"), ("all", "*"), ("wrong", "stub, stbu")):
+        config = {"llm.backends": backends}
+        await services.register(TaskSpec(name=name, artifact=DIGEST, config=config))
+    (told,) = [line for line in node.said.lines if line["event"] == IN_VAIN]
+    assert told["task"] == "wrong"
+    assert told["reason"] == (
+        "the task's llm.backends names 'stbu', which is not there; the nearest one is 'stub'"
+    )
+    await services.update(TaskSpec(name="right", artifact=DIGEST, config=config))
+    assert node.said.events.count(IN_VAIN) == 2
+
+
 async def test_an_artifact_in_use_is_not_deleted(tmp_path: Path):
     async with bench(tmp_path, answer) as node:
         services = await node.ready()

@@ -310,6 +310,20 @@ async def test_embeddings_that_fail_are_an_error_document(clock: ManualClock) ->
     assert response.result[1] == b'{"error":{"code":"c","message":"gone"}}'
 
 
+async def test_a_guest_is_told_once_of_backends_that_its_task_names_in_vain(
+    clock: ManualClock,
+) -> None:
+    chat, who = Chat(FakeModels(reply()), clock), agent({"llm.backends": "fake,gone"})
+    first, second = FakeCall(who), FakeCall(who, b'{"input":"a"}', 0)
+    chat.create(first)  # type: ignore[arg-type]
+    chat.create(second)  # type: ignore[arg-type]
+    await chat.embed(second)  # type: ignore[arg-type]
+    assert (first.lines, second.lines) == ([(3, "no gone")], [])
+    alone = FakeCall(agent({"llm.backends": "gone"}), b'{"input":"a"}', 0)
+    await chat.embed(alone)  # type: ignore[arg-type]
+    assert alone.lines == [(3, "no gone")]
+
+
 async def test_a_guest_without_an_agent_is_a_mistake_of_the_host(clock: ManualClock) -> None:
     call: Any = FakeCall(None)
     with pytest.raises(RuntimeError, match="Agent"):

@@ -74,6 +74,22 @@ def test_a_server_that_does_not_answer_is_told_where_its_models_are_missed() -> 
     run(main())
 
 
+def test_a_name_that_may_still_be_discovered_is_not_called_unknown() -> None:
+    async def main() -> None:
+        allowed = ("a", "ollama/later", "ollama/*", "olla*", "b", "stub?")
+        backends = (BackendSettings(spec=BackendSpec(name="a", kind="stub", hosting="local")),)
+        for settings, unknown in (
+            (ON, ["b", "stub?"]),
+            (OllamaSettings(enabled=True, name_prefix=""), []),
+            (OllamaSettings(), [*allowed[1:]]),
+        ):
+            stage = Stage(CLOCK, {}, llm=LlmSettings(backends=backends, ollama=settings))
+            told = stage.models.unknown(allowed)
+            assert [sentence.split("'")[2] for sentence in told] == unknown
+
+    run(main())
+
+
 def test_a_model_that_the_server_passes_on_needs_leave() -> None:
     body = listing("cloud", remote_host="https://elsewhere")
     assert names_of(ON, body) == []
