@@ -49,7 +49,7 @@ async def put(
         key, inputs.payload(file), metadata=inputs.pairs("--meta", meta), overwrite=not new,
         if_version=if_version, durable=durable,
     )  # fmt: skip
-    visit.done(info, f"{words.one_line(info.key)} is at version {info.version}")
+    visit.kept(info, f"{words.one_line(info.key)} is at version {info.version}")
     return exits.OK
 
 
