@@ -43,7 +43,7 @@ def is_module(path: str) -> bool:
 async def spec_of(node: Node, path: str, name: str = "") -> TaskSpec:
     """Of a task file or a module; the artifact is on the node then. Raises NotFound,
     InvalidArgument."""
-    if is_task_file(path):
+    if is_task_file(path) or os.path.isdir(path):
         return await filed(node, taskfile.read(path), name)
     artifact = await upload(node, path)
     return TaskSpec(name=name or files.stem(path), artifact=artifact.digest)

@@ -78,6 +78,30 @@ def test_what_is_no_module_is_wrong_use(cli: Cli, tmp_path: Path) -> None:
     assert cli("task", "register", "nothing.wasm").code == 3
 
 
+@pytest.mark.parametrize("verb", [("task", "register"), ("submit",)])
+@pytest.mark.parametrize(
+    "form",
+    ['artifact = "a.wasm"\nchecksum = "{}"', 'artifact = {{path = "a.wasm", checksum = "{}"}}'],
+)
+def test_other_bytes_than_a_task_file_s_checksum_says_are_refused(
+    cli: Cli, tmp_path: Path, verb: tuple[str, ...], form: str
+) -> None:
+    (tmp_path / "a.wasm").write_bytes(guest_path("hello").read_bytes())
+    digest = hashlib.sha256(guest_path("hello").read_bytes()).hexdigest()
+    (tmp_path / "spear.toml").write_text('name = "a"\n' + form.format("0" * 64))
+    said = cli(*verb, "spear.toml")
+    assert (said.code, said.out) == (2, "")
+    assert f"has the sha256 {digest}, the task file says {'0' * 64}" in said.err
+    assert cli("ls", "artifacts", "--output", "json").json == []
+    (tmp_path / "spear.toml").write_text('name = "a"\n' + form.format(digest))
+    assert cli(*verb, "spear.toml").code == 0
+
+
+def test_a_folder_without_a_task_file_says_so(cli: Cli, tmp_path: Path) -> None:
+    said = cli("task", "register", ".")
+    assert (said.code, said.err) == (3, "error: no task file './spear.toml'\n")
+
+
 # Schedules
 
 
