@@ -6,6 +6,7 @@ The rule: what else the node refuses is passed on as it is; names are asked for 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -36,6 +37,8 @@ async def check(node: Node, task: str) -> None:
 
 async def _advice(node: Node, task: str) -> str:
     """Nothing where the task is there, so that something else was not found."""
+    if os.path.isfile(task):
+        return f"it is a file: spear task register {task} makes a task of it"
     try:
         names = [found.name for found in await paging.tasks(node, _NAMES_MAX)]
     except SpearError:

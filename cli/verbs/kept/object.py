@@ -12,6 +12,7 @@ from spear.cli.screens import tables, words
 from spear.cli.visits import files, paging
 from spear.cli.visits.visit import Visit, on_node
 
+_BYTES_MAX = 1 << 30  # held in memory; a node's own limit is 64 MiB unless it says otherwise
 _KEY = click.argument("key", metavar="KEY")
 _IF_VERSION = click.option(
     "--if-version", type=click.IntRange(0), metavar="N",
@@ -45,8 +46,9 @@ async def put(
     echo '{"tone": "kind"}' | spear object put shared/settings
     spear object put shared/model model.onnx --durable --meta kind=onnx
     """
+    value = inputs.whole(file, _BYTES_MAX, "put it in parts")
     info = await visit.node.put_object(
-        key, inputs.payload(file), metadata=inputs.pairs("--meta", meta), overwrite=not new,
+        key, value, metadata=inputs.pairs("--meta", meta), overwrite=not new,
         if_version=if_version, durable=durable,
     )  # fmt: skip
     visit.kept(info, f"{words.one_line(info.key)} is at version {info.version}")

@@ -65,7 +65,7 @@ async def add(
         every_ns=duration_ns("--every", every) if every else 0,
         at_ns=_moment(at, visit.clock.now_ns()) if at else 0,
         missed=missed, overlap=overlap, name=name,
-        input=inputs.payload(source) if source else b"",
+        input=inputs.node_payload(source) if source else b"",
         invocation=invocation_of(args, **call),  # type: ignore[arg-type]
     )  # fmt: skip
     async with tasknames.nearest(visit.node, task):

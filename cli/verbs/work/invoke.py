@@ -35,7 +35,7 @@ async def command(
     (no room).
     """
     invocation = invocation_of(args, **call)  # type: ignore[arg-type]
-    payload = inputs.payload(source)
+    payload = inputs.node_payload(source)
     async with tasknames.nearest(visit.node, task):
         execution = await visit.node.invoke(task, payload, invocation)
     return await outcome.show_call(visit, execution)

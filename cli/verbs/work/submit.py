@@ -53,7 +53,7 @@ async def command(
     if file and not call["key"]:
         call["key"] = file.idempotency_key
     invocation = invocation_of(args, **call)  # type: ignore[arg-type]
-    payload = inputs.payload(source)
+    payload = inputs.node_payload(source)
     config = inputs.entries(entries)
     if config and not (file or specs.is_module(what)):
         raise UsageError(

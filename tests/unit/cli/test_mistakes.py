@@ -3,10 +3,14 @@ times and sizes."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from cli_over_fake import Cli, cli_fixture  # noqa: F401
 from conftest import guest_path
 
+from spear.cli.running import inputs
+from spear.cli.verbs.kept import object as object_verb
 from spear.errors import NotFound
 
 # Names of tasks
@@ -127,3 +131,51 @@ def test_a_schedule_takes_no_key_as_each_run_has_one_of_its_own(cli: Cli) -> Non
     assert (said.code, "No such option '--key'" in said.err) == (2, True)
     assert "--key" not in cli("schedule", "add", "--help").out
     assert "--key" in cli("submit", "--help").out
+
+
+# Inputs that are too large
+
+
+@pytest.mark.parametrize(
+    "words", [("invoke", "echo"), ("submit", "echo"), ("schedule", "add", "echo", "--every", "1h")]
+)
+def test_an_input_that_no_call_takes_is_refused_with_what_to_do(
+    cli: Cli, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    cli.task("wasi/echo")
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(inputs.BYTES_MAX + 1)
+    said = cli(*words, "--input", "large")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("error: the input is larger than 63.9 MiB, the most that is taken")
+    assert "--dir" in said.err
+
+
+def test_an_object_is_put_whole_or_not_at_all(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(inputs.BYTES_MAX * 2)  # a node may take more than its own default
+    assert cli("object", "put", "shared/large", "large").code == 0
+    found = cli("object", "stat", "shared/large", "--output", "json").json
+    assert found["size"] == inputs.BYTES_MAX * 2
+    monkeypatch.setattr(object_verb, "_BYTES_MAX", 9)
+    (tmp_path / "small").write_bytes(b"0123456789")
+    said = cli("object", "put", "shared/small", "small")
+    assert (said.code, "larger than 9 bytes" in said.err) == (2, True)
+    assert cli("object", "stat", "shared/small").code == 3
+
+
+def test_a_file_in_place_of_a_task_is_told_how_it_becomes_one(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "greet.wasm").write_bytes(guest_path("hello").read_bytes())
+    said = cli("invoke", "greet.wasm")
+    assert said.code == 3
+    assert "it is a file: spear task register greet.wasm makes a task of it" in said.err
+
+
+def test_an_object_in_use_is_told_by_the_option_that_removes_it(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "value").write_bytes(b"1")
+    cli("object", "put", "shared/a", "value")
+    cli("object", "pin", "shared/a")
+    assert "hint: spear object rm --force" in cli("object", "rm", "shared/a").err
+    assert cli("object", "rm", "shared/a", "--force").code == 0
