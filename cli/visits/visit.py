@@ -119,6 +119,9 @@ def on_node(body: Callable[..., Awaitable[int]]) -> Callable[..., None]:
             code = asyncio.run(visit())
         except UsageError as error:
             raise click.UsageError(str(error), context) from error
+        except UnicodeEncodeError as error:  # of a word that the locale could not read
+            sentence = f"{error.object!r} is not text in UTF-8: see the locale (LANG, LC_ALL)"
+            raise click.UsageError(sentence, context) from error
         context.exit(code)
 
     return NODE(CA(TOKEN_FILE(CONFIG(OUTPUT(command)))))

@@ -22,7 +22,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Keep the bytes of a file on the node.")
 @click.argument("file", type=click.Path())
 @click.option("--name", default="", help="A word of your own (default: the file's).")
 @click.option("--version", default="", help="Another one.")

@@ -127,7 +127,7 @@ async def unpin(visit: Visit, key: str, if_version: int | None) -> int:
     return _said(visit, key, "unpinned")
 
 
-@command.command()
+@command.command(short_help="Follow objects as they change.")
 @click.argument("prefix", default="")
 @click.option("--existing", is_flag=True, help="First each object as it is now.")
 @on_node

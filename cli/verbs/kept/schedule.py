@@ -24,7 +24,7 @@ def command() -> None:
     """Have a node invoke a task by itself: by a cron line, at an interval, or once."""
 
 
-@command.command()
+@command.command(short_help="Have a task invoked at certain times.")
 @click.argument("task", metavar="TASK")
 @ARGS
 @click.option(

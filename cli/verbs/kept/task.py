@@ -48,7 +48,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Register a task from a task file or a module.")
 @_FILE
 @ARGS
 @_spec_options
@@ -68,7 +68,7 @@ async def register(visit: Visit, file: str, name: str, **said: Any) -> int:
     return exits.OK
 
 
-@command.command()
+@command.command(short_help="Give a task its next version.")
 @_FILE
 @ARGS
 @_spec_options

@@ -49,7 +49,7 @@ async def drain(visit: Visit, grace: str) -> int:
     return exits.OK
 
 
-@command.command()
+@command.command(short_help="Copy all that the node keeps, while it works.")
 @click.argument("folder", type=click.Path())
 @on_node
 async def backup(visit: Visit, folder: str) -> int:
@@ -65,7 +65,7 @@ async def backup(visit: Visit, folder: str) -> int:
     return exits.OK
 
 
-@command.command()
+@command.command(short_help="Make a data directory from a backup.")
 @click.argument("folder", type=click.Path())
 @_STORAGE_PATH
 @CONFIG
@@ -92,7 +92,7 @@ def restore(
     context.exit(exits.OK)
 
 
-@command.command("accept-loss")
+@command.command("accept-loss", short_help="Give up what damaged data has lost.")
 @_STORAGE_PATH
 @CONFIG
 @OUTPUT

@@ -12,6 +12,7 @@ from conftest import guest_path
 from spear.cli.running import inputs
 from spear.cli.verbs.kept import object as object_verb
 from spear.errors import NotFound
+from spear.protocol.pb.spear.v1.object_pb2 import ObjectHead
 
 # Names of tasks
 
@@ -179,3 +180,20 @@ def test_an_object_in_use_is_told_by_the_option_that_removes_it(cli: Cli, tmp_pa
     cli("object", "pin", "shared/a")
     assert "hint: spear object rm --force" in cli("object", "rm", "shared/a").err
     assert cli("object", "rm", "shared/a", "--force").code == 0
+
+
+# Words that are no text
+
+
+@pytest.mark.parametrize("words", [("object", "stat"), ("artifact", "show"), ("task", "show")])
+def test_a_word_that_is_no_text_is_told_so(
+    cli: Cli, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def told(word: str, **_: object) -> None:
+        ObjectHead(key=word)  # as a client does
+
+    for name in ("stat_object", "artifact", "task"):
+        monkeypatch.setattr(cli.node, name, told)
+    said = cli(*words, "shared/\udcff")
+    assert (said.code, said.out) == (2, "")
+    assert "'shared/\\udcff' is not text in UTF-8: see the locale" in said.err

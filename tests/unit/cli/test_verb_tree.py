@@ -56,6 +56,16 @@ def test_every_verb_shows_its_help(
     assert said.startswith(f"Usage: spear {' '.join(words)}")
 
 
+@pytest.mark.parametrize(
+    "verb", [verb for verb in VERBS if isinstance(command_of(verb), click.Group)]
+)
+def test_the_list_of_a_group_cuts_no_sentence(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert tree.invoke([verb, "--help"]) == 0
+    listed = capfd.readouterr().out.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
 @pytest.mark.parametrize("folder", ["work"])
 def test_verbs_of_work_have_examples(folder: str) -> None:
     for verb in tree.SECTIONS[folder][1]:
