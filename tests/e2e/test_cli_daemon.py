@@ -31,6 +31,7 @@ class Home:
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": str(path), "XDG_CACHE_HOME": str(path / "cache"),
             "SPEARLET_STORAGE_DATA_DIR": str(self.data),
+            "SPEARLET_GRPC_ADDR": "127.0.0.1:1",  # where no other node of the machine is
         }  # fmt: skip
 
     def start(self, *words: str | Path, program: Path = SCRIPT) -> subprocess.Popen[bytes]:
@@ -117,6 +118,21 @@ def test_a_log_is_followed_until_the_guest_is_cancelled(node: Home) -> None:
         assert node("cancel", id, "--reason", "enough").returncode == 0
         assert follower.wait(30) == 0
     assert node.json("status", id)["status"] == "terminated"
+
+
+@pytest.mark.parametrize("words", [("logs", "-f"), ("object", "watch", "shared/left")])
+def test_who_follows_ends_once_nobody_reads(node: Home, words: tuple[str, ...]) -> None:
+    id = node("submit", guest_path("loop/loop")).stdout.decode().strip()
+    node("object", "put", "shared/left", input=b"1")
+    what = [id] if words[0] == "logs" else ["--existing"]
+    with node.start(*words, *what) as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline()
+        follower.stdout.close()  # no other line comes
+        assert follower.wait(30) == 1
+        assert follower.stderr is not None
+        assert follower.stderr.read() == b""
+    node("cancel", id)
 
 
 RUNS = [

@@ -10,6 +10,7 @@ from spear.cli import exits
 from spear.cli.running import inputs
 from spear.cli.screens import tables, words
 from spear.cli.visits import files, paging
+from spear.cli.visits.listener import listened
 from spear.cli.visits.visit import Visit, on_node
 
 _BYTES_MAX = 1 << 30  # held in memory; a node's own limit is 64 MiB unless it says otherwise
@@ -137,10 +138,12 @@ async def watch(visit: Visit, prefix: str, existing: bool) -> int:
     \b
     spear object watch shared/ --output json
     """
-    async for change in visit.node.watch_objects(prefix, existing=existing):
-        info = change.info
-        what = "is gone" if change.deleted else f"is at version {info.version}, {info.size} bytes"
-        visit.answer(change, f"{words.one_line(info.key)} {what}\n")
+    with listened():
+        async for change in visit.node.watch_objects(prefix, existing=existing):
+            info = change.info
+            now = f"is at version {info.version}, {info.size} bytes"
+            what = "is gone" if change.deleted else now
+            visit.answer(change, f"{words.one_line(info.key)} {what}\n")
     return exits.OK
 
 
