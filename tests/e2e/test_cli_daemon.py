@@ -303,6 +303,15 @@ def test_a_start_in_the_background_gets_files_of_its_own(home: Home) -> None:
         home.down()
 
 
+def test_the_screen_of_another_node_names_it(home: Home) -> None:
+    other = home.path / "other"
+    said = home(*UP, "--detach", "--storage-path", other).stdout.decode()
+    option = f"--node unix:{other}/spearlet.sock"
+    assert f"try     spear task register {option} FILE.wasm" in said
+    assert f"stop    spear node drain {option} (process " in said
+    assert home("node", "drain", *option.split()).returncode == 0
+
+
 @pytest.mark.parametrize("words", [[], ["--detach"], ["--quiet"]])
 def test_a_log_that_cannot_be_written_is_no_start(home: Home, words: list[str]) -> None:
     said = home(*UP, *words, "--log-file", home.path)

@@ -43,7 +43,8 @@ def command(
         context.exit(_detached(config, path, again, quiet=quiet))
 
     def opened(doors: Mapping[str, str]) -> None:
-        terminal.say(screen(config, doors, _STOP, config.log_path or "stderr"))
+        node = _node_option(config, path)
+        terminal.say(screen(config, doors, node, _STOP, config.log_path or "stderr"))
 
     ports_file = said["ports_file"] or ""
     context.exit(spearlet.serve(config, ports_file=ports_file, opened=None if quiet else opened))
@@ -56,17 +57,22 @@ def _detached(config: Config, path: str | None, again: list[str], *, quiet: bool
     if isinstance(started, int):
         return started
     if not quiet:
-        own = configuration.load(path, refusals=[]).socket_path == config.socket_path
-        node = "" if own else f" --node unix:{config.socket_path}"
+        node = _node_option(config, path)
         stop = f"spear node drain{node} (process {started.pid})"
-        text = screen(config, started.doors, stop, detach.log_path_of(config))
+        text = screen(config, started.doors, node, stop, detach.log_path_of(config))
         terminal.write(terminal.STDOUT, text.encode("utf-8", "backslashreplace"))
     return exits.OK
 
 
-def screen(config: Config, doors: Mapping[str, str], stop: str, log: str) -> str:
+def _node_option(config: Config, path: str | None) -> str:
+    """What a command needs to find this node, where that is not the one of the configuration."""
+    own = configuration.load(path, refusals=[]).socket_path == config.socket_path
+    return "" if own else f" --node unix:{config.socket_path}"
+
+
+def screen(config: Config, doors: Mapping[str, str], node: str, stop: str, log: str) -> str:
     """What a person wants to know of a node that answers: where, where its data lies, how it
-    stops."""
+    stops. `node` is the option that finds it."""
     grpc = doors["grpc"]
     open_to_all = config.auth_loopback == "open"
     wants = "no token on loopback" if open_to_all else f"the token in {config.token_path}"
@@ -77,7 +83,7 @@ def screen(config: Config, doors: Mapping[str, str], stop: str, log: str) -> str
         ("  data", kept),
         ("  log", log),
         ("  stop", stop),
-        ("  try", "spear task register FILE.wasm, then spear invoke NAME"),
+        ("  try", f"spear task register{node} FILE.wasm, then spear invoke{node} NAME"),
     ]
     shown = [(name, words.one_line(value)) for name, value in rows]
     name = words.one_line(config.node_name)
