@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from spear.cli.arguments import Parsed
     from spear.config import Config
+    from spear.spearlet.daemon import Opened
 
 # Flag, its metavar, the setting that it is.
 FLAGS = (
@@ -78,12 +79,12 @@ def _main(parsed: Parsed) -> int:
     return serve(config_of(parsed), ports_file=parsed.last("ports_file") or "")
 
 
-def serve(config: Config, *, ports_file: str = "") -> int:
-    """Serves a node of this configuration until it is asked to end; the exit code. Raises
-    SpearError for what is refused at start."""
+def serve(config: Config, *, ports_file: str = "", opened: Opened | None = None) -> int:
+    """Serves a node of this configuration until it is asked to end; the exit code. `opened` is
+    told once it answers. Raises SpearError for what is refused at start."""
     from spear.spearlet.daemon import run
 
-    return run(config, Clock(), configuration.environment(), ports_file=ports_file)
+    return run(config, Clock(), configuration.environment(), ports_file=ports_file, opened=opened)
 
 
 def config_of(parsed: Parsed) -> Config:

@@ -8,6 +8,7 @@ main.py goes to its file at once.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,9 +16,9 @@ from importlib import import_module
 import click
 
 from spear import __version__
-from spear.cli import exits, terminal
-from spear.cli.arguments import UsageError
-from spear.errors import SpearError, Unreachable
+from spear.cli import document, exits, terminal
+from spear.cli.arguments import asks_for
+from spear.errors import KvDamaged, ObjectInUse, SpearError, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ SECTIONS: dict[str, tuple[str, dict[str, str]]] = {
     }),
     "node": ("The node", {
         "up": "Start a node.",
-        "node": "Look at a node, back it up, restore it, drain it.",
+        "node": "Look at a node, drain it, back it up, restore it.",
         "model": "List, add and try model backends.",
         "gc": "Remove what a node needs no more.",
     }),
@@ -70,6 +71,27 @@ class _Verbs(click.Group):
         module = import_module(f"spear.cli.verbs.{_FOLDER_OF[name]}.{name}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, context: click.Context, words: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = words[0]
+        if name in _FOLDER_OF or name.startswith("-"):
+            return super().resolve_command(context, words)
+        near = self._near(context, name)
+        advice = f": did you mean {' or '.join(near)}?" if near else ""
+        raise click.UsageError(f"no verb {name!r}{advice}", context)
+
+    def _near(self, context: click.Context, name: str) -> list[str]:
+        """Verbs that are written alike, else those that have such a verb below them."""
+        if near := difflib.get_close_matches(name, _FOLDER_OF, 2):
+            return [f"spear {verb}" for verb in near]
+        groups = ((verb, self.get_command(context, verb)) for verb in _FOLDER_OF)
+        return [
+            f"spear {verb} {name}"
+            for verb, group in groups
+            if isinstance(group, click.Group) and name in group.commands
+        ]
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         for title, verbs in SECTIONS.values():
@@ -103,6 +125,7 @@ def invoke(arguments: Sequence[str], *, dial: Dial | None = None) -> int:
 
 
 def _invoke(arguments: Sequence[str], dial: Dial | None) -> int:
+    as_json = asks_for(arguments, "--output", "json")
     try:
         result = spear.main(list(arguments), prog_name="spear", standalone_mode=False, obj=dial)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -110,21 +133,32 @@ def _invoke(arguments: Sequence[str], dial: Dial | None) -> int:
         return exits.WRONG_USE
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "spear"
-        terminal.say_error(error.format_message(), f"{command} --help shows what is accepted")
-        return exits.WRONG_USE
-    except UsageError as error:
-        terminal.say_error(str(error), f"spear {arguments[0]} --help shows what is accepted")
+        hint = f"{command} --help shows what is accepted"
+        _tell("USAGE_ERROR", error.format_message(), hint, as_json=as_json)
         return exits.WRONG_USE
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
     except SpearError as error:
-        terminal.say_error(str(error), hint_of(error))
+        _tell(document.code_of(error), str(error), _hint_of(error), as_json=as_json)
         return exits.of_error(error)
     return result if isinstance(result, int) else exits.OK
 
 
-def hint_of(error: SpearError) -> str:
+def _tell(code: str, sentence: str, hint: str, *, as_json: bool) -> None:
+    """What went wrong: to people on stderr, to programs as the one document on stdout."""
+    if as_json:
+        content = {"code": code, "message": sentence, "hint": hint}
+        terminal.write(terminal.STDOUT, document.dump({"error": content}))
+    else:
+        terminal.say_error(sentence, hint)
+
+
+def _hint_of(error: SpearError) -> str:
     """What to do about it, where every verb has the same advice."""
     if isinstance(error, Unreachable):
         return "spear up starts a node; spear doctor looks for one"
+    if isinstance(error, KvDamaged):
+        return "spear node restore takes a backup, spear node accept-loss what is left"
+    if isinstance(error, ObjectInUse):
+        return "spear object rm --force removes it all the same"
     return ""

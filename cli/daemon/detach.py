@@ -10,7 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, NamedTuple
 
 from spear.cli import exits, terminal
@@ -38,35 +40,46 @@ def start(config: Config, words: Sequence[str]) -> Started | int:
     not start, which was said then. Raises InvalidArgument where there can be no data directory."""
     if config.log_path is None:
         words = [*words, "--log-file", log_path_of(config)]
-    errors_path = os.path.join(config.data_dir, ERRORS_NAME)
-    with _opened(config.data_dir, errors_path) as errors:
+    with _draft(config.data_dir) as errors:
         child = subprocess.Popen(
             [sys.executable, "-m", "spear.cli.main", "up", "--quiet", *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
         )  # fmt: skip
-    assert child.stdout is not None
-    try:
-        with child.stdout:
-            doors = dict(_doors(child.stdout))
-    except BaseException:
-        child.send_signal(signal.SIGTERM)
-        child.wait()
-        raise
-    if "grpc" in doors:
-        child.returncode = 0  # it is not ours to wait for any more
-        return Started(child.pid, doors)
-    code = child.wait()
-    _tell(errors_path)
+        assert child.stdout is not None
+        try:
+            with child.stdout:
+                doors = dict(_doors(child.stdout))
+        except BaseException:
+            child.send_signal(signal.SIGTERM)
+            child.wait()
+            raise
+        if "grpc" in doors:
+            child.returncode = 0  # it is not ours to wait for any more
+            os.replace(errors.name, os.path.join(config.data_dir, ERRORS_NAME))
+            return Started(child.pid, doors)
+        code = child.wait()
+        _tell(errors)
     return code if code > 0 else exits.FAILED
 
 
-def _opened(folder: str, path: str) -> IO[bytes]:
-    """The file that gets what it cannot log, from its beginning."""
+@contextmanager
+def _draft(folder: str) -> Iterator[IO[bytes]]:
+    """The file that gets what it cannot log. It has its name once the directory is the new node's:
+    until then the file of that name is of the one that runs there."""
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
+        file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (mode 0600)
+            prefix=f"{ERRORS_NAME}.", dir=folder, delete=False
+        )
     except OSError as error:
-        raise InvalidArgument(f"cannot write {path!r}: {error.strerror}") from error
+        reason = error.strerror
+        raise InvalidArgument(f"cannot use the data directory {folder!r}: {reason}") from error
+    try:
+        with file:
+            yield file
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(file.name)
 
 
 def _doors(lines: IO[bytes]) -> Iterator[tuple[str, str]]:
@@ -82,8 +95,7 @@ def _doors(lines: IO[bytes]) -> Iterator[tuple[str, str]]:
             return
 
 
-def _tell(path: str) -> None:
+def _tell(file: IO[bytes]) -> None:
     """What the daemon said of its failure."""
-    with open(path, "rb") as file:
-        said = file.read(_SAID_BYTES_MAX).decode("utf-8", "replace")
+    said = os.pread(file.fileno(), _SAID_BYTES_MAX, 0).decode("utf-8", "replace")
     terminal.say(said or "error: the node ended before it was ready\n")

@@ -5,6 +5,8 @@ The rule: imported only once a run was refused, so it may look into the module a
 
 from __future__ import annotations
 
+import os
+
 from spear import config as configuration
 from spear.cli.arguments import UsageError
 from spear.errors import EngineUnavailable, ModuleInvalid, ModuleLimit, SpearError, Unreachable
@@ -23,6 +25,8 @@ def hint(error: Exception, parsed: Parsed | None) -> str:
         return f"{error.key} in the configuration allows more"
     if isinstance(error, ModuleLimit) and parsed is not None:
         return _memory_hint(parsed)
+    if parsed is not None and parsed.operands and (found := _no_module(parsed.operands[0])):
+        return found
     if isinstance(error, ModuleInvalid):
         module = None if parsed is None else _scanned(parsed)
         if module is not None and module.reactor:
@@ -35,6 +39,15 @@ def hint(error: Exception, parsed: Parsed | None) -> str:
         return "spear doctor shows what this machine lacks"
     if isinstance(error, Unreachable):
         return "spear up starts a node; without --node the run needs none"
+    return ""
+
+
+def _no_module(path: str) -> str:
+    """Where what was named is another thing than a module."""
+    if path.endswith(".toml") or os.path.isdir(path):
+        return f"a task file is run by a node: spear submit -f {path} --wait"
+    if not os.path.splitext(path)[1] and not os.path.exists(path):
+        return f"a registered task is called by spear invoke {path}"
     return ""
 
 

@@ -11,6 +11,7 @@ import os
 from spear.cli import terminal
 from spear.cli.arguments import UsageError
 from spear.errors import InvalidArgument
+from spear.units import show_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from spear._core.filetable import Directory
 
 _READ_BYTES = 1 << 16
-BYTES_MAX = 64 << 20  # of an input for a node, which takes no longer message
+BYTES_MAX = (64 << 20) - (1 << 16)  # of an input for a node: a message has 64 MiB, with all else
 
 
 def environment(values: Sequence[str]) -> dict[str, str]:
@@ -81,7 +82,7 @@ def grant_of(text: str) -> tuple[str, str, str]:
     return parts[0], parts[1] if len(parts) > 1 else "", mode
 
 
-def payload(source: str | None, bytes_max: int = BYTES_MAX) -> bytes:
+def payload(source: str | None, bytes_max: int) -> bytes:
     """Up to one byte more than allowed, which whoever takes it refuses."""
     if source is None and terminal.is_terminal(terminal.STDIN):
         return b""
@@ -93,6 +94,21 @@ def payload(source: str | None, bytes_max: int = BYTES_MAX) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidArgument(f"cannot read the input {source!r}: {reason}") from error
+
+
+def node_payload(source: str | None) -> bytes:
+    """Of a call of a node, whose message it must fit into. Raises InvalidArgument."""
+    return whole(source, BYTES_MAX, "let the agent read it from a directory, by --dir of its task")
+
+
+def whole(source: str | None, bytes_max: int, advice: str) -> bytes:
+    """All of it. Raises InvalidArgument, with the advice for what is larger than allowed."""
+    found = payload(source, bytes_max)
+    if len(found) > bytes_max:
+        raise InvalidArgument(
+            f"the input is larger than {show_size(bytes_max)}, the most that is taken: {advice}"
+        )
+    return found
 
 
 def _read_stdin(bytes_max: int, *, asked: bool) -> bytes:

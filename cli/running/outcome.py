@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 from spear.cli import exits, terminal
 from spear.cli.running.screen import JsonScreen, TextScreen
+from spear.cli.screens import words
 from spear.cli.visits.visit import Visit
 from spear.errors import NotFound
 from spear.records.execution import Execution, LogLine
@@ -23,14 +24,24 @@ async def show_call(visit: Visit, execution: Execution) -> int:
         execution = await with_output(visit.node, execution)
         JsonScreen(await logs(visit.node, execution.id)).close(execution, None, None)
         return exits.of_execution(execution)
+    screen = TextScreen()
     async for part in parts(visit.node, execution):
-        terminal.write(terminal.STDOUT, part)
+        screen.take((), part)
     if execution.value:  # of a function
-        terminal.write(terminal.STDOUT, f"{' '.join(map(str, execution.value))}\n".encode())
-    TextScreen().close(execution, None, None)
+        screen.take((), f"{' '.join(map(str, execution.value))}\n".encode())
+    screen.end_line()
+    screen.close(execution, None, None)
+    visit.tell(ended(execution))
     if not execution.completed and execution.log_lines:
         terminal.say(f"hint: spear logs {execution.id} shows what it logged\n")
     return exits.of_execution(execution)
+
+
+def ended(execution: Execution) -> str:
+    """Which it was, how it ended, how long it took, and how durably that is kept."""
+    took = words.length(execution.duration_ns)
+    kept = words.durability(execution)
+    return f"execution {words.id_end(execution.id)} {execution.status} in {took} {kept}"
 
 
 async def parts(node: Node, execution: Execution) -> AsyncIterator[bytes]:

@@ -44,7 +44,7 @@ def main(parsed: Parsed, path: str, config: Config, dial: Dial = dial_client) ->
         if name in parsed.values:
             raise UsageError(f"--{name} is for runs in this process: leave out --node")
     screen = JsonScreen() if parsed.last("output") == "json" else TextScreen()
-    payload = inputs.payload(parsed.last("input"))
+    payload = inputs.node_payload(parsed.last("input"))
     spec = _spec(parsed, path, config)
     for warning in inputs.unread_entries(spec.config):
         screen.warn(warning)

@@ -41,14 +41,20 @@ class TextScreen:
         if output:
             self._line_open = not output.endswith(b"\n")
 
+    def end_line(self) -> None:
+        """What comes next begins a line, also where the guest has not ended its last one."""
+        if self._line_open and terminal.is_terminal(terminal.STDOUT):
+            terminal.say("\n")
+        self._line_open = False
+
     def close(
         self, execution: Execution | Record, program: Program | None, code: int | None
     ) -> None:
         """`code` is given where the end was not the guest's."""
         error = execution.error
         failed = error is not None and error.code != "EXIT"
-        if failed and self._line_open and terminal.is_terminal(terminal.STDOUT):
-            terminal.say("\n")
+        if failed:
+            self.end_line()
         for warning in _warnings(execution):
             self.warn(warning)
         if code == exits.INTERRUPTED:

@@ -1,6 +1,7 @@
 """Lists of records for a person: one table a kind, its columns in one place.
 
-The rule: a row is one line; on a terminal the last column gives way, in a pipe nothing is cut.
+The rule: a row is one line; what a terminal has no room for is cut off at the right, so that the
+ids at the left stay whole; in a pipe nothing is cut.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -136,7 +139,7 @@ def text_of(kind: Kind, records: Sequence[Any], now_ns: int) -> str:
     """The table, in colour where stdout is a terminal that has some."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in kind.headings:
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+        table.add_column(heading, no_wrap=True)
     for record in records:
         cells = [words.one_line(cell) for cell in kind.row(record, now_ns)]
         table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in cells))
@@ -144,5 +147,15 @@ def text_of(kind: Kind, records: Sequence[Any], now_ns: int) -> str:
     shown = terminal.is_terminal(terminal.STDOUT)
     width = None if shown else _PIPE_COLUMNS
     console = Console(file=out, width=width, force_terminal=shown, highlight=False)
-    console.print(table)
+    whole = console.options.update_width(_PIPE_COLUMNS)
+    for line in console.render_lines(table, whole, pad=False):
+        console.print(Segments([*_cut(line, console.width), Segment.line()]), end="")
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+def _cut(line: list[Segment], width: int) -> list[Segment]:
+    """The line as far as there is room, and a mark where that is not all."""
+    text = "".join(segment.text for segment in line).rstrip()
+    if cell_len(text) <= width:
+        return line
+    return [*Segment.adjust_line_length(line, width - 1, pad=False), Segment("…")]

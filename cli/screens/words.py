@@ -8,6 +8,15 @@ from __future__ import annotations
 from spear.cli import terminal
 from spear.telemetry.timetext import time_text
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.records.execution import Execution
+    from spear.records.objects import ObjectInfo
+    from spear.records.schedule import Schedule
+    from spear.records.task import Artifact, Task
+
+    Kept = Artifact | Task | Execution | Schedule | ObjectInfo
+
 END_DIGITS = 8  # of an id, as tables show it: the beginnings of ids made together are alike
 _AGES = ((86400 * 10**9, "d"), (3600 * 10**9, "h"), (60 * 10**9, "m"), (10**9, "s"))
 
@@ -20,6 +29,11 @@ def one_line(text: str) -> str:
 def id_end(id: str) -> str:
     """What a table shows of an id; the verbs take it in its place."""
     return id[-END_DIGITS:]
+
+
+def durability(record: Kept) -> str:
+    """The class of durability that the record has."""
+    return f"(durability: {record.durability})"
 
 
 def length(ns: int) -> str:

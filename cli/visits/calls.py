@@ -1,7 +1,7 @@
 """What one call of a task is given by the command line.
 
 The rule: the options of `submit`, `invoke` and `schedule add` are the same, and become one
-Invocation here.
+Invocation here; but a schedule has no key, as each of its runs gets one of its own.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import click
 
 from spear.cli.arguments import UsageError
 from spear.cli.running import inputs
-from spear.cli.visits.options import value_of
+from spear.cli.visits.options import duration_ns
 from spear.records.execution import Invocation
 from spear.records.task import PRIORITIES
-from spear.units import parse_duration_ns
 
 _OPTIONS = (
     click.option("--env", "env", metavar="NAME=VALUE", multiple=True,
@@ -24,10 +23,12 @@ _OPTIONS = (
     click.option("--timeout", metavar="DURATION", help="Wall time, such as 250ms, 5s, 2m."),
     click.option("--priority", type=click.Choice(PRIORITIES),
                  help="Which of those that wait goes first (default: as the task says)."),
-    click.option("--key", metavar="TEXT", default="",
-                 help="Idempotency key: the same key twice is the same execution."),
     click.option("--function", metavar="NAME", default="",
                  help="Of a library: the function to call; ARGS are its numbers."),
+)  # fmt: skip
+key_option = click.option(
+    "--key", metavar="TEXT", default="",
+    help="Idempotency key: the same key twice is the same execution.",
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def call_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def invocation_of(
     args: tuple[str, ...], *, env: tuple[str, ...], timeout: str | None, priority: str | None,
-    key: str, function: str, execution_id: str = "", webhook: str = "",
+    function: str, key: str = "", execution_id: str = "", webhook: str = "",
 ) -> Invocation:  # fmt: skip
     """Raises UsageError, InvalidArgument."""
     return Invocation(
@@ -47,7 +48,7 @@ def invocation_of(
         call_args=tuple(_number(arg) for arg in args) if function else (),
         args=args if args and not function else None,
         env=inputs.environment(env),
-        timeout_ns=value_of("--timeout", parse_duration_ns, timeout) if timeout else 0,
+        timeout_ns=duration_ns("--timeout", timeout) if timeout else 0,
         priority=priority or "",
         idempotency_key=key,
         execution_id=execution_id,

@@ -11,7 +11,9 @@ from typing import TypeVar
 import click
 
 from spear.errors import InvalidArgument
+from spear.units import parse_duration_ns, parse_size
 
+_LONGEST_NS = 10_000 * 86_400 * 10**9
 T = TypeVar("T")
 CONFIG = click.option("--config", "path", metavar="FILE", help="Instead of ~/.spear/config.toml.")
 OUTPUT = click.option(
@@ -46,3 +48,20 @@ def value_of(flag: str, parse: Callable[[str], T], text: str) -> T:
         return parse(text)
     except InvalidArgument as error:
         raise InvalidArgument(f"{flag}: {error}") from None
+
+
+def duration_ns(flag: str, text: str, *, zero: bool = False) -> int:
+    """Nanoseconds of an option's duration; `zero`: none is one too. Raises InvalidArgument."""
+    found = value_of(flag, parse_duration_ns, text)
+    if not (0 if zero else 1) <= found <= _LONGEST_NS:
+        least = "0" if zero else "more than 0"
+        raise InvalidArgument(f"{flag}: expected {least} and up to 10000d, found {text!r}")
+    return found
+
+
+def size_bytes(flag: str, text: str) -> int:
+    """Bytes of an option's size. Raises InvalidArgument."""
+    found = value_of(flag, parse_size, text)
+    if found <= 0:
+        raise InvalidArgument(f"{flag}: expected more than 0, found {text!r}")
+    return found

@@ -15,12 +15,11 @@ import msgspec
 from spear.cli.running import inputs
 from spear.cli.screens import bars
 from spear.cli.visits import files
-from spear.cli.visits.options import value_of
+from spear.cli.visits.options import duration_ns, size_bytes
 from spear.errors import InvalidArgument, NotFound
 from spear.records.node import Node
 from spear.records.task import Artifact, Directory, TaskSpec
 from spear.spearlet import taskfile
-from spear.units import parse_duration_ns, parse_size
 
 _CHUNK_BYTES = 1 << 18
 
@@ -44,7 +43,7 @@ def is_module(path: str) -> bool:
 async def spec_of(node: Node, path: str, name: str = "") -> TaskSpec:
     """Of a task file or a module; the artifact is on the node then. Raises NotFound,
     InvalidArgument."""
-    if is_task_file(path):
+    if is_task_file(path) or os.path.isdir(path):
         return await filed(node, taskfile.read(path), name)
     artifact = await upload(node, path)
     return TaskSpec(name=name or files.stem(path), artifact=artifact.digest)
@@ -119,8 +118,8 @@ def changes(
     """What the options say of a task, by the fields of its spec and, as `limits`, of its limits;
     nothing where they say nothing. Raises UsageError, InvalidArgument."""
     limits = {
-        "timeout_ns": value_of("--timeout", parse_duration_ns, timeout) if timeout else None,
-        "memory_bytes": value_of("--memory", parse_size, memory) if memory else None,
+        "timeout_ns": duration_ns("--timeout", timeout) if timeout else None,
+        "memory_bytes": size_bytes("--memory", memory) if memory else None,
         "fuel": fuel,
     }
     found = {

@@ -13,17 +13,18 @@ from typing import Any
 
 import click
 
-from spear.cli import document, exits, terminal
+from spear.cli import terminal
+from spear.cli.arguments import UsageError
 from spear.cli.visits.dial import Where, dial_client
 from spear.cli.visits.options import CA, CONFIG, NODE, OUTPUT, TOKEN_FILE
 from spear.clock import Clock
-from spear.errors import SpearError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import msgspec
 
     from spear.cli.screens.tables import Kind
+    from spear.cli.screens.words import Kept
     from spear.cli.visits.dial import Dial
     from spear.records.node import Node
 
@@ -67,6 +68,19 @@ class Visit:
         else:
             terminal.write(terminal.STDOUT, _encoded(terminal.escape(sentence) + "\n"))
 
+    def kept(self, record: Kept, sentence: str) -> None:
+        """As `done`, of what the node keeps now: with the class of its durability."""
+        from spear.cli.screens import words
+
+        self.done(record, f"{sentence} {words.durability(record)}")
+
+    def named(self, record: Kept, name: str, sentence: str) -> None:
+        """As `kept`, but stdout gets the name alone, so that a shell can take it."""
+        from spear.cli.screens import words
+
+        self.done(record, name)
+        self.tell(f"{sentence} {words.durability(record)}")
+
     def answer(self, value: object, text: str) -> None:
         """Any value for programs; for people `text`, whole lines that are escaped already."""
         from spear.cli.screens import values
@@ -103,21 +117,14 @@ def on_node(body: Callable[..., Awaitable[int]]) -> Callable[..., None]:
 
         try:
             code = asyncio.run(visit())
-        except SpearError as error:
-            if not as_json:
-                raise
-            code = _refused(error)
+        except UsageError as error:
+            raise click.UsageError(str(error), context) from error
+        except UnicodeEncodeError as error:  # of a word that the locale could not read
+            sentence = f"{error.object!r} is not text in UTF-8: see the locale (LANG, LC_ALL)"
+            raise click.UsageError(sentence, context) from error
         context.exit(code)
 
     return NODE(CA(TOKEN_FILE(CONFIG(OUTPUT(command)))))
-
-
-def _refused(error: SpearError) -> int:
-    from spear.cli.tree import hint_of
-
-    content = {"code": document.code_of(error), "message": str(error), "hint": hint_of(error)}
-    terminal.write(terminal.STDOUT, document.dump({"error": content}))
-    return exits.of_error(error)
 
 
 def _encoded(text: str) -> bytes:

@@ -54,6 +54,9 @@ class Served(Protocol):
     async def close(self, grace_s: float = 0.0) -> None: ...
 
 
+Opened = Callable[[Mapping[str, str]], None]  # told once of all doors and where they answer
+
+
 class Start(NamedTuple):
     """What a daemon is started with, beside its configuration."""
 
@@ -62,6 +65,7 @@ class Start(NamedTuple):
     log: Log
     redactor: Redactor  # the log's: what it knows is shown nowhere
     ports_file: str = ""
+    opened: Opened | None = None
 
 
 Opener = Callable[[Config, Start], Awaitable[Served]]
@@ -69,7 +73,7 @@ Opener = Callable[[Config, Start], Awaitable[Served]]
 
 def run(
     config: Config, clock: Clock, environ: Mapping[str, str], *, ports_file: str = "",
-    opener: Opener | None = None,
+    opened: Opened | None = None, opener: Opener | None = None,
 ) -> int:  # fmt: skip
     """Serves until asked to end; CLEAN, or CUT_SHORT where a second signal ended what ran. Raises
     SpearError for what is refused at start. `opener` gives another node than that of `config`."""
@@ -83,7 +87,7 @@ def run(
     try:
         log = open_system_log(config, clock, redactor)
         try:
-            start = Start(environ, clock, log, redactor, ports_file)
+            start = Start(environ, clock, log, redactor, ports_file, opened)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(Daemon(config, start, tls).serve(opener or _open_served))
         finally:
@@ -148,6 +152,8 @@ class Daemon:
             self._open_frames(frames)
             await self._open_grpc(node, table)
             self._readiness.all_opened()
+            if self._start.opened:
+                self._start.opened(self._readiness.addresses())
             await self._stopping.wait()
             self._readiness.stopping()
             return await self._end_work(node)

@@ -3,7 +3,8 @@ cache of compiled modules.
 
 The rule: this is a composition root. It builds the parts, hands them to each other, and every
 method is one call of the services. There is one implementation, async; SyncSpearlet drives the
-same coroutines without an event loop.
+same coroutines without an event loop. It runs modules and keeps nothing: a node with tasks, and all
+methods of spear.Client, is `spear.Spearlet.open()`.
 
     async with spear.Spearlet() as node:
         execution = await node.run("agent.wasm", input=b"hello", timeout="5s")
@@ -98,6 +99,20 @@ class _Node:
         if not isinstance(self._runtime, WasmRuntime):
             raise InvalidArgument("only the WASM runtime has a world with steps")
         return self._runtime.steps()
+
+    if not TYPE_CHECKING:  # which knows by itself what is there
+
+        def __getattr__(self, name: str) -> object:
+            """Never: methods of a node that keeps what it is given are told where they are."""
+            from spear.records.node import Node
+
+            sentence = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in vars(Node) and not name.startswith("_"):
+                sentence += (
+                    ": this node runs modules and keeps no tasks; spear.Spearlet.open() makes one "
+                    "that has all methods of spear.Client"
+                )
+            raise AttributeError(sentence, name=name, obj=self)
 
 
 class Spearlet(_Node):

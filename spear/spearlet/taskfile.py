@@ -124,12 +124,17 @@ def _artifact(top: Table, folder: str) -> tuple[str, str]:
     path = part.get("path", toml.text(_PATH_MAX), "")
     scheme, rest = part.get("uri", _uri, ("", ""))
     digest = part.get("checksum", _checksum, "")
+    beside = top.get("checksum", _checksum, "")
     part.finish()
+    if digest and beside:
+        raise top.error("checksum", "is said in the artifact's table too: once is enough")
+    digest = digest or beside
     if bool(path) == bool(scheme):
         raise top.error("artifact", f"expected either path or uri, {found(value)}")
     if scheme == "sha256":
         if digest and digest != rest:
-            raise part.error("checksum", f"is not that of the uri: found {digest}")
+            where = top if beside else part
+            raise where.error("checksum", f"is not that of the uri: found {digest}")
         return "", rest
     return os.path.normpath(os.path.join(folder, path or rest)), digest
 

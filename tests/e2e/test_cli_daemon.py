@@ -31,6 +31,7 @@ class Home:
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": str(path), "XDG_CACHE_HOME": str(path / "cache"),
             "SPEARLET_STORAGE_DATA_DIR": str(self.data),
+            "SPEARLET_GRPC_ADDR": "127.0.0.1:1",  # where no other node of the machine is
         }  # fmt: skip
 
     def start(self, *words: str | Path, program: Path = SCRIPT) -> subprocess.Popen[bytes]:
@@ -91,7 +92,8 @@ def running(home: Home, task: str) -> dict[str, Any]:
 
 def test_a_task_is_registered_and_invoked(node: Home) -> None:
     said = node("task", "register", guest_path("answer/answer"), "--name", "answer")
-    assert (said.returncode, said.stdout) == (0, b"task answer is registered, version 1\n")
+    sentence = b"task answer is registered, version 1 (durability: power)\n"
+    assert (said.returncode, said.stdout) == (0, sentence)
     called = node("invoke", "answer", "--", "Ada", input=b"to be or not to be")
     assert (called.returncode, called.stdout.splitlines()[0]) == (0, b"Dear Ada,")
     assert b"answer" in node("ls", "tasks").stdout
@@ -116,6 +118,21 @@ def test_a_log_is_followed_until_the_guest_is_cancelled(node: Home) -> None:
         assert node("cancel", id, "--reason", "enough").returncode == 0
         assert follower.wait(30) == 0
     assert node.json("status", id)["status"] == "terminated"
+
+
+@pytest.mark.parametrize("words", [("logs", "-f"), ("object", "watch", "shared/left")])
+def test_who_follows_ends_once_nobody_reads(node: Home, words: tuple[str, ...]) -> None:
+    id = node("submit", guest_path("loop/loop")).stdout.decode().strip()
+    node("object", "put", "shared/left", input=b"1")
+    what = [id] if words[0] == "logs" else ["--existing"]
+    with node.start(*words, *what) as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline()
+        follower.stdout.close()  # no other line comes
+        assert follower.wait(30) == 1
+        assert follower.stderr is not None
+        assert follower.stderr.read() == b""
+    node("cancel", id)
 
 
 RUNS = [
@@ -250,18 +267,99 @@ def test_a_node_in_the_foreground_ends_in_order(
         assert home("ls").returncode == 0
         node.send_signal(number)
         assert node.wait(30) == 0
+        assert node.stderr is not None
+        shown = node.stderr.read().decode()
+    port = lines[1].split()[-1]
+    assert (f"gRPC    {port} (" in shown) == (program == SCRIPT)  # what was bound, once it was
     assert not (home.data / "spearlet.sock").exists()
 
 
 def test_one_data_directory_is_one_node_s(home: Home) -> None:
     home.up()
+    (home.data / "spearlet.err").write_text("said by the node that runs")
     try:
         for words in (UP, (*UP, "--detach")):
             again = home(*words)
-            assert again.returncode == 4, again.stderr
+            assert (again.returncode, again.stdout) == (4, b""), again.stderr
+            assert again.stderr.startswith(b"error: the data directory")  # no screen before it
             assert str(home.data).encode() in again.stderr
+        assert (home.data / "spearlet.err").read_text() == "said by the node that runs"
+        assert [path.name for path in home.data.glob("*.err*")] == ["spearlet.err"]
     finally:
         home.down()
+
+
+def test_a_start_in_the_background_gets_files_of_its_own(home: Home) -> None:
+    home.data.mkdir(mode=0o700)
+    (home.data / "spearlet.err").write_text("of a node that was")
+    home.environment["SPEARLET_LOG_LEVEL"] = "error"
+    said = home(*UP, "--detach")
+    try:
+        assert f"log     {home.data}/spearlet.log\n" in said.stdout.decode()
+        assert (home.data / "spearlet.log").read_bytes() == b""
+        assert (home.data / "spearlet.err").read_bytes() == b""
+        assert (home.data / "spearlet.err").stat().st_mode & 0o777 == 0o600
+    finally:
+        home.down()
+
+
+def test_the_screen_of_another_node_names_it(home: Home) -> None:
+    other = home.path / "other"
+    said = home(*UP, "--detach", "--storage-path", other).stdout.decode()
+    option = f"--node unix:{other}/spearlet.sock"
+    assert f"try     spear task register {option} FILE.wasm" in said
+    assert f"stop    spear node drain {option} (process " in said
+    assert home("node", "drain", *option.split()).returncode == 0
+
+
+@pytest.mark.parametrize("words", [[], ["--detach"], ["--quiet"]])
+def test_a_log_that_cannot_be_written_is_no_start(home: Home, words: list[str]) -> None:
+    said = home(*UP, *words, "--log-file", home.path)
+    assert (said.returncode, said.stdout) == (2, b"")
+    assert (
+        said.stderr == f"error: logging.file: cannot write '{home.path}': Is a directory\n".encode()
+    )
+
+
+# A node's data
+
+
+def test_a_backup_is_restored_and_counted_for_programs(home: Home) -> None:
+    home.up()
+    home("task", "register", guest_path("hello"))
+    assert home.json("node", "backup", "kept")["artifacts"] == 1
+    home.down()
+    found = home.json("node", "restore", "kept", "--storage-path", "new")
+    assert (found["artifacts"], found["rows"] > 0) == (1, True)
+    again = home("node", "restore", "kept", "--storage-path", "new", "--output", "json")
+    assert (again.returncode, again.stderr) == (4, b"")
+    assert json.loads(again.stdout)["error"]["code"] == "ALREADY_EXISTS"
+
+
+def test_a_node_starts_on_what_is_left_once_the_loss_is_accepted(home: Home) -> None:
+    home.up()
+    home("task", "register", guest_path("hello"))
+    busy = home("node", "accept-loss")
+    assert (busy.returncode, b"is in use by the daemon" in busy.stderr) == (4, True)
+    home.down()
+    (home.data / "metadata" / "SPEAR-SYNCED").write_bytes(b"nonsense")
+    for words in (UP, (*UP, "--detach")):
+        refused = home(*words)
+        assert (refused.returncode, refused.stdout) == (1, b"")
+        assert b"hint: spear node restore takes a backup, spear node accept-loss " in refused.stderr
+    found = home("node", "accept-loss")
+    assert (found.returncode, b"left, what is lost is given up" in found.stdout) == (0, True)
+    home.up()
+    try:
+        assert home("invoke", "hello").stdout == b"Hello, SPEAR!\n"
+    finally:
+        home.down()
+
+
+def test_there_is_no_loss_to_accept_where_nothing_was_kept(home: Home) -> None:
+    said = home("node", "accept-loss", "--storage-path", "nothing")
+    assert (said.returncode, b"is no data directory of a node" in said.stderr) == (3, True)
+    assert not (home.path / "nothing").exists()
 
 
 def test_what_was_kept_is_there_after_a_kill(home: Home) -> None:

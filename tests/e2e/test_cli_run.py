@@ -176,6 +176,22 @@ def test_a_reactor_is_refused_with_the_way_to_call_it(spear: Command, guest: Gue
     assert b"hint: spear doctor" in spear("run", guest("bad/no_start")).stderr
 
 
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        ("spear.toml", b"hint: a task file is run by a node: spear submit -f spear.toml --wait"),
+        (".", b"hint: a task file is run by a node: spear submit -f . --wait"),
+        ("greet", b"hint: a registered task is called by spear invoke greet"),
+    ],
+)
+def test_what_is_no_module_is_told_how_it_is_run(
+    spear: Command, tmp_path: Path, named: str, hint: bytes
+) -> None:
+    result = spear("run", named)
+    assert result.returncode == 125
+    assert result.stderr.splitlines()[-1] == hint
+
+
 def test_a_module_without_a_memory_export_runs_with_a_warning(spear: Command, guest: Guest) -> None:
     result = spear("run", guest("bad/no_memory"))
     assert result.returncode == 0

@@ -16,7 +16,7 @@ KEYS = [
     "limits.memory", "limits.output", "limits.log", "limits.fuel", "resources.cpu",
     "resources.memory", "retry.attempts", "retry.backoff", "retry.on", "pool.min", "pool.max",
     "pool.idle", "pool.isolation", "dirs", "objects.grants", "webhook", "idempotency_key",
-    "artifact.path", "artifact.uri", "artifact.checksum", "network", "wrong",
+    "artifact.path", "artifact.uri", "artifact.checksum", "checksum", "network", "wrong",
 ]  # fmt: skip
 SCALARS = st.one_of(
     st.text(max_size=12).map(lambda text: json.dumps(text, ensure_ascii=True)),

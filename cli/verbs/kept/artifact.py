@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from spear.cli import exits
-from spear.cli.screens import tables
+from spear.cli.screens import tables, words
 from spear.cli.visits import files, paging, specs
 from spear.cli.visits.visit import Visit, on_node
 from spear.records.task import RUNTIMES
@@ -22,7 +22,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Keep the bytes of a file on the node.")
 @click.argument("file", type=click.Path())
 @click.option("--name", default="", help="A word of your own (default: the file's).")
 @click.option("--version", default="", help="Another one.")
@@ -43,7 +43,7 @@ async def put(
             visit.node, opened, file, name=name or files.stem(file), version=version,
             runtime=runtime, dependencies=needs,
         )  # fmt: skip
-    visit.done(artifact, artifact.digest)
+    visit.named(artifact, artifact.digest, f"{words.one_line(file)} is kept")
     return exits.OK
 
 

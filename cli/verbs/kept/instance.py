@@ -6,7 +6,7 @@ import click
 
 from spear.cli import exits
 from spear.cli.screens import tables
-from spear.cli.visits import ids
+from spear.cli.visits import ids, tasknames
 from spear.cli.visits.visit import Visit, on_node
 
 
@@ -20,7 +20,10 @@ def command() -> None:
 @on_node
 async def ls(visit: Visit, task: str) -> int:
     """List the instances, what they run and what they have run."""
-    visit.show_all(tables.INSTANCES, await visit.node.instances(task=task))
+    found = await visit.node.instances(task=task)
+    if task and not found:
+        await tasknames.check(visit.node, task)
+    visit.show_all(tables.INSTANCES, found)
     return exits.OK
 
 

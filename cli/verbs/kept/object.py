@@ -10,8 +10,10 @@ from spear.cli import exits
 from spear.cli.running import inputs
 from spear.cli.screens import tables, words
 from spear.cli.visits import files, paging
+from spear.cli.visits.listener import listened
 from spear.cli.visits.visit import Visit, on_node
 
+_BYTES_MAX = 1 << 30  # held in memory; a node's own limit is 64 MiB unless it says otherwise
 _KEY = click.argument("key", metavar="KEY")
 _IF_VERSION = click.option(
     "--if-version", type=click.IntRange(0), metavar="N",
@@ -45,11 +47,12 @@ async def put(
     echo '{"tone": "kind"}' | spear object put shared/settings
     spear object put shared/model model.onnx --durable --meta kind=onnx
     """
+    value = inputs.whole(file, _BYTES_MAX, "put it in parts")
     info = await visit.node.put_object(
-        key, inputs.payload(file), metadata=inputs.pairs("--meta", meta), overwrite=not new,
+        key, value, metadata=inputs.pairs("--meta", meta), overwrite=not new,
         if_version=if_version, durable=durable,
     )  # fmt: skip
-    visit.done(info, f"{words.one_line(info.key)} is at version {info.version}")
+    visit.kept(info, f"{words.one_line(info.key)} is at version {info.version}")
     return exits.OK
 
 
@@ -125,7 +128,7 @@ async def unpin(visit: Visit, key: str, if_version: int | None) -> int:
     return _said(visit, key, "unpinned")
 
 
-@command.command()
+@command.command(short_help="Follow objects as they change.")
 @click.argument("prefix", default="")
 @click.option("--existing", is_flag=True, help="First each object as it is now.")
 @on_node
@@ -135,10 +138,12 @@ async def watch(visit: Visit, prefix: str, existing: bool) -> int:
     \b
     spear object watch shared/ --output json
     """
-    async for change in visit.node.watch_objects(prefix, existing=existing):
-        info = change.info
-        what = "is gone" if change.deleted else f"is at version {info.version}, {info.size} bytes"
-        visit.answer(change, f"{words.one_line(info.key)} {what}\n")
+    with listened():
+        async for change in visit.node.watch_objects(prefix, existing=existing):
+            info = change.info
+            now = f"is at version {info.version}, {info.size} bytes"
+            what = "is gone" if change.deleted else now
+            visit.answer(change, f"{words.one_line(info.key)} {what}\n")
     return exits.OK
 
 

@@ -8,13 +8,13 @@ from spear.cli import exits
 from spear.cli.arguments import UsageError
 from spear.cli.running import inputs
 from spear.cli.screens import tables, words
-from spear.cli.visits import ids
+from spear.cli.visits import ids, tasknames
 from spear.cli.visits.calls import call_options, invocation_of
-from spear.cli.visits.options import ARGS, value_of
+from spear.cli.visits.options import ARGS, duration_ns
 from spear.cli.visits.visit import Visit, on_node
 from spear.clock import unix_ns_of
 from spear.records.schedule import MISSED, ScheduleSpec
-from spear.units import parse_duration_ns
+from spear.spearlet.schedules.plan import ON_TIME_NS
 
 _SCHEDULE = click.argument("schedule", metavar="ID|NAME")
 
@@ -24,7 +24,7 @@ def command() -> None:
     """Have a node invoke a task by itself: by a cron line, at an interval, or once."""
 
 
-@command.command()
+@command.command(short_help="Have a task invoked at certain times.")
 @click.argument("task", metavar="TASK")
 @ARGS
 @click.option(
@@ -62,22 +62,28 @@ async def add(
         raise UsageError("one of --cron, --every and --at says when")
     spec = ScheduleSpec(
         task=task, cron=cron,
-        every_ns=value_of("--every", parse_duration_ns, every) if every else 0,
-        at_ns=_moment(at) if at else 0, missed=missed, overlap=overlap, name=name,
-        input=inputs.payload(source) if source else b"",
+        every_ns=duration_ns("--every", every) if every else 0,
+        at_ns=_moment(at, visit.clock.now_ns()) if at else 0,
+        missed=missed, overlap=overlap, name=name,
+        input=inputs.node_payload(source) if source else b"",
         invocation=invocation_of(args, **call),  # type: ignore[arg-type]
     )  # fmt: skip
-    found = await visit.node.add_schedule(spec)
+    async with tasknames.nearest(visit.node, task):
+        found = await visit.node.add_schedule(spec)
     due = words.age(found.next_ns, visit.clock.now_ns())
-    visit.done(found, f"schedule {found.id}: {tables.when(found.spec)}, next {due or 'never'}")
+    visit.kept(found, f"schedule {found.id}: {tables.when(found.spec)}, next {due or 'never'}")
     return exits.OK
 
 
-def _moment(text: str) -> int:
+def _moment(text: str, now_ns: int) -> int:
     try:
-        return unix_ns_of(text)
+        found = unix_ns_of(text)
     except ValueError:
         raise UsageError(f"--at takes a time such as 2030-01-31T12:00, not {text!r}") from None
+    if found < now_ns - ON_TIME_NS:
+        now = words.moment(now_ns)
+        raise UsageError(f"--at takes a time to come: {text!r} is past, it is {now}")
+    return found
 
 
 @command.command("ls")

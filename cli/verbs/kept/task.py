@@ -9,10 +9,10 @@ import click
 
 from spear.cli import exits
 from spear.cli.screens import tables
-from spear.cli.visits import paging, specs
+from spear.cli.visits import paging, specs, tasknames
 from spear.cli.visits.options import ARGS, SET
 from spear.cli.visits.visit import Visit, on_node
-from spear.records.task import PRIORITIES, TASK_STATUSES, Task, TaskSpec
+from spear.records.task import PRIORITIES, TASK_STATUSES, TaskSpec
 
 _FILE = click.argument("file", metavar="FILE.wasm|FILE.toml")
 _TASK = click.argument("task", metavar="TASK")
@@ -48,7 +48,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Register a task from a task file or a module.")
 @_FILE
 @ARGS
 @_spec_options
@@ -64,11 +64,11 @@ async def register(visit: Visit, file: str, name: str, **said: Any) -> int:
     spear task register spear.toml
     """
     task = await visit.node.register(await _spec(visit, file, name, said))
-    visit.done(task, f"task {task.name} is registered, version {task.version}")
+    visit.kept(task, f"task {task.name} is registered, version {task.version}")
     return exits.OK
 
 
-@command.command()
+@command.command(short_help="Give a task its next version.")
 @_FILE
 @ARGS
 @_spec_options
@@ -83,7 +83,7 @@ async def update(visit: Visit, file: str, name: str, if_version: int | None, **s
     """
     spec = await _spec(visit, file, name, said)
     task = await visit.node.update(spec, if_version=if_version or 0)
-    visit.done(task, f"task {task.name} is at version {task.version}")
+    visit.kept(task, f"task {task.name} is at version {task.version}")
     return exits.OK
 
 
@@ -108,7 +108,8 @@ async def ls(visit: Visit, status: str | None, limit: int) -> int:
 @on_node
 async def show(visit: Visit, task: str) -> int:
     """Show all that is known of a task, by its name or id."""
-    visit.show(await visit.node.task(task))
+    async with tasknames.nearest(visit.node, task):
+        visit.show(await visit.node.task(task))
     return exits.OK
 
 
@@ -117,7 +118,7 @@ async def show(visit: Visit, task: str) -> int:
 @on_node
 async def activate(visit: Visit, task: str) -> int:
     """Let a task be invoked again."""
-    return _changed(visit, await visit.node.set_task_status(task, "active"))
+    return await _change(visit, task, "active")
 
 
 @command.command()
@@ -125,11 +126,13 @@ async def activate(visit: Visit, task: str) -> int:
 @on_node
 async def deactivate(visit: Visit, task: str) -> int:
     """Refuse new invocations of a task; what was accepted goes on."""
-    return _changed(visit, await visit.node.set_task_status(task, "inactive"))
+    return await _change(visit, task, "inactive")
 
 
-def _changed(visit: Visit, task: Task) -> int:
-    visit.done(task, f"task {task.name} is {task.status}")
+async def _change(visit: Visit, name: str, status: str) -> int:
+    async with tasknames.nearest(visit.node, name):
+        task = await visit.node.set_task_status(name, status)
+    visit.kept(task, f"task {task.name} is {task.status}")
     return exits.OK
 
 
@@ -139,6 +142,7 @@ def _changed(visit: Visit, task: Task) -> int:
 @on_node
 async def rm(visit: Visit, task: str, reason: str) -> int:
     """Remove a task. What runs goes on to its end, what waits is ended; the records stay."""
-    found = await visit.node.unregister(task, reason)
+    async with tasknames.nearest(visit.node, task):
+        found = await visit.node.unregister(task, reason)
     visit.done(found, f"task {found.name} is removed")
     return exits.OK

@@ -9,11 +9,10 @@ import click
 
 from spear.cli import document, exits, terminal
 from spear.cli.screens import tables, words
-from spear.cli.visits.options import CONFIG, OUTPUT, value_of
+from spear.cli.visits.options import CONFIG, OUTPUT, duration_ns
 from spear.cli.visits.visit import Visit, on_node
-from spear.errors import InvalidArgument, ModelError, NoBackend, Unreachable
+from spear.errors import ModelError, NoBackend, Unreachable
 from spear.records.models import KINDS, ModelInfo, ModelTest
-from spear.units import parse_duration_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ async def test(visit: Visit, name: str, prompt: str, model: str, timeout: str) -
     \b
     spear model test gpt --prompt "Say hello"
     """
-    timeout_ns = value_of("--timeout", _time_ns, timeout)
+    timeout_ns = duration_ns("--timeout", timeout)
     try:
         found = await _asked(
             visit,
@@ -147,13 +146,6 @@ async def _asked(
 async def _listed(models: Models) -> list[ModelInfo]:
     await models.refresh()
     return models.list()
-
-
-def _time_ns(text: str) -> int:
-    found = parse_duration_ns(text)
-    if found <= 0:
-        raise InvalidArgument(f"expected more than 0, found {text!r}")
-    return found
 
 
 def _failed(visit: Visit, error: ModelError, hint: str) -> int:

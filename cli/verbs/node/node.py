@@ -8,15 +8,18 @@ import click
 
 from spear import config as configuration
 from spear.cli import exits, terminal
-from spear.cli.screens import bars, overview, words
-from spear.cli.visits.options import CONFIG, value_of
+from spear.cli.screens import bars, overview, values, words
+from spear.cli.visits.options import CONFIG, OUTPUT, duration_ns
 from spear.cli.visits.visit import Visit, on_node
-from spear.units import parse_duration_ns
+
+_STORAGE_PATH = click.option(
+    "--storage-path", metavar="DIRECTORY", help="The data directory (default: as configured)."
+)
 
 
 @click.group()
 def command() -> None:
-    """Look at a node, back it up, restore it, drain it."""
+    """Look at a node, drain it, back it up, restore it."""
 
 
 @command.command()
@@ -39,14 +42,14 @@ async def drain(visit: Visit, grace: str) -> int:
     \b
     spear node drain --grace 2m
     """
-    grace_ns = value_of("--grace", parse_duration_ns, grace)
+    grace_ns = duration_ns("--grace", grace, zero=True)
     with bars.waiting("draining"):
         await visit.node.drain(grace_ns)
     visit.answer({"drained": True}, "the node has drained\n")
     return exits.OK
 
 
-@command.command()
+@command.command(short_help="Copy all that the node keeps, while it works.")
 @click.argument("folder", type=click.Path())
 @on_node
 async def backup(visit: Visit, folder: str) -> int:
@@ -62,15 +65,14 @@ async def backup(visit: Visit, folder: str) -> int:
     return exits.OK
 
 
-@command.command()
+@command.command(short_help="Make a data directory from a backup.")
 @click.argument("folder", type=click.Path())
+@_STORAGE_PATH
 @CONFIG
-@click.option(
-    "--storage-path", metavar="DIR", help="The new data directory (default: as configured)."
-)
+@OUTPUT
 @click.pass_context
 def restore(
-    context: click.Context, folder: str, path: str | None, storage_path: str | None
+    context: click.Context, folder: str, storage_path: str | None, path: str | None, output: str
 ) -> None:
     """Make a data directory from the backup in FOLDER, for a node to be started on.
 
@@ -84,9 +86,46 @@ def restore(
 
     from spear.spearlet.node.upkeep import restore as restored
 
-    flags = {} if storage_path is None else {"storage.data_dir": ("--storage-path", storage_path)}
-    config = configuration.load(path, flags=flags, refusals=[])
-    counts = asyncio.run(restored(os.path.abspath(folder), config.data_dir))
-    said = f"{words.one_line(config.data_dir)}: {overview.counted(counts)}\n"
-    terminal.write(terminal.STDOUT, said.encode("utf-8", "backslashreplace"))
+    data_dir = _data_dir(path, storage_path)
+    counts = asyncio.run(restored(os.path.abspath(folder), data_dir))
+    _say(f"{words.one_line(data_dir)}: {overview.counted(counts)}", counts, output)
     context.exit(exits.OK)
+
+
+@command.command("accept-loss", short_help="Give up what damaged data has lost.")
+@_STORAGE_PATH
+@CONFIG
+@OUTPUT
+@click.pass_context
+def accept_loss(
+    context: click.Context, storage_path: str | None, path: str | None, output: str
+) -> None:
+    """Give up what a damaged data directory has lost, so that a node starts on what is left.
+
+    For a node that says its metadata store is damaged, where there is no backup to restore. It
+    cannot be undone: copy the directory first.
+
+    \b
+    spear node accept-loss
+    spear up
+    """
+    import asyncio
+
+    from spear.spearlet.node.upkeep import accept_loss as accepted
+
+    data_dir = _data_dir(path, storage_path)
+    counts = asyncio.run(accepted(data_dir))
+    left = overview.counted(counts) or "nothing"
+    _say(f"{words.one_line(data_dir)}: {left} left, what is lost is given up", counts, output)
+    context.exit(exits.OK)
+
+
+def _data_dir(path: str | None, storage_path: str | None) -> str:
+    """Of the node of this machine, which does not run."""
+    flags = {} if storage_path is None else {"storage.data_dir": ("--storage-path", storage_path)}
+    return configuration.load(path, flags=flags, refusals=[]).data_dir
+
+
+def _say(sentence: str, counts: dict[str, int], output: str) -> None:
+    text = f"{sentence}\n".encode("utf-8", "backslashreplace")
+    terminal.write(terminal.STDOUT, values.dump(counts) if output == "json" else text)

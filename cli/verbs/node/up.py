@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from spear import __version__
@@ -12,6 +14,8 @@ from spear.cli.daemon.flags import daemon_flags, words_of
 from spear.cli.screens import details, words
 from spear.cli.visits.options import CONFIG
 from spear.config import Config
+
+_STOP = "Ctrl-C lets what runs end, a second one does not"
 
 
 @click.command()
@@ -37,10 +41,13 @@ def command(
     config = spearlet.config_of(parse(again, spearlet.OPTIONS))
     if detach:
         context.exit(_detached(config, path, again, quiet=quiet))
-    if not quiet:
-        stop = "Ctrl-C lets what runs end, a second one does not"
-        terminal.say(screen(config, {}, stop))
-    context.exit(spearlet.serve(config, ports_file=said["ports_file"] or ""))
+
+    def opened(doors: Mapping[str, str]) -> None:
+        node = _node_option(config, path)
+        terminal.say(screen(config, doors, node, _STOP, config.log_path or "stderr"))
+
+    ports_file = said["ports_file"] or ""
+    context.exit(spearlet.serve(config, ports_file=ports_file, opened=None if quiet else opened))
 
 
 def _detached(config: Config, path: str | None, again: list[str], *, quiet: bool) -> int:
@@ -50,18 +57,23 @@ def _detached(config: Config, path: str | None, again: list[str], *, quiet: bool
     if isinstance(started, int):
         return started
     if not quiet:
-        own = configuration.load(path, refusals=[]).socket_path == config.socket_path
-        node = "" if own else f" --node unix:{config.socket_path}"
+        node = _node_option(config, path)
         stop = f"spear node drain{node} (process {started.pid})"
-        text = screen(config, started.doors, stop)
+        text = screen(config, started.doors, node, stop, detach.log_path_of(config))
         terminal.write(terminal.STDOUT, text.encode("utf-8", "backslashreplace"))
     return exits.OK
 
 
-def screen(config: Config, doors: dict[str, str], stop: str) -> str:
-    """What a person wants to know of a node: where it answers, where its data lies, how it stops.
-    `doors` says what is known better than by the configuration."""
-    grpc = doors.get("grpc", config.grpc_address)
+def _node_option(config: Config, path: str | None) -> str:
+    """What a command needs to find this node, where that is not the one of the configuration."""
+    own = configuration.load(path, refusals=[]).socket_path == config.socket_path
+    return "" if own else f" --node unix:{config.socket_path}"
+
+
+def screen(config: Config, doors: Mapping[str, str], node: str, stop: str, log: str) -> str:
+    """What a person wants to know of a node that answers: where, where its data lies, how it
+    stops. `node` is the option that finds it."""
+    grpc = doors["grpc"]
     open_to_all = config.auth_loopback == "open"
     wants = "no token on loopback" if open_to_all else f"the token in {config.token_path}"
     kept = "in memory, gone with it" if config.storage_backend == "memory" else config.data_dir
@@ -69,16 +81,10 @@ def screen(config: Config, doors: dict[str, str], stop: str) -> str:
         ("  socket", config.socket_path),
         ("  gRPC", f"{grpc}{', TLS' if config.grpc_tls else ''} ({wants})"),
         ("  data", kept),
-        ("  log", config.log_path or _log_place(config, detached=bool(doors))),
+        ("  log", log),
         ("  stop", stop),
-        ("  try", "spear task register FILE.wasm, then spear invoke NAME"),
+        ("  try", f"spear task register{node} FILE.wasm, then spear invoke{node} NAME"),
     ]
     shown = [(name, words.one_line(value)) for name, value in rows]
     name = words.one_line(config.node_name)
     return f"SPEAR {__version__}, node {name}\n{details.columns(shown)}"
-
-
-def _log_place(config: Config, *, detached: bool) -> str:
-    from spear.cli.daemon.detach import log_path_of
-
-    return log_path_of(config) if detached else "stderr"

@@ -25,5 +25,5 @@ async def command(visit: Visit, id: str, reason: str) -> int:
     found = await ids.execution_id(visit.node, id)
     with bars.waiting(f"cancelling {words.id_end(found)}"):
         execution = await visit.node.cancel(found, reason)
-    visit.done(execution, f"execution {found} is {execution.status}")
+    visit.kept(execution, f"execution {found} is {execution.status}")
     return exits.OK

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from spear.cli.running import inputs, outcome
-from spear.cli.visits.calls import call_options, invocation_of
+from spear.cli.visits import tasknames
+from spear.cli.visits.calls import call_options, invocation_of, key_option
 from spear.cli.visits.options import ARGS, INPUT
 from spear.cli.visits.visit import Visit, on_node
 
@@ -14,6 +15,7 @@ from spear.cli.visits.visit import Visit, on_node
 @click.argument("task", metavar="TASK")
 @INPUT
 @ARGS
+@key_option
 @call_options
 @on_node
 async def command(
@@ -33,5 +35,7 @@ async def command(
     (no room).
     """
     invocation = invocation_of(args, **call)  # type: ignore[arg-type]
-    execution = await visit.node.invoke(task, inputs.payload(source), invocation)
+    payload = inputs.node_payload(source)
+    async with tasknames.nearest(visit.node, task):
+        execution = await visit.node.invoke(task, payload, invocation)
     return await outcome.show_call(visit, execution)

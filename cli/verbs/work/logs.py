@@ -7,6 +7,7 @@ import click
 from spear.cli import exits, terminal
 from spear.cli.screens import values
 from spear.cli.visits import ids
+from spear.cli.visits.listener import listened
 from spear.cli.visits.visit import Visit, on_node
 from spear.records.execution import LogLine
 from spear.telemetry.timetext import time_text
@@ -30,13 +31,14 @@ async def command(visit: Visit, id: str, follow: bool, after: int) -> int:
     """
     found = await ids.execution_id(visit.node, id)
     shown = terminal.escape if terminal.is_terminal(terminal.STDOUT) else str
-    async for batch in visit.node.logs(found, after_seq=after, follow=follow):
-        if visit.as_json:
-            data = b"".join(values.dump_line(line) for line in batch)
-        else:
-            text = "".join(shown(text_of(line)) for line in batch)
-            data = text.encode("utf-8", "backslashreplace")
-        terminal.write(terminal.STDOUT, data)
+    with listened():
+        async for batch in visit.node.logs(found, after_seq=after, follow=follow):
+            if visit.as_json:
+                data = b"".join(values.dump_line(line) for line in batch)
+            else:
+                text = "".join(shown(text_of(line)) for line in batch)
+                data = text.encode("utf-8", "backslashreplace")
+            terminal.write(terminal.STDOUT, data)
     return exits.OK
 
 

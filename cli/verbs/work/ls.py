@@ -7,8 +7,9 @@ import click
 from spear.cli import exits
 from spear.cli.arguments import UsageError
 from spear.cli.screens import tables
-from spear.cli.visits import paging
+from spear.cli.visits import paging, tasknames
 from spear.cli.visits.visit import Visit, on_node
+from spear.records.task import TASK_STATUSES
 
 _KINDS = ("executions", "tasks", "artifacts", "instances", "schedules")
 _FILTERS = {"task": ("executions", "instances"), "status": ("executions", "tasks")}
@@ -34,12 +35,16 @@ async def command(visit: Visit, kind: str, task: str, status: str, limit: int) -
     for option, value in (("task", task), ("status", status)):
         if value and kind not in _FILTERS[option]:
             raise UsageError(f"--{option} is for {' and '.join(_FILTERS[option])}, not {kind}")
+    if kind == "tasks" and status not in ("", *TASK_STATUSES):
+        raise UsageError(f"--status of tasks is one of {', '.join(TASK_STATUSES)}, not {status!r}")
     await _LISTS[kind](visit, limit, task, status)
     return exits.OK
 
 
 async def _executions(visit: Visit, limit: int, task: str, status: str) -> None:
     found, more = await paging.executions(visit.node, limit, task=task, status=status)
+    if task and not found:  # some of a task that is gone, or never was registered, are no mistake
+        await tasknames.check(visit.node, task)
     visit.show_all(tables.EXECUTIONS, found)
     if more:
         visit.tell(f"these are the newest {limit}; --limit shows more")
@@ -54,7 +59,10 @@ async def _artifacts(visit: Visit, limit: int, task: str, status: str) -> None:
 
 
 async def _instances(visit: Visit, limit: int, task: str, status: str) -> None:
-    visit.show_all(tables.INSTANCES, (await visit.node.instances(task=task))[:limit])
+    found = await visit.node.instances(task=task)
+    if task and not found:
+        await tasknames.check(visit.node, task)
+    visit.show_all(tables.INSTANCES, found[:limit])
 
 
 async def _schedules(visit: Visit, limit: int, task: str, status: str) -> None:

@@ -7,7 +7,7 @@ import click
 from spear.cli import exits
 from spear.cli.running.screen import say_end
 from spear.cli.screens import family, overview
-from spear.cli.visits import ids, paging
+from spear.cli.visits import ids, paging, tasknames
 from spear.cli.visits.visit import Visit, on_node
 from spear.errors import NotFound
 from spear.records.execution import Execution
@@ -72,5 +72,7 @@ async def _named(visit: Visit, text: str) -> Execution | Task:
         return await visit.node.task(text)
     except NotFound as error:
         if not ids.looks_like_id(text):
-            raise NotFound(f"no task is called {text!r}, and it is no execution's id") from error
+            sentence = f"no task is called {text!r}, and it is no execution's id"
+            async with tasknames.nearest(visit.node, text):
+                raise NotFound(sentence) from error
     return await visit.node.execution(await ids.execution_id(visit.node, text))

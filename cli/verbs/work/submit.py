@@ -8,8 +8,8 @@ from spear.cli import exits
 from spear.cli.arguments import UsageError
 from spear.cli.running import inputs, outcome
 from spear.cli.screens import bars, words
-from spear.cli.visits import specs
-from spear.cli.visits.calls import call_options, invocation_of
+from spear.cli.visits import specs, tasknames
+from spear.cli.visits.calls import call_options, invocation_of, key_option
 from spear.cli.visits.options import ARGS, INPUT, SET
 from spear.cli.visits.visit import Visit, on_node
 from spear.errors import AlreadyExists
@@ -23,6 +23,7 @@ from spear.spearlet import taskfile
 @click.option("-f", "task_file", metavar="FILE.toml", help="The task file, by its option.")
 @INPUT
 @ARGS
+@key_option
 @call_options
 @SET
 @click.option("--webhook", metavar="URL", default="", help="Told when it ended.")
@@ -52,7 +53,7 @@ async def command(
     if file and not call["key"]:
         call["key"] = file.idempotency_key
     invocation = invocation_of(args, **call)  # type: ignore[arg-type]
-    payload = inputs.payload(source)
+    payload = inputs.node_payload(source)
     config = inputs.entries(entries)
     if config and not (file or specs.is_module(what)):
         raise UsageError(
@@ -60,10 +61,11 @@ async def command(
             "spear task update --set"
         )
     task = await (_filed(visit, file, config) if file else _named(visit, what, config))
-    accepted = await visit.node.submit(task, payload, invocation)
+    async with tasknames.nearest(visit.node, what):
+        accepted = await visit.node.submit(task, payload, invocation)
     if wait:
         return await _to_the_end(visit, accepted)
-    visit.done(accepted, accepted.id)
+    visit.named(accepted, accepted.id, f"task {words.one_line(accepted.task_name)} is submitted")
     return exits.OK
 
 
@@ -86,7 +88,7 @@ async def _named(visit: Visit, what: str, config: dict[str, str]) -> str | TaskS
 
 
 async def _to_the_end(visit: Visit, accepted: Execution) -> int:
-    visit.tell(f"execution {accepted.id}")
+    visit.tell(f"execution {accepted.id} {words.durability(accepted)}")
     with bars.waiting(f"waiting for {words.id_end(accepted.id)}"):
         ended = await visit.node.wait(accepted.id)
     return await outcome.show_call(visit, ended)

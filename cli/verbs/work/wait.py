@@ -8,10 +8,9 @@ from spear.cli import exits
 from spear.cli.running.screen import say_end
 from spear.cli.screens import bars, words
 from spear.cli.visits import ids
-from spear.cli.visits.options import value_of
+from spear.cli.visits.options import duration_ns
 from spear.cli.visits.visit import Visit, on_node
 from spear.records.execution import Execution
-from spear.units import parse_duration_ns
 
 
 @click.command()
@@ -27,11 +26,11 @@ async def command(visit: Visit, id: str, timeout: str | None) -> int:
     \b
     spear wait 3f9a12bc --timeout 5m && spear result 3f9a12bc
     """
-    timeout_ns = value_of("--timeout", parse_duration_ns, timeout) if timeout else None
+    timeout_ns = duration_ns("--timeout", timeout, zero=True) if timeout else None
     found = await ids.execution_id(visit.node, id)
     with bars.waiting(f"waiting for {words.id_end(found)}"):
         execution = await visit.node.wait(found, timeout_ns=timeout_ns, include_output=False)
-    visit.done(execution, said(execution))
+    visit.kept(execution, said(execution))
     if execution.error and not visit.as_json:
         say_end(execution.error)
     return exits.OK if execution.completed else exits.FAILED

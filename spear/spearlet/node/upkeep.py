@@ -12,6 +12,7 @@ import os
 import shutil
 
 from spear.errors import AlreadyExists, InvalidArgument, KvError, NotFound
+from spear.spearlet.datadir import open_data_dir
 from spear.spearlet.node import rows
 from spear.spearlet.node.files import Files
 
@@ -114,3 +115,25 @@ async def restore(folder: str, data_dir: str) -> dict[str, int]:
         await asyncio.to_thread(shutil.rmtree, beside, ignore_errors=True)
         raise
     return found
+
+
+async def accept_loss(data_dir: str) -> dict[str, int]:
+    """Gives up what the metadata of `data_dir` has lost; how many rows are left. Raises NotFound,
+    KvLocked, PermissionDenied, KvError, and KvDamaged for a row that cannot be read."""
+    from spear.kv.rocks import open_rocks
+
+    path = os.path.join(data_dir, "metadata")
+    if not os.path.isdir(path):
+        raise NotFound(f"{data_dir!r} is no data directory of a node: it has no metadata")
+    held = open_data_dir(data_dir)
+    try:
+        kv = open_rocks(path, accept_loss=True)
+        try:
+            count, after = 0, b""
+            while found := kv.scan(b"", after=after):
+                count, after = count + len(found), found[-1][0]
+        finally:
+            await kv.close()
+    finally:
+        held.close()
+    return {"rows": count}

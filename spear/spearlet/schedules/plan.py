@@ -21,11 +21,13 @@ from spear.errors import InvalidArgument
 from spear.records.schedule import MISSED, Schedule, ScheduleSpec
 from spear.spearlet.schedules.cron import NS_MAX
 from spear.spearlet.schedules.times import times_of
+from spear.telemetry.timetext import time_text
 
 ON_TIME_NS = 5 * 10**9  # a run that starts later than this was missed
 ALL_MAX = 1_000  # missed runs that `all` makes up for, the newest
 EVERY_MIN_NS = 100_000_000
 _TEXT_MAX = 256
+_DAY_NS = 86_400 * 10**9
 
 
 def check(spec: ScheduleSpec, now_ns: int) -> None:
@@ -49,10 +51,12 @@ def check(spec: ScheduleSpec, now_ns: int) -> None:
     if spec.every_ns and not EVERY_MIN_NS <= spec.every_ns <= NS_MAX - now_ns:
         raise InvalidArgument(
             f"every: expected {format_duration(EVERY_MIN_NS)} to "
-            f"{format_duration(NS_MAX - now_ns)}, found {spec.every_ns} ns"
+            f"{(NS_MAX - now_ns) // _DAY_NS}d, found {format_duration(spec.every_ns)}"
         )
     if spec.at_ns and not now_ns - ON_TIME_NS <= spec.at_ns <= NS_MAX:
-        raise InvalidArgument(f"at: expected a time to come, found {spec.at_ns}; it is {now_ns}")
+        raise InvalidArgument(
+            f"at: expected a time to come, found {time_text(spec.at_ns)}; it is {time_text(now_ns)}"
+        )
     if spec.cron and not times_of(spec, now_ns).next_after(now_ns):
         raise InvalidArgument(f"cron {spec.cron!r} is a date that never comes")
 

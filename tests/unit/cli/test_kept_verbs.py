@@ -17,7 +17,7 @@ from spear.records.execution import Instance
 
 def test_a_module_is_registered_under_its_name(cli: Cli) -> None:
     said = cli("task", "register", guest_path("hello"))
-    assert said == (0, "task hello is registered, version 1\n", "")
+    assert said == (0, "task hello is registered, version 1 (durability: power)\n", "")
     assert cli("task", "register", guest_path("hello")).code == 0
     assert cli("invoke", "hello").out == "Hello, SPEAR!\n"
 
@@ -43,7 +43,7 @@ def test_a_name_that_is_taken_is_refused_and_updated(cli: Cli) -> None:
     taken = cli("task", "register", guest_path("hello"), "--priority", "low")
     assert (taken.code, taken.err.startswith("error: task 'hello' has another spec")) == (4, True)
     said = cli("task", "update", guest_path("hello"), "--priority", "low", "--if-version", "1")
-    assert (said.code, said.out) == (0, "task hello is at version 2\n")
+    assert (said.code, said.out) == (0, "task hello is at version 2 (durability: power)\n")
     assert cli("task", "update", guest_path("hello"), "--if-version", "1").code == 4
     assert cli("task", "update", guest_path("wasi/echo")).code == 3
 
@@ -64,10 +64,10 @@ def test_tasks_are_listed_shown_and_removed(cli: Cli) -> None:
 
 def test_a_task_is_switched_off_and_on(cli: Cli) -> None:
     cli.task("hello")
-    assert cli("task", "deactivate", "hello").out == "task hello is inactive\n"
+    assert cli("task", "deactivate", "hello").out.startswith("task hello is inactive (")
     assert cli("invoke", "hello").code == 4
     assert [row[0] for row in cli("task", "ls", "--status", "inactive").rows] == ["hello"]
-    assert cli("task", "activate", "hello").out == "task hello is active\n"
+    assert cli("task", "activate", "hello").out.startswith("task hello is active (")
     assert cli("invoke", "hello").code == 0
 
 
@@ -76,6 +76,30 @@ def test_what_is_no_module_is_wrong_use(cli: Cli, tmp_path: Path) -> None:
     said = cli("task", "register", "text.wasm")
     assert (said.code, "no wasm module" in said.err) == (2, True)
     assert cli("task", "register", "nothing.wasm").code == 3
+
+
+@pytest.mark.parametrize("verb", [("task", "register"), ("submit",)])
+@pytest.mark.parametrize(
+    "form",
+    ['artifact = "a.wasm"\nchecksum = "{}"', 'artifact = {{path = "a.wasm", checksum = "{}"}}'],
+)
+def test_other_bytes_than_a_task_file_s_checksum_says_are_refused(
+    cli: Cli, tmp_path: Path, verb: tuple[str, ...], form: str
+) -> None:
+    (tmp_path / "a.wasm").write_bytes(guest_path("hello").read_bytes())
+    digest = hashlib.sha256(guest_path("hello").read_bytes()).hexdigest()
+    (tmp_path / "spear.toml").write_text('name = "a"\n' + form.format("0" * 64))
+    said = cli(*verb, "spear.toml")
+    assert (said.code, said.out) == (2, "")
+    assert f"has the sha256 {digest}, the task file says {'0' * 64}" in said.err
+    assert cli("ls", "artifacts", "--output", "json").json == []
+    (tmp_path / "spear.toml").write_text('name = "a"\n' + form.format(digest))
+    assert cli(*verb, "spear.toml").code == 0
+
+
+def test_a_folder_without_a_task_file_says_so(cli: Cli, tmp_path: Path) -> None:
+    said = cli("task", "register", ".")
+    assert (said.code, said.err) == (3, "error: no task file './spear.toml'\n")
 
 
 # Schedules
@@ -140,7 +164,7 @@ def test_an_artifact_comes_back_as_it_was(cli: Cli, tmp_path: Path) -> None:
     data = guest_path("hello").read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     said = cli("artifact", "put", guest_path("hello"), "--version", "1.2")
-    assert said == (0, f"{digest}\n", "")
+    assert said == (0, f"{digest}\n", f"{guest_path('hello')} is kept (durability: power)\n")
     assert cli("artifact", "get", digest[:8], "-o", "copy.wasm").code == 0
     assert (tmp_path / "copy.wasm").read_bytes() == data
     shown = cli("artifact", "show", digest[:12], "--output", "json").json
@@ -214,6 +238,7 @@ def test_an_instance_is_ended_by_the_end_of_its_id(cli: Cli) -> None:
     )
     (row,) = cli("instance", "ls", "--task", "basket").rows
     assert row[:3] == ["deadbeef", "basket", "ready"]
+    cli.task("hello", name="other")
     assert cli("instance", "ls", "--task", "other").err == "no instances\n"
     assert cli("instance", "rm", "deadbeef").out == f"instance {id} is terminated\n"
     assert cli("instance", "rm", "deadbeef").code == 3

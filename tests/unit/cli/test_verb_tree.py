@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,16 @@ def test_every_verb_shows_its_help(
     assert said.startswith(f"Usage: spear {' '.join(words)}")
 
 
+@pytest.mark.parametrize(
+    "verb", [verb for verb in VERBS if isinstance(command_of(verb), click.Group)]
+)
+def test_the_list_of_a_group_cuts_no_sentence(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert tree.invoke([verb, "--help"]) == 0
+    listed = capfd.readouterr().out.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
 @pytest.mark.parametrize("folder", ["work"])
 def test_verbs_of_work_have_examples(folder: str) -> None:
     for verb in tree.SECTIONS[folder][1]:
@@ -63,4 +74,42 @@ def test_verbs_of_work_have_examples(folder: str) -> None:
 
 def test_a_verb_that_is_not_there_is_wrong_use(capfd: pytest.CaptureFixture[str]) -> None:
     assert tree.invoke(["sbumit"]) == 2
-    assert "No such command 'sbumit'" in capfd.readouterr().err
+    assert "no verb 'sbumit': did you mean spear submit?" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("invok", "spear invoke"),
+        ("lst", "spear ls"),
+        ("register", "spear task register"),
+        ("drain", "spear node drain"),
+        ("put", "spear artifact put or spear object put"),
+    ],
+)
+def test_the_verb_that_was_meant_is_named(
+    said: str, meant: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert tree.invoke([said, "word"]) == 2
+    assert f"no verb {said!r}: did you mean {meant}?\n" in capfd.readouterr().err
+
+
+def test_a_word_like_no_verb_gets_the_list(capfd: pytest.CaptureFixture[str]) -> None:
+    assert tree.invoke(["zzzz"]) == 2
+    assert capfd.readouterr().err == (
+        "error: no verb 'zzzz'\nhint: spear --help shows what is accepted\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [["wait"], ["object", "rm"], ["config", "show", "--x"], ["zzzz"], ["ls", "none"]]
+)
+def test_programs_read_of_wrong_use_in_a_document(
+    words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert tree.invoke([*words, "--output", "json"]) == 2
+    said = capfd.readouterr()
+    error = json.loads(said.out)["error"]
+    assert (said.err, error["code"]) == ("", "USAGE_ERROR")
+    assert error["message"]
+    assert "--help" in error["hint"]

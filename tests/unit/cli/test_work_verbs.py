@@ -19,7 +19,8 @@ from spear.records.task import Limits
 
 def test_invoke_gives_the_output_and_the_exit_code(cli: Cli) -> None:
     cli.task("hello")
-    assert cli("invoke", "hello") == (0, "Hello, SPEAR!\n", "")
+    said = cli("invoke", "hello")
+    assert (said.code, said.out) == (0, "Hello, SPEAR!\n")
 
 
 def test_invoke_hands_on_what_the_call_is_given(cli: Cli, tmp_path: Path) -> None:
@@ -89,12 +90,12 @@ def test_invoke_prints_what_a_function_returned(cli: Cli) -> None:
 
 def test_a_task_that_is_not_there_is_not_found(cli: Cli) -> None:
     said = cli("invoke", "nobody")
-    assert (said.code, said.out, said.err) == (3, "", "error: no task 'nobody'\n")
+    assert (said.code, said.out) == (3, "")
+    sentence = "no task 'nobody': spear ls tasks lists those that are there"
+    assert said.err == f"error: {sentence}\n"
     as_json = cli("invoke", "nobody", "--output", "json")
     assert (as_json.code, as_json.err) == (3, "")
-    assert as_json.json == {
-        "error": {"code": "NOT_FOUND", "message": "no task 'nobody'", "hint": ""}
-    }
+    assert as_json.json == {"error": {"code": "NOT_FOUND", "message": sentence, "hint": ""}}
 
 
 def test_bad_options_are_wrong_use_before_the_node_is_asked(cli: Cli) -> None:
@@ -134,10 +135,10 @@ def test_the_address_and_the_configuration_reach_the_dial(cli: Cli) -> None:
 # submit
 
 
-def test_submit_prints_the_id_and_nothing_else(cli: Cli) -> None:
+def test_submit_prints_the_id_and_nothing_else_on_stdout(cli: Cli) -> None:
     cli.task("wasi/echo")
     said = cli("submit", "echo")
-    assert said.err == ""
+    assert said.err == "task echo is submitted (durability: power)\n"
     assert cli("wait", said.out.strip()).code == 0
     assert cli("submit", "echo", "--output", "json").json["mode"] == "async"
 
@@ -178,7 +179,7 @@ def test_wait_says_how_it_ended(cli: Cli) -> None:
     said = cli("wait", good.id)
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("completed in ")
-    assert said.out.endswith(", exit code 0\n")
+    assert said.out.endswith(", exit code 0 (durability: crash)\n")
     assert cli("wait", bad.id).code == 1
     assert cli("wait", bad.id, "--output", "json").json["exit_code"] == 3
 
@@ -277,7 +278,9 @@ def test_cancel_ends_it_and_rm_forgets_it(cli: Cli) -> None:
     accepted = cli.running()
     assert cli("rm", accepted.id).code == 4
     said = cli("cancel", accepted.id, "--reason", "wrong input")
-    assert (said.code, said.out) == (0, f"execution {accepted.id} is terminated\n")
+    assert (said.code, said.out) == (
+        0, f"execution {accepted.id} is terminated (durability: power)\n",
+    )  # fmt: skip
     found = cli("status", accepted.id, "--output", "json").json
     assert (found["status"], found["error"]["message"]) == ("terminated", "wrong input")
     assert cli("rm", accepted.id).out == f"execution {accepted.id} is forgotten\n"

@@ -13,6 +13,7 @@ from conftest import make_config
 
 import spear
 from spear.errors import InvalidArgument, ModuleInvalid, NodeClosed, NotFound
+from spear.records.node import Node
 from spear.runtime.stub import StubRun, StubRuntime
 from spear.spearlet.handle import Handle, SyncHandle
 
@@ -31,6 +32,20 @@ def park(run: StubRun) -> None:
 
 def parts(folder: Path, guest: Any = echo, **settings: object) -> dict[str, Any]:
     return {"config": make_config(folder, **settings), "runtime": StubRuntime(guest)}
+
+
+@pytest.mark.parametrize("kind", [spear.Spearlet, spear.SyncSpearlet])
+def test_what_only_a_node_that_keeps_tasks_has_is_told_where_it_is(
+    tmp_path: Path, kind: type[spear.Spearlet | spear.SyncSpearlet]
+) -> None:
+    node = kind(**parts(tmp_path))
+    for name in {name for name in vars(Node) if not name.startswith("_")} - set(dir(node)):
+        assert not hasattr(node, name)
+        with pytest.raises(AttributeError, match=rf"{name}.*Spearlet\.open\(\) makes one"):
+            getattr(node, name)
+    for name in ("regsiter", "_runtimes", "__len__"):
+        with pytest.raises(AttributeError, match=rf"no attribute '{name}'$"):
+            getattr(node, name)
 
 
 async def test_a_module_is_run_and_its_record_given(tmp_path: Path) -> None:

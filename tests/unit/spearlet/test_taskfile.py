@@ -148,6 +148,27 @@ def test_where_the_artifact_is(artifact: str, path: str, digest: str) -> None:
     assert (found.path, found.spec.artifact) == (path, digest)
 
 
+@pytest.mark.parametrize("written", [DIGEST, f"sha256:{DIGEST.upper()}"])
+def test_a_checksum_beside_the_artifact_is_its_own(written: str) -> None:
+    found = parse(short(f'checksum = "{written}"').encode(), "spear.toml", "/base")
+    assert (found.path, found.spec.artifact) == ("/base/t.wasm", DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "checksum", "sentence"),
+    [
+        ('"t.wasm"', "ab", "checksum: expected a sha256 in 64 hexadecimal digits, found 'ab'"),
+        (f'{{path = "t", checksum = "{DIGEST}"}}', DIGEST, "checksum: is said in the artifact's"),
+        (f'{{uri = "sha256:{DIGEST}"}}', "0" * 64, "spear.toml: checksum: is not that of the uri"),
+    ],
+)
+def test_a_checksum_beside_the_artifact_is_told_where_it_stands(
+    artifact: str, checksum: str, sentence: str
+) -> None:
+    text = f'name = "t"\nartifact = {artifact}\nchecksum = "{checksum}"'
+    assert sentence in refusal(text)
+
+
 @pytest.mark.parametrize(
     ("artifact", "sentence"),
     [
