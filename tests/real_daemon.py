@@ -35,7 +35,6 @@ class RealDaemon(Child):
     async def live(self, *words: str, **environ: str) -> Client:
         """Starts a process, once the one before is gone; ready on all doors."""
         self.doors.clear()
-        self.ports.unlink(missing_ok=True)
         logged = ("--log-file", str(self.log))
         await self.ready("--real", *logged, *words, TEST_AHEAD=str(self._ahead), **environ)
         self.client = Client(f"unix:{self.doors['socket']}")
@@ -46,6 +45,7 @@ class RealDaemon(Child):
         self.signal(signal.SIGKILL)
         await self.end()
         await self.client.close()
+        self.ports.unlink()
 
     async def stop(self) -> None:
         if hasattr(self, "client"):
