@@ -353,8 +353,9 @@ class NodeServices(ModelServices, ObjectServices):
         if isinstance(found, Work):
             raise InUse(f"execution {id} is {found.execution.status}: wait for its end")
         if found.output_digest:
-            async for chunk in self._parts.files.results.chunks(found.output_digest):
-                yield chunk
+            async with aclosing(self._parts.files.results.chunks(found.output_digest)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         elif found.output:
             yield found.output
         elif found.output_bytes:
