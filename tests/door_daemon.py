@@ -1,8 +1,9 @@
 """The daemon in a child process, for tests: `python door_daemon.py [--real] OPTIONS OF spearlet`.
 
 It serves a DoorNode unless --real is said. Its clocks are ahead by what $TEST_AHEAD says, a file
-with a number of nanoseconds: as often as that changes, so much time has passed. Each line of
-readiness tells in brackets whether gRPC was imported then, and what the ports file held.
+with a number of nanoseconds: as often as that changes, so much time has passed; a node looks at its
+clock more often then. Each line of readiness tells in brackets whether gRPC was imported then, and
+what the ports file held.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from spear.clock import Clock
 from spear.config import Config
 from spear.errors import SpearError
 from spear.spearlet import daemon, readiness
+
+LOOK_S = 0.1
 
 
 class Served:
@@ -53,7 +56,15 @@ class AheadClock(Clock):
 
 def clock() -> Clock:
     path = os.environ.get("TEST_AHEAD")
-    return AheadClock(Path(path)) if path else Clock()
+    if not path:
+        return Clock()
+    from spear.spearlet.node import housekeeping
+    from spear.spearlet.schedules import scheduler
+    from spear.spearlet.webhooks import sender
+
+    housekeeping._EVERY_S = LOOK_S
+    scheduler.CHECK_NS = sender._CHECK_NS = int(LOOK_S * 1e9)
+    return AheadClock(Path(path))
 
 
 def main() -> int:
