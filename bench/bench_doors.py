@@ -1,7 +1,8 @@
 """A call through each door beside a bare gRPC echo, and the daemon's start beside that of Ray.
 
 Rule: all servers are one process, the caller is another; the node behind the doors answers at
-once, so what is measured is the door. A start is from the command to the socket's first answer.
+once, so what is measured is the door. One row is of a daemon, a process of its own, that runs a
+guest for each call. A start is from the command to the first answer of a door.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.report import interleaved, record
+from spear.client.client import Client
 from spear.protocol.client import FrameChannel
 from spear.protocol.pb.spearlet import function_pb2 as pb
+from spear.records.task import TaskSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 INVOKE = "/spearlet.InvocationService/Invoke"
@@ -46,6 +49,10 @@ def servers(tmp_path: Path) -> Iterator[tuple[str, str, int, int]]:
         token, port, echo_port = process.stdout.readline().split()
         yield path, token, int(port), int(echo_port)
         process.kill()
+
+
+# The least guest: one page, no imports.
+NOOP = ROOT / "tests" / "guests" / "shapes" / "noop.wasm"
 
 
 class Callers:
@@ -125,6 +132,58 @@ def test_one_call(benchmark, callers, runner):
     )
 
 
+async def put_noop(socket: str) -> None:
+    async with Client(f"unix:{socket}") as client:
+        artifact = await client.put_artifact(NOOP.read_bytes())
+        await client.register(TaskSpec(name="noop", artifact=artifact.digest))
+        for _ in range(200):
+            assert (await client.invoke("noop")).completed
+
+
+def test_one_call_of_a_guest_over_grpc(benchmark, callers, runner, tmp_path):
+    request = pb.InvokeRequest(task_id="noop")
+    with started_daemon(tmp_path) as (process, data):
+        runner.run(put_noop(ready(process, "socket")))
+        address, token = ready(process, "grpc"), (data / "token").read_text().strip()
+        metadata = (("authorization", f"Bearer {token}"),)
+
+        async def opened() -> tuple[grpc.aio.Channel, FrameChannel]:
+            frames = await FrameChannel.connect(f"unix:{data / 'spearlet.sock'}")
+            return grpc.aio.insecure_channel(address), frames
+
+        channel, frames = runner.run(opened())
+        invoke = channel.unary_unary(
+            INVOKE,
+            request_serializer=pb.InvokeRequest.SerializeToString,
+            response_deserializer=pb.InvokeResponse.FromString,
+        )
+
+        async def by_grpc() -> None:
+            answer = await invoke(request, metadata=metadata)
+            assert answer.status == pb.EXECUTION_STATUS_COMPLETED, answer
+
+        async def by_frames() -> None:
+            answer = await frames.call(INVOKE, request.SerializeToString())
+            assert pb.InvokeResponse.FromString(answer).status == pb.EXECUTION_STATUS_COMPLETED
+
+        ways = {"spear": by_grpc, "bare gRPC echo": callers.echo, "by the socket": by_frames}
+        values = interleaved(
+            benchmark,
+            {name: lambda call=call: runner.run(p50_us(call)) for name, call in ways.items()},
+        )
+        runner.run(channel.close())
+        runner.run(frames.close())
+    record(
+        "invoke of a fresh small guest over gRPC, class crash, one at a time, p50",
+        values.pop("spear"),
+        "us",
+        values,
+        {"bare gRPC echo": ("<=", 1.3)},
+        note="a daemon on its data directory; a guest of one page, compiled before; caller, daemon "
+        "and echo are three processes",
+    )
+
+
 def test_many_calls_at_once(benchmark, callers, runner):
     ways = {
         "frame door": callers.invoke_over_frames,
@@ -148,28 +207,45 @@ def test_many_calls_at_once(benchmark, callers, runner):
     )
 
 
-def daemon_start_ms(folder: Path) -> float:
-    """From the command to the socket's first answer."""
+@contextlib.contextmanager
+def started_daemon(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """On a data directory of its own; ended in order, once it is ready."""
     data = folder / f"data-{time.monotonic_ns()}"
     command = [sys.executable, "-m", "spear.cli.spearlet", "--storage-path", str(data),
                "--grpc-addr", "127.0.0.1:0", "--log-level", "error"]  # fmt: skip
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)}
-    began = time.perf_counter_ns()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=ROOT) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        asyncio.run(first_answer(str(data / "spearlet.sock")))
-        taken = time.perf_counter_ns() - began
-        process.stdout.readline()  # gRPC, so that the end is an orderly one
+        yield process, data
         process.send_signal(signal.SIGTERM)
-    assert line.startswith(b"spearlet ready: socket"), line
-    return taken / 1e6
+
+
+def ready(process: subprocess.Popen[bytes], door: str) -> str:
+    """Where the door is, once the daemon says that it is open."""
+    assert process.stdout is not None
+    words = process.stdout.readline().decode().split()
+    assert words[:3] == ["spearlet", "ready:", door], words
+    return words[3]
+
+
+def daemon_start_ms(folder: Path) -> tuple[float, float]:
+    """From the command to the first answer of the socket, and to that of gRPC."""
+    began = time.perf_counter_ns()
+    with started_daemon(folder) as (process, _):
+        asyncio.run(first_answer(ready(process, "socket")))
+        by_socket = time.perf_counter_ns() - began
+        asyncio.run(first_health(ready(process, "grpc")))
+        return by_socket / 1e6, (time.perf_counter_ns() - began) / 1e6
 
 
 async def first_answer(path: str) -> None:
     channel = await FrameChannel.connect(f"unix:{path}")
     await channel.call("/spear.v1.NodeService/Info", b"")
     await channel.close()
+
+
+async def first_health(address: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", wait_for_ready=True)
 
 
 def ray_start_ms() -> float:
@@ -182,19 +258,31 @@ def ray_start_ms() -> float:
 
 
 def test_start_of_the_daemon(benchmark, tmp_path):
-    ways = {"spearlet": lambda: daemon_start_ms(tmp_path)}
-    goals = {}
+    by_grpc: list[float] = []
+
+    def by_socket() -> float:
+        first, second = daemon_start_ms(tmp_path)
+        by_grpc.append(second)
+        return first
+
+    ways: dict[str, Callable[[], float]] = {"spearlet": by_socket}
+    goals: dict[str, tuple[str, float]] = {}
     with contextlib.suppress(ImportError):
         import ray  # noqa: F401
 
         ways["ray.init()"] = ray_start_ms
         goals["ray.init()"] = ("<=", 0.1)
     values = interleaved(benchmark, ways)
+    note = "an empty data directory, RocksDB; the interpreter's own start included"
+    by_socket_ms = values.pop("spearlet")
     record(
-        "start of the daemon until its socket answers",
-        values.pop("spearlet"),
+        "start of the daemon until its socket answers", by_socket_ms, "ms", values, goals, note=note
+    )
+    record(
+        "start of the daemon until gRPC answers, all doors open",
+        by_grpc[-len(by_socket_ms) :],
         "ms",
-        values,
-        goals,
-        note="an empty data directory, RocksDB; the interpreter's own start included",
+        {"its socket": by_socket_ms},
+        {},
+        note=f"{note}; the same starts, a client of gRPC included; the node has no other exporter",
     )

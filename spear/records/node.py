@@ -60,7 +60,8 @@ class Node(Protocol):
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = ...
     ) -> Execution:
         """Runs the task and waits; the record with its output. When the caller goes away the guest
-        is ended. Raises NotFound, QueueFull (with `retry_after_ms`), InvalidArgument."""
+        is ended, unless somebody else waits for it. Raises NotFound, QueueFull (with
+        `retry_after_ms`), InvalidArgument."""
 
     async def submit(
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = ...

@@ -1,8 +1,13 @@
-"""Every port of a daemon from outside: a scan without credentials, garbage, vanishing clients."""
+"""Every port of a real daemon from outside: a scan without credentials, garbage, silent clients.
+
+Rule: whatever was done to a port, the node behind it still runs a guest for others, and holds no
+more memory or descriptors than before.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import AsyncIterator
@@ -12,6 +17,7 @@ import grpc.aio
 import pytest
 from daemon_child import Child, health
 from door_node import DoorNode
+from real_daemon import RealDaemon, real_daemon, until
 
 from spear.errors import Unauthenticated
 from spear.protocol.client import FrameChannel
@@ -19,6 +25,8 @@ from spear.protocol.message import CALL, REQUEST, pack, pack_call
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.spearlet.rpc.table import method_table
 
+GROWTH_KIB_MAX = 32 << 10
+MORE_MAX = 30  # descriptors, that gRPC and the store open as they go; less than what came in
 INVOKE = "/spearlet.InvocationService/Invoke"
 UNKNOWN = (
     "/spearlet.InvocationService/Nope", "/nope.Nope/Nope", "/", "/grpc.health.v1.Health/Nope",
@@ -37,12 +45,23 @@ UNARY = [
 
 
 @pytest.fixture
-async def child(tmp_path: Path) -> AsyncIterator[Child]:
-    made = Child(tmp_path)
-    try:
-        yield await made.ready(SPEARLET_FRAMES_ADDR="127.0.0.1:0")
-    finally:
-        await made.stop()
+async def child(tmp_path: Path) -> AsyncIterator[RealDaemon]:
+    async with real_daemon(tmp_path) as made:
+        await made.live(SPEARLET_FRAMES_ADDR="127.0.0.1:0")
+        await made.register("echo")
+        yield made
+
+
+def descriptors(child: Child) -> int:
+    return len(os.listdir(f"/proc/{child.process.pid}/fd"))
+
+
+async def as_before(child: RealDaemon, kib: int, count: int) -> None:
+    async def closed() -> bool:
+        return descriptors(child) < count + MORE_MAX
+
+    await until(closed)
+    assert child.resident_kib() - kib < GROWTH_KIB_MAX
 
 
 async def still_serves(child: Child) -> None:
@@ -136,17 +155,23 @@ async def connected(child: Child, door: str) -> socket.socket:
 
 
 @pytest.mark.parametrize("door", ["socket", "frames", "grpc"])
-async def test_garbage_ends_its_own_connection_only(child: Child, door: str) -> None:
+async def test_garbage_ends_its_own_connection_only(child: RealDaemon, door: str) -> None:
+    await still_serves(child)
+    kib, count = child.resident_kib(), descriptors(child)
     for first in range(0, 60, 20):
         thrown = [(await connected(child, door), garbage(first + n)) for n in range(20)]
         await asyncio.gather(*(throw(sock, noise) for sock, noise in thrown))
     await still_serves(child)
+    await as_before(child, kib, count)
 
 
 @pytest.mark.parametrize("door", ["socket", "frames", "grpc"])
-async def test_clients_that_say_nothing_hold_up_nobody(child: Child, door: str) -> None:
+async def test_clients_that_say_nothing_hold_up_nobody(child: RealDaemon, door: str) -> None:
+    await still_serves(child)
+    kib, count = child.resident_kib(), descriptors(child)
     silent = [await connected(child, door) for _ in range(100)]
     await still_serves(child)
     for sock in silent:
         sock.close()
     await still_serves(child)
+    await as_before(child, kib, count)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_disk import small_disk
 
 from spear.errors import KvFull
 from spear.kv.batch import Batch
@@ -67,32 +68,22 @@ def test_a_limit_on_the_length_of_files(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 32 MiB; needs the right to mount."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if done.returncode:
-        pytest.skip(f"may not mount a file system: {done.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as path:
+        yield path
 
 
-async def test_a_full_disk(small_disk: Path) -> None:
-    path = str(small_disk / "kv")
+async def test_a_full_disk(disk: Path) -> None:
+    path = str(disk / "kv")
     kv = open_rocks(path, write_buffer_bytes=BUFFER_BYTES)
     written: dict[bytes, bytes] = {}
-    filler = small_disk / "filler"
+    filler = disk / "filler"
     for turn in range(3):
-        free = os.statvfs(small_disk)
+        free = os.statvfs(disk)
         filler.write_bytes(bytes(free.f_bavail * free.f_frsize - (1 << 20)))
         await fill_up(kv, written, turn)
         assert dict(kv.scan(b"", limit=100_000)) == written
-        refuse_one(kv, small_disk, written)
+        refuse_one(kv, disk, written)
         filler.unlink()
         await kv.commit(batch_of(b"after", b"%d" % turn))
         written[b"after"] = b"%d" % turn

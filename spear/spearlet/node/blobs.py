@@ -13,7 +13,8 @@ import errno
 import hashlib
 import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
 
 from spear.errors import InvalidArgument, KvDamaged, KvFull, NotFound
 from spear.kv.archive import sync_folder
@@ -21,11 +22,13 @@ from spear.kv.archive import sync_folder
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
     from typing import TypeVar
 
     T = TypeVar("T")
 
 CHUNK_BYTES = 65536
+READ_BYTES = 1 << 20  # of a file, for one who takes it in pieces
 _DIGEST_LETTERS = 64
 _SLICE = 100  # files looked at in one turn of the loop
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -110,25 +113,46 @@ class Blobs:
 
     def read_now(self, digest: str) -> bytes:
         """As `read`, on this thread."""
+        with self._to_read(digest) as file:
+            data = file.read()
+        _check(digest, hashlib.sha256(data).hexdigest())
+        return data
+
+    async def chunks(self, digest: str) -> AsyncGenerator[bytes, None]:
+        """In pieces of 64 KiB, checked as a whole before the first; held meanwhile, and no more
+        than READ_BYTES of it in memory, however slowly it is taken. Raises NotFound, KvDamaged."""
+        self.hold(digest)
+        try:
+            size = await _offload(lambda: self._checked_size(digest))
+            for start in range(0, size, READ_BYTES):
+                data = await _offload(partial(self._part, digest, start, size))
+                for at in range(0, len(data), CHUNK_BYTES):
+                    yield data[at : at + CHUNK_BYTES]
+        finally:
+            self.let_go(digest)
+
+    def _checked_size(self, digest: str) -> int:
+        with self._to_read(digest) as file:
+            _check(digest, hashlib.file_digest(file, "sha256").hexdigest())
+            return file.tell()
+
+    def _part(self, digest: str, start: int, size: int) -> bytes:
+        with self._to_read(digest) as file:
+            file.seek(start)
+            data = file.read(READ_BYTES)
+        if len(data) != min(READ_BYTES, size - start):
+            raise KvDamaged(f"the file of {digest} was cut while it was read")
+        return data
+
+    @contextlib.contextmanager
+    def _to_read(self, digest: str) -> Iterator[BufferedReader]:
         try:
             with open(self._path(digest), "rb") as file:
-                data = file.read()
+                yield file
         except FileNotFoundError:
             raise NotFound(f"the bytes {digest} are not on this node") from None
         except OSError as error:
             raise KvDamaged(f"the file of {digest} cannot be read: {error.strerror}") from error
-        found = hashlib.sha256(data).hexdigest()
-        if found != digest:
-            raise KvDamaged(
-                f"the file of {digest} is damaged, its bytes have the sha256 {found}: put it again"
-            )
-        return data
-
-    async def chunks(self, digest: str) -> AsyncIterator[bytes]:
-        """In pieces of 64 KiB, checked as a whole before the first. Raises NotFound, KvDamaged."""
-        data = await self.read(digest)
-        for at in range(0, len(data), CHUNK_BYTES):
-            yield data[at : at + CHUNK_BYTES]
 
     def delete(self, digest: str) -> None:
         """Nothing where it is not there, or held; what is left so is garbage, and is swept."""
@@ -223,6 +247,13 @@ class _room:
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             raise KvFull(f"no room on the disk: {error.strerror}") from error
+
+
+def _check(digest: str, found: str) -> None:
+    if found != digest:
+        raise KvDamaged(
+            f"the file of {digest} is damaged, its bytes have the sha256 {found}: put it again"
+        )
 
 
 def _opened(path: str) -> int:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from spear.errors import InvalidArgument
 from spear.records.execution import NOTHING, Execution, Invocation
 from spear.records.task import PRIORITIES, Task
+from spear.spearlet.webhooks.delivery import check_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def check(invocation: Invocation) -> None:
             raise InvalidArgument(
                 f"metadata has {size} letters, the limit is {_METADATA_BYTES_MAX}"
             )
-    if invocation.webhook and not invocation.webhook.startswith(("http://", "https://")):
-        raise InvalidArgument(f"webhook {invocation.webhook[:80]!r}: expected an http or https URL")
+    if invocation.webhook:
+        check_url(invocation.webhook)
 
 
 def _check_text(name: str, text: str) -> None:

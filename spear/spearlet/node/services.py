@@ -35,7 +35,7 @@ from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
 from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of
 from spear.spearlet.node.atonce import AtOnce
-from spear.spearlet.node.calls import check_id, execution_of
+from spear.spearlet.node.calls import check, check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objectservices import ObjectServices
@@ -355,8 +355,9 @@ class NodeServices(ModelServices, ObjectServices):
         if isinstance(found, Work):
             raise InUse(f"execution {id} is {found.execution.status}: wait for its end")
         if found.output_digest:
-            async for chunk in self._parts.files.results.chunks(found.output_digest):
-                yield chunk
+            async with aclosing(self._parts.files.results.chunks(found.output_digest)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         elif found.output:
             yield found.output
         elif found.output_bytes:
@@ -432,6 +433,7 @@ class NodeServices(ModelServices, ObjectServices):
 
     async def add_schedule(self, spec: ScheduleSpec) -> Schedule:
         self._tasks.find(spec.task)
+        check(spec.invocation)
         return await self._schedules.add(spec)
 
     async def schedule(self, id: str) -> Schedule:
@@ -458,6 +460,7 @@ class NodeServices(ModelServices, ObjectServices):
             "objects": self._objects.table.stats()._asdict(),
             "runtime": self._parts.runtime.stats(),
             "kv": self._parts.kv.stats(),
+            "webhooks": self._parts.webhooks.stats(),
         }
 
     async def collect_garbage(self) -> dict[str, int]:

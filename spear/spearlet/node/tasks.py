@@ -15,6 +15,7 @@ from spear.records.task import PRIORITIES, RUNTIMES, TASK_STATUSES, Task, TaskSp
 from spear.spearlet.node import rows
 from spear.spearlet.node.plan import Plan
 from spear.spearlet.taskconfig import check_config
+from spear.spearlet.webhooks.delivery import check_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ class Tasks:
             raise InvalidArgument(
                 f"no priority {spec.priority!r}: expected one of {_one_of(PRIORITIES)}"
             )
+        if spec.webhook:
+            check_url(spec.webhook)
         spec = msgspec.structs.replace(spec, endpoint=spec.endpoint.lower())
         self._check_endpoint(spec)
         if self._kv.get(rows.artifact_key(spec.artifact)) is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from spear.errors import KvDamaged, NotFound
 from spear.spearlet.node import blobs
 from spear.spearlet.node.blobs import Blobs
 
@@ -79,3 +80,49 @@ async def test_a_writer_that_is_cancelled_leaves_nothing_to_its_thread(
     assert not folder._held
     assert not folder._writing
     assert not list(tmp_path.glob("writing-*"))
+
+
+LARGE = bytes(range(256)) * 10_000  # more than is read at once, and no multiple of it
+
+
+async def test_what_is_read_in_pieces_is_whole_also_where_it_is_deleted_meanwhile(tmp_path: Path):
+    folder = Blobs(str(tmp_path))
+    digest = await folder.put(LARGE, sync=False)
+    folder.let_go(digest)
+    chunks = folder.chunks(digest)
+    first = await anext(chunks)
+    folder.delete(digest)
+    assert await folder.sweep(lambda name: False) == 0
+    rest = [chunk async for chunk in chunks]
+    assert max(map(len, rest)) == len(first) == blobs.CHUNK_BYTES
+    assert first + b"".join(rest) == LARGE
+    folder.delete(digest)
+    assert folder.size(digest) == 0
+
+
+async def test_a_reader_that_gives_up_holds_nothing(tmp_path: Path):
+    folder = Blobs(str(tmp_path))
+    digest = await folder.put(LARGE, sync=False)
+    folder.let_go(digest)
+    chunks = folder.chunks(digest)
+    await anext(chunks)
+    await chunks.aclose()
+    folder.delete(digest)
+    assert folder.size(digest) == 0
+
+
+async def test_damage_is_told_before_the_first_piece_and_a_cut_file_where_it_ends(tmp_path: Path):
+    folder = Blobs(str(tmp_path))
+    digest = await folder.put(LARGE, sync=False)
+    (path,) = tmp_path.rglob(digest)
+    chunks = folder.chunks(digest)
+    await anext(chunks)
+    os.truncate(path, len(LARGE) - 1)
+    with pytest.raises(KvDamaged, match="cut while it was read"):
+        async for _ in chunks:
+            pass
+    with pytest.raises(KvDamaged, match="put it again"):
+        await anext(folder.chunks(digest))
+    path.unlink()
+    with pytest.raises(NotFound):
+        await anext(folder.chunks(digest))

@@ -22,6 +22,7 @@ from spear.errors import (
     TaskInactive,
 )
 from spear.records.execution import Execution, Invocation
+from spear.records.schedule import ScheduleSpec
 from spear.records.task import Limits, Pool, Resources, Retry, TaskSpec
 from spear.spearlet.node import plan
 from spear.spearlet.node.inputs import Inputs
@@ -648,6 +649,7 @@ async def test_the_same_spec_again_is_no_error_and_another_one_is(node: Bench):
         ({"config": {"budget.call": "1"}}, "unknown key 'budget.call'; the nearest.*budget.calls"),
         ({"config": {"tasks.allowed": "[1]"}}, "a JSON array of texts"),
         ({"endpoint": "a b"}, "endpoint"),
+        ({"webhook": "ftp://a/"}, "webhook 'ftp://a/': expected http://HOST"),
         ({"limits": Limits(timeout_ns=-1)}, "limits.timeout"),
         ({"retry": Retry(attempts=0)}, "retry.attempts"),
         ({"pool": Pool(isolation="none")}, "pool.isolation"),
@@ -659,6 +661,21 @@ async def test_a_spec_that_cannot_run_is_refused(node: Bench, spec: dict[str, ob
     await services.put_artifact(CODE)
     with pytest.raises(InvalidArgument, match=words):
         await services.register(TaskSpec(name="work", artifact=DIGEST, **spec))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", ["hooks.example/", "http:///", "http://user:word@host/"])
+async def test_a_call_whose_webhook_could_never_be_told_is_refused(node: Bench, url: str):
+    services = await node.ready()
+    call = Invocation(webhook=url)
+    for asked in (
+        services.invoke("work", b"", call),
+        services.submit("work", b"", call),
+        services.add_schedule(ScheduleSpec(task="work", every_ns=10**9, invocation=call)),
+    ):
+        with pytest.raises(InvalidArgument, match="webhook"):
+            await asked
+    assert await services.schedules() == []
+    assert (await services.executions()).executions == ()
 
 
 async def test_config_that_nothing_reads_is_kept_and_said_so(node: Bench):
