@@ -51,11 +51,14 @@ _GONE = "the node was closed"
 
 
 class Executions:
-    """All executions of one node that have not ended. `told` hears of each end."""
+    """All of one node that have not ended. `told` hears of each end; `kept` is as of Ends."""
 
-    def __init__(self, parts: Parts, told: Callable[[Execution], None]) -> None:
+    def __init__(
+        self, parts: Parts, told: Callable[[Execution], None],
+        kept: Callable[[Execution, int], None],
+    ) -> None:  # fmt: skip
         self._parts, self._told = parts, told
-        self._ends = Ends(parts)
+        self._ends = Ends(parts, kept)
         self._starter = Starter(parts, self._runs, self._end_unstarted)
         self._works: dict[str, Work] = {}
         self._inputs = Inputs(parts.files.inputs, parts.input_bytes_max)

@@ -345,7 +345,6 @@ class NodeServices(ModelServices, ObjectServices):
             raise InUse(f"execution {id} is {found.execution.status}: cancel it first")
         with self._executions.removing(found.id):
             await self._history.remove(found)
-            await self._parts.journal.kept()
         return bare(found)
 
     async def read_result(self, id: str) -> AsyncIterator[bytes]:
@@ -451,7 +450,7 @@ class NodeServices(ModelServices, ObjectServices):
             "executions": self._tallies.counts() | self._executions.stats(),
             "duration_us": self._tallies.durations_us(),
             "admission": self._parts.admission.stats(),
-            "history": {"count": self._history.count},
+            "history": {"count": self._history.count, "bytes": self._history.bytes_taken},
             "artifacts": self._parts.programs.stats(),
             "objects": self._objects.table.stats()._asdict(),
             "runtime": self._parts.runtime.stats(),
