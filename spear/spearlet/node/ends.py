@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from spear.records.execution import Execution
     from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.secrets import Hiding
 
 INLINE_BYTES_MAX = 65536  # of a result in its record, and of an input in its row
 _AGAIN_S = 1.0
@@ -83,23 +84,30 @@ class Ends:
             self._write_again(id)
 
     def keep(
-        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool
-    ) -> None:
+        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool,
+        hiding: Hiding | None,
+    ) -> None:  # fmt: skip
         """Calls `then` once the record and the rows `more` are kept or cannot be; the record's
-        durability says which. `written`: there is a row of its beginning."""
+        durability says which. `written`: there is a row of its beginning; `hiding`: of what is not
+        to be seen in its output."""
         if len(execution.output) > INLINE_BYTES_MAX:
             task = asyncio.get_running_loop().create_task(
-                self._keep_large(execution, more, then, written)
+                self._keep_large(execution, more, then, written, hiding)
             )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
+            if hiding is not None:
+                execution.output = hiding.now(execution.output)
             self.write(execution, execution, more, then, written)
 
     async def _keep_large(
-        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool
-    ) -> None:
+        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool,
+        hiding: Hiding | None,
+    ) -> None:  # fmt: skip
         """The file first, so that no record names one that is not there."""
+        if hiding is not None:
+            execution.output = await hiding.in_turns(execution.output)
         sync = execution.mode == "async"
         try:
             execution.output_digest = await self._parts.files.results.put(

@@ -455,9 +455,9 @@ class Executions:
         execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
         self._release(work)
         notices = rows_for(execution, *work.webhooks) if any(work.webhooks) else []
-        self._ends.keep(
-            execution, notices, partial(self._kept, work, notices), written=work.written
-        )
+        covered, kept = partial(self._follower.covered, work), partial(self._kept, work, notices)
+        hiding = self._parts.secrets.hiding(work.plan.spec, covered) if output else None
+        self._ends.keep(execution, notices, kept, written=work.written, hiding=hiding)
 
     def _kept(self, work: Work, notices: Rows) -> None:
         self._forget(work)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from spear.spearlet.node.secrets import COVERED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +42,10 @@ class Follower:
         if work.sink is not None:
             work.sink = None
             self.log_of(work)
+
+    def covered(self, work: Work) -> None:
+        """Its output is not kept as it was: who reads it looks here for why."""
+        self.log_of(work).system(COVERED, "warn")
 
     def finish(self, work: Work) -> None:
         """No more lines come."""

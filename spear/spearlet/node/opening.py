@@ -35,6 +35,7 @@ from spear.spearlet.node.parts import Parts
 from spear.spearlet.node.pools import Pools
 from spear.spearlet.node.programs import Programs
 from spear.spearlet.node.recovery import recover
+from spear.spearlet.node.secrets import Secrets
 from spear.spearlet.node.services import NodeServices
 from spear.spearlet.node.tallies import Tallies
 from spear.spearlet.node.tasks import Tasks
@@ -129,7 +130,7 @@ class OpenNode:
         self._tasks.load()
         for task in self._tasks.list("", 1 << 30, ""):
             self._executions.limit(task)
-            self.services.learn(task.spec)
+            self._parts.secrets.learn(task.spec)
         await self._history.load()
         await self._objects.load()
         self._scheduler.load()
@@ -258,6 +259,7 @@ def _parts_of(
         programs=Programs(runtime, files.artifacts, config.artifact_bytes_max),
         redactor=redactor,
         runtime=runtime,
+        secrets=Secrets(environ, redactor),
         webhooks=WebhookSender(kv, clock, _webhook_key(data_dir, clock), told),
     )
 
