@@ -322,7 +322,7 @@ class Executions:
         return self._parts.admission.has_room(key, asked.cpu_millis, asked.memory_bytes)
 
     def take_ended(self, work: Work, run: Run) -> None:
-        """Takes in a new execution that has begun and ended, and keeps it; see atonce.py."""
+        """Takes in a new execution that has begun and ended; see atonce.py."""
         execution, work.stage = work.execution, ENDING
         if execution.log_lines:
             self._follower.pump(work, run)
@@ -374,13 +374,14 @@ class Executions:
         except Exception as error:
             self._parts.log.failure("the end of a run was not understood", error)
             if work.stage != ENDING:
-                why = ExecutionError(
-                    code="INTERNAL", message=f"its end was not understood: {error}"
-                )
+                sentence = f"its end was not understood: {error}"
+                why = ExecutionError(code="INTERNAL", message=sentence)
                 self._finish(work, FAILED, "internal", why)
 
     def _ended(self, work: Work, run: Run) -> None:
-        self._follower.pump(work, run)
+        if self._follower.pump(work, run):
+            asyncio.get_running_loop().call_soon(self._surely_ended, work, run)
+            return
         outcome = run.outcome
         work.run = None
         self._give_back(work, spent=outcome.status != COMPLETED)

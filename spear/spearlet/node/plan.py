@@ -112,6 +112,7 @@ class Plan:
             memory_bytes_max=limits.memory_bytes or config.memory_bytes_max,
             output_bytes_max=limits.output_bytes or config.output_bytes_max,
             log_bytes_max=limits.log_bytes or config.log_bytes_max,
+            log_waits=True,
             log_stdout=True,
             dirs=self.directories(),
             descriptors_max=config.descriptors_max,

@@ -26,8 +26,8 @@ from spear.spearlet.node.services import NodeServices
 CANARY = 'canary/7+kd93"jf0s'
 RAW = CANARY.encode()
 SAID = (
-    RAW, b64encode(RAW), b64encode(b"Bearer " + RAW), RAW.hex().encode(), RAW.hex().upper().encode(),
-    quote(CANARY, safe="").encode(), json.dumps(CANARY)[1:-1].encode(),
+    RAW, b64encode(RAW), b64encode(b"Bearer " + RAW), RAW.hex().encode(),
+    RAW.hex().upper().encode(), quote(CANARY, safe="").encode(), json.dumps(CANARY)[1:-1].encode(),
 )  # fmt: skip
 SOUGHT = (*(said for said in SAID if said != SAID[2]), SAID[2][12:-4])
 ENV_FROM = {"KEY": "NODE_KEY"}
@@ -89,7 +89,8 @@ async def test_a_canary_is_in_no_sink(tmp_path: Path, mode: str, size: int):
         await until(lambda: any(execution.ended for execution in told))
         watching.cancel()
         assert ended.output_bytes == len(ended.output) == size + len(b" ".join(SAID)) + 1
-        assert ended.output.startswith(b"." * size + b"***") and ended.output.endswith(b".")
+        assert ended.output.startswith(b"." * size + b"***")
+        assert ended.output.endswith(b".")
         assert_hidden(msgspec.json.encode(ended) + ended.output, "the answer")
         assert_hidden(msgspec.json.encode(told), "what watchers heard")
         assert node.rows.scan(b"webhook/")
@@ -100,7 +101,7 @@ async def test_a_canary_is_in_no_sink(tmp_path: Path, mode: str, size: int):
 
 async def watch(services: NodeServices, told: list[Execution]) -> None:
     async for execution in services.watch():
-        told.append(execution)
+        told += [execution]
 
 
 async def test_what_is_over_in_its_first_slice_is_hidden_too(tmp_path: Path):
