@@ -2,7 +2,7 @@
 
 Rule: only the thread that has the guest in state RUNNING calls these; one future at a time; all
 that a future refers to lies in the guest record, which outlives it. The epoch callback is where a
-running guest notices its deadline, its doom and the end of its slice.
+running guest notices its deadline, its doom, the end of its slice and that its log waits.
 """
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -44,6 +44,10 @@ cdef wasmtime_error_t *_on_epoch(
         return wasmtime_error_new("ended by the host")
     if guest.world != NULL:                    # whose slices are of fuel; this is a pause in one
         guest.paused = now >= guest.slice_until_ns + PAUSE_NS
+    elif guest.log_waits and guest.slice_until_ns != INT64_MAX and guest_log_full(guest):
+        guest.parking, guest.wake_ns = True, INT64_MAX
+        kind[0] = WASMTIME_UPDATE_DEADLINE_YIELD
+        return NULL
     if now < guest.slice_until_ns or (guest.world != NULL and not guest.paused):
         kind[0] = WASMTIME_UPDATE_DEADLINE_CONTINUE
     else:

@@ -72,6 +72,7 @@ class Executor(ExecutorOwner):
         output_bytes_max: int = 16 << 20,
         log_bytes_max: int = 10 << 20,
         log_lines_max: int = 2048,
+        log_waits: bool = False,
         log_stdout: bool = True,
         fuel: int | None = None,
         priority: int = 128,
@@ -88,8 +89,9 @@ class Executor(ExecutorOwner):
         after `_initialize` where there is one; what it gave is the Run's `value`. `fuel` limits
         what a metered module may use; `priority` is 0 (first) to 255. With `inline` its first
         slice runs on this thread, with the GIL released. The last `log_lines_max` lines (up to
-        262,144) are kept for a reader; `timeout_ns` counts from now. WASI descriptors 3, 4, ... are
-        `dirs`; the guest may have `descriptors_max` (16 to 65,536) in all. With `objects` the
+        262,144) are kept for a reader; with `log_waits` all are, and with so many unread ones the
+        guest waits until they are read. `timeout_ns` counts from now. WASI descriptors 3, 4, ...
+        are `dirs`; the guest may have `descriptors_max` (16 to 65,536) in all. With `objects` the
         guest's object calls reach that store as `task`, and those of the tasks in
         `object_grants`; without, they answer -ENOSYS. `context` is what handlers get with each
         call of it, and is kept with the Run. Raises NodeBusy at `guests_max`, NodeClosed
@@ -107,6 +109,7 @@ class Executor(ExecutorOwner):
         output_bytes_max: int = 16 << 20,
         log_bytes_max: int = 10 << 20,
         log_lines_max: int = 2048,
+        log_waits: bool = False,
         log_stdout: bool = True,
         fuel: int | None = None,
         dirs: Sequence[Directory] = (),
@@ -156,6 +159,7 @@ class Executor(ExecutorOwner):
         task: str = "",
         object_grants: Iterable[str] = (),
         context: Any = None,
+        log_waits: bool = False,
     ) -> Instance:
         """A warm instance: made once, its functions called often; see Instance."""
 

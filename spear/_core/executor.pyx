@@ -192,12 +192,12 @@ cdef class Executor(ExecutorOwner):
 
     def prepare(self, Module module not None, *, str entry="_start", tuple call_args=(), args=(),
                 env=None, memory_bytes_max=64 << 20, output_bytes_max=16 << 20,
-                log_bytes_max=10 << 20, log_lines_max=LOG_LINES, bint log_stdout=True, fuel=None,
-                dirs=(), descriptors_max=DESCRIPTORS_MAX, objects=None, task="",
-                object_grants=()):
+                log_bytes_max=10 << 20, log_lines_max=LOG_LINES, bint log_waits=False,
+                bint log_stdout=True, fuel=None, dirs=(), descriptors_max=DESCRIPTORS_MAX,
+                objects=None, task="", object_grants=()):
         """What many starts of `module` have in common; see executor.pyi."""
         check_sizes(memory_bytes_max, output_bytes_max, log_bytes_max)
-        check_range("log_lines_max", log_lines_max, 0, LOG_LINES_MAX)
+        check_range("log_lines_max", log_lines_max, 1 if log_waits else 0, LOG_LINES_MAX)
         check_range("descriptors_max", descriptors_max, 16, 65536)
         cdef Launch made = Launch.__new__(Launch)
         made.signature = _entry_signature(module, entry, call_args)
@@ -205,6 +205,9 @@ cdef class Executor(ExecutorOwner):
         if self.native.world != NULL and dirs:
             raise InvalidArgument(
                 "a deterministic run sees no directories: files and their times are the machine's")
+        if self.native.world != NULL and log_waits:
+            raise InvalidArgument(
+                "a deterministic run waits for no reader: who waits for it reads between its steps")
         self.adopt(module)
         cdef guest_t *model = guest_new()
         if model == NULL:
@@ -216,6 +219,7 @@ cdef class Executor(ExecutorOwner):
         fill_limits(model, memory_bytes_max, output_bytes_max, log_bytes_max, log_stdout)
         fill_fuel(model, module, fuel)
         model.log_lines_max, model.descriptors_max = log_lines_max, descriptors_max
+        model.log_waits = log_waits
         made.output_bytes_max, made.fuel, made.dirs = output_bytes_max, fuel, dirs
         return made
 

@@ -22,6 +22,7 @@ cdef enum:
     BUFFER_ROOM_MIN = 64
     LINE_BYTES_MAX = 16384     # longer lines of stdout and stderr are logged in pieces
     LINES_MAX = 1000000        # of one log: empty ones count no bytes
+    RING_ROOM_MAX = 1048576    # of a log that waits for its reader: no line of it is lost
     WRITE_PIECE = 16384        # written under one hold of the lock
     FRAMES_MAX = 64            # of a backtrace
     FRAME_NAME_BYTES_MAX = 256
@@ -180,6 +181,7 @@ cdef struct guest_t:
     size_t output_bytes_max
     size_t log_bytes_max
     uint64_t log_lines_max     # kept for a reader
+    bint log_waits             # with as many unread lines it waits for its reader
     bint log_stdout
 
     # input: borrowed from the run
@@ -206,7 +208,7 @@ cdef struct guest_t:
     byte_buffer output
     size_t output_read
     byte_buffer partial[3]     # unfinished line of each stream
-    log_entry **ring           # ring_room places, grown up to log_lines_max
+    log_entry **ring           # ring_room places, grown up to _ring_room_max
     uint64_t ring_room
     uint64_t log_head          # entries taken by the reader
     uint64_t log_tail          # entries written
@@ -215,6 +217,7 @@ cdef struct guest_t:
     uint64_t log_lost
     size_t log_bytes
     bint log_truncated
+    bint log_stopped           # it waits, or is about to
 
     # descriptors: made when first used
     void *fds                  # fd_table, or NULL: owner
@@ -301,5 +304,8 @@ cdef void guest_tell(guest_t *guest) noexcept nogil
 cdef void guest_let_go(void *guest) noexcept nogil
 # Copies up to `size` bytes of stdout that were not taken before; how many.
 cdef size_t guest_take_output(guest_t *guest, char *out, size_t size) noexcept nogil
-# Takes up to `count` entries; the caller frees each.
-cdef size_t guest_take_logs(guest_t *guest, log_entry **out, size_t count) noexcept nogil
+# Takes up to `count` entries; the caller frees each and, with `room`, wakes the guest.
+cdef size_t guest_take_logs(
+    guest_t *guest, log_entry **out, size_t count, bint *room) noexcept nogil
+# Whether the guest is to wait now until its log is read; who reads it wakes it.
+cdef bint guest_log_full(guest_t *guest) noexcept nogil

@@ -2,7 +2,9 @@
 
 Rule: no Python object, no GIL. The record outlives the store, since a reader may come later; the
 store never outlives its run. Output and log have a byte limit each and the log a ring of
-log_lines_max entries: when a slow reader lets it overflow the oldest go and are counted.
+log_lines_max entries: when a slow reader lets it overflow the oldest go and are counted, or, where
+the log waits for its reader, the guest does at its next check. What it logs before that check is
+kept as well.
 """
 
 from libc.stdlib cimport free, malloc, realloc
@@ -67,6 +69,7 @@ cdef void _copy(guest_t *guest, const guest_t *model) noexcept nogil:
         model.memory_bytes_max, model.table_elements_max)
     guest.output_bytes_max, guest.log_bytes_max = model.output_bytes_max, model.log_bytes_max
     guest.log_lines_max, guest.log_stdout = model.log_lines_max, model.log_stdout
+    guest.log_waits = model.log_waits
     guest.args, guest.args_size, guest.argc = model.args, model.args_size, model.argc
     guest.env, guest.env_size, guest.envc = model.env, model.env_size, model.envc
     guest.stdin_data, guest.stdin_size = model.stdin_data, model.stdin_size
@@ -321,18 +324,19 @@ cdef bint _append(byte_buffer *buffer, const char *data, size_t size) noexcept n
 cdef bint _ring_place(guest_t *guest) noexcept nogil:
     """A free place at the tail: the ring grows up to its limit, then the oldest entry goes."""
     cdef uint64_t at, room = guest.ring_room * 2 if guest.ring_room else RING_ROOM_MIN
+    cdef uint64_t room_max = RING_ROOM_MAX if guest.log_waits else guest.log_lines_max
     cdef log_entry **ring
     if guest.log_tail - guest.log_head < guest.ring_room:
         return True
-    if guest.ring_room >= guest.log_lines_max:
+    if guest.ring_room >= room_max:
         if guest.ring_room == 0:
             return False
         free(guest.ring[guest.log_head % guest.ring_room])
         guest.log_head += 1
         guest.log_lost += 1
         return True
-    if room > guest.log_lines_max:
-        room = guest.log_lines_max
+    if room > room_max:
+        room = room_max
     ring = <log_entry **>malloc(room * sizeof(log_entry *))
     if ring == NULL:
         return False
@@ -374,6 +378,8 @@ cdef void _log_locked(
         memcpy(entry.text, text, size)
     guest.ring[guest.log_tail % guest.ring_room] = entry
     guest.log_tail += 1
+    if guest.log_waits and guest.log_tail - guest.log_head == guest.log_lines_max:
+        wasmtime_engine_increment_epoch(guest.engine)  # so that it looks at once: see execution
 
 
 cdef void guest_log(
@@ -465,12 +471,25 @@ cdef size_t guest_take_output(guest_t *guest, char *out, size_t size) noexcept n
     return size
 
 
-cdef size_t guest_take_logs(guest_t *guest, log_entry **out, size_t count) noexcept nogil:
+cdef bint guest_log_full(guest_t *guest) noexcept nogil:
+    pthread_mutex_lock(&guest.lock)
+    guest.log_stopped = guest.log_tail - guest.log_head >= guest.log_lines_max
+    cdef bint stopped = guest.log_stopped
+    pthread_mutex_unlock(&guest.lock)
+    return stopped
+
+
+cdef size_t guest_take_logs(
+    guest_t *guest, log_entry **out, size_t count, bint *room
+) noexcept nogil:
     cdef size_t taken = 0
     pthread_mutex_lock(&guest.lock)
     while taken < count and guest.log_head < guest.log_tail:
         out[taken] = guest.ring[guest.log_head % guest.ring_room]
         guest.log_head += 1
         taken += 1
+    room[0] = guest.log_stopped and guest.log_tail - guest.log_head <= guest.log_lines_max // 2
+    if room[0]:
+        guest.log_stopped = False
     pthread_mutex_unlock(&guest.lock)
     return taken

@@ -21,6 +21,7 @@ cdef class Instance:
     cdef object args, env, fuel, context
     cdef tuple objects             # store, task, grants
     cdef int64_t timeout_ns, memory_bytes_max
+    cdef bint log_waits
     cdef str spent                 # why no call is possible any more, or ""
 
     cdef int _instantiate(self) except -1

@@ -58,6 +58,7 @@ class Instance:
         task: str = "",
         object_grants: Iterable[str] = (),
         context: Any = None,
+        log_waits: bool = False,
     ) -> None:
         """Runs `_initialize` where there is one. With isolation `shared` calls find the memory as
         the last one left it; with `fresh` each has an instance of its own, initialized anew.

@@ -45,7 +45,7 @@ cdef class Instance:
     def __init__(self, Executor executor not None, Module module not None, *,
                  str isolation="shared", args=(), env=None, timeout_ns=60_000_000_000,
                  memory_bytes_max=64 << 20, fuel=None, objects=None, task="", object_grants=(),
-                 context=None):
+                 context=None, bint log_waits=False):
         if self.executor is not None:
             raise TypeError("an Instance is made once")
         if isolation not in ISOLATIONS:
@@ -61,6 +61,7 @@ cdef class Instance:
         self.args, self.env, self.fuel = tuple(args), dict(env or {}), fuel
         self.objects, self.context = (objects, task, tuple(object_grants)), context
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
+        self.log_waits = log_waits
         self.limits = (timeout_ns, OUTPUT_BYTES_MAX, fuel)
         if isolation == "shared":
             self._instantiate()
@@ -165,6 +166,7 @@ cdef class Instance:
             kept += self.lend(guest)
             fill_limits(guest, self.memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX, True)
             fill_fuel(guest, self.module, self.fuel)
+            guest.log_waits = self.log_waits
             fill_values(guest, signature, call_args)
             self.hold()
         except BaseException:

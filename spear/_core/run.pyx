@@ -18,7 +18,7 @@ from spear._core.engine cimport Module
 from spear._core.guest cimport *
 from spear._core.outcome cimport completed, fill_record, line_of, outcome_of
 from spear._core.scheduler cimport watch_world
-from spear._core.states cimport executor_doom, executor_t
+from spear._core.states cimport executor_doom, executor_t, executor_wake
 from spear._core.stepper cimport world_step
 from spear._core.sync cimport *
 from spear._core.values cimport load_value
@@ -179,11 +179,14 @@ cdef class Run:
         """Takes the lines logged since the last call, oldest first."""
         cdef log_entry *entries[LOG_BATCH]
         cdef Py_ssize_t taken, index, wanted
+        cdef bint room = False
         lines = []
         while len(lines) < count_max:
             wanted = min(count_max - <Py_ssize_t>len(lines), <Py_ssize_t>LOG_BATCH)
             with nogil:
-                taken = guest_take_logs(self.guest, entries, wanted)
+                taken = guest_take_logs(self.guest, entries, wanted, &room)
+                if room:
+                    executor_wake(self.executor.native, self.guest)
             for index in range(taken):
                 lines.append(line_of(entries[index]))
                 free(entries[index])

@@ -8,7 +8,7 @@ What a coroutine awaits here are futures of the loop, or nothing (`sleep(0)`); n
 which task it is in, as timeouts do.
 """
 
-from asyncio import CancelledError
+from asyncio import CancelledError, shield
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
@@ -168,10 +168,11 @@ cdef class PromptCall:
             self.doomed = True
 
     def ended(self):
-        """A future that is done once it was answered, or would have been."""
+        """A future that is done once it was answered, or would have been; one for each who asks,
+        so that who gives up waiting takes nobody else's."""
         if self.waiter is None:
             self.waiter = self.calls.loop.create_future()
-        return self.waiter
+        return shield(self.waiter)
 
     def __call__(self, awaited=None):
         if not self.step():

@@ -9,6 +9,7 @@ is opened again.
 | 0 | bare values, no row FORMAT |
 | 1 | values with their checksum (`rows`), the row FORMAT, the file of `watermark` |
 | 2 | of the node's rows, those of executions that are held have a time index of their own |
+| 3 | of the node's rows, those of executions by time say how many bytes each takes |
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rocksdict import Rdict, WriteBatch
 from spear.errors import KvDamaged, KvFormat
 from spear.kv.rows import seal, unseal
 
-CURRENT = 2
+CURRENT = 3
 FORMAT = b"\0format"
 PROGRESS = b"\0migrated"  # the last key that a step has done
 STEP_ROWS = 1000
@@ -60,7 +61,7 @@ def _found(db: Rdict, path: str) -> int | None:
 
 
 def _put_format(db: Rdict) -> None:
-    """All of the step from 1 to 2, which reads the rows of 1 as they are."""
+    """All of a step whose version reads the rows of the one before as they are."""
     db.put(FORMAT, seal(FORMAT, b"%d" % CURRENT))
 
 
@@ -81,7 +82,7 @@ def from_bare_values(db: Rdict) -> None:
     db.write(batch)
 
 
-STEPS: dict[int, Callable[[Rdict], None]] = {0: from_bare_values, 1: _put_format}
+STEPS: dict[int, Callable[[Rdict], None]] = {0: from_bare_values, 1: _put_format, 2: _put_format}
 
 
 def _bare_rows(db: Rdict, after: bytes) -> list[tuple[bytes, bytes]]:

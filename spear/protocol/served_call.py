@@ -61,10 +61,11 @@ class ServedCall:
             self._messages.finish(error)
 
     async def ended(self) -> None:
-        """Returns once it was answered, or would have been."""
+        """Returns once it was answered, or would have been. Who gives up waiting takes nobody
+        else's wait."""
         if self._ended is None:
             self._ended = self._connection.loop.create_future()
-        await self._ended
+        await asyncio.shield(self._ended)
 
     def run(self, answer: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
         if self.request.deadline_ms:

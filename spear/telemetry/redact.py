@@ -46,7 +46,7 @@ class Redactor:
         count, forms = self._known.get((name, value), (0, {}))
         if not count:
             shown = f"[redacted:{re.sub('[^A-Za-z0-9_.-]', '_', name)[:64]}]"
-            forms = dict.fromkeys(_forms_of(value), shown)
+            forms = dict.fromkeys(forms_of(value), shown)
         self._known[name, value] = (count + 1, forms)
         if not count:
             self._changed()
@@ -106,7 +106,7 @@ def _at(form: AnyStr, text: AnyStr) -> Iterator[int]:
         begin = text.find(form, begin + 1)
 
 
-def _forms_of(value: str) -> Iterator[str]:
+def forms_of(value: str) -> Iterator[str]:
     """The value and its disguises; some of them are the same."""
     for part in (value, *(line for line in value.splitlines() if len(line) >= _LINE_CHARS_MIN)):
         yield part

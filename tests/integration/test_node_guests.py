@@ -74,6 +74,34 @@ async def test_a_quick_guest_is_kept_with_one_write(node: NodeServices):
     assert b"Ada" in execution.output
 
 
+LINES = 30_000
+
+
+@pytest.mark.parametrize("quick", [False, True])
+async def test_a_flood_of_lines_within_the_limit_is_in_the_log_whole(
+    node: NodeServices, quick: bool
+):
+    await register(node, "log_flood", args=(str(LINES),))
+    if quick:
+        trust(node, "log_flood")
+    other = asyncio.ensure_future(node.invoke("log_flood"))
+    execution = await node.invoke("log_flood")
+    for ended in (execution, await other):
+        assert (ended.status, ended.log_lines, ended.log_lost) == ("completed", LINES, 0)
+        lines = [line async for batch in node.logs(ended.id) for line in batch]
+        assert [line.message for line in lines] == [f"line {n:08}" for n in range(LINES)]
+        assert [line.seq for line in lines] == list(range(1, LINES + 1))
+
+
+async def test_a_flood_is_ended_at_its_time(node: NodeServices):
+    """Also while it waits for its log to be read."""
+    await register(node, "log_flood", args=("100000000",), limits=Limits(timeout_ns=100 * MS))
+    execution = await node.invoke("log_flood")
+    assert (execution.status, execution.log_lost) == ("timeout", 0)
+    messages = [line.message async for batch in node.logs(execution.id) for line in batch]
+    assert messages == [f"line {n:08}" for n in range(len(messages))]
+
+
 async def test_one_that_turns_slow_goes_on_like_any_other(node: NodeServices):
     await register(node, "sleeper", args=("300",))
     trust(node, "sleeper")

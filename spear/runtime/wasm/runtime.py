@@ -108,6 +108,7 @@ class WasmRuntime:
             output_bytes_max=like.output_bytes_max,
             log_bytes_max=like.log_bytes_max,
             log_lines_max=like.log_lines_max,
+            log_waits=like.log_waits,
             log_stdout=like.log_stdout,
             dirs=like.dirs,
             descriptors_max=like.descriptors_max,
@@ -130,6 +131,7 @@ class WasmRuntime:
             task=invocation.task,
             object_grants=invocation.object_grants,
             context=invocation.context,
+            log_waits=invocation.log_waits,
         )
 
     def stats(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from spear.records.execution import COMPLETED, NOTHING, RUNNING
 from spear.spearlet.node.calls import execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
+from spear.spearlet.node.follower import LINES_A_LOOK
 from spear.spearlet.node.plan import PRIORITIES
 from spear.spearlet.node.work import Work
 
@@ -67,6 +68,9 @@ class AtOnce:
         # Its end is all that is to be kept of it?
         if run.completed and len(output := run.output) <= INLINE_BYTES_MAX:
             run.fill(execution)
+            if execution.log_lines > LINES_A_LOOK:
+                self._executions.take_begun(work, run)
+                return work
             plan.pace.took(execution.cpu_ns)
             execution.status, execution.cause = COMPLETED, "exit"
             execution.output, execution.output_bytes = output, len(output)

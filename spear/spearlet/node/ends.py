@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from spear.records.execution import Execution
     from spear.spearlet.node.parts import Parts
+    from spear.spearlet.node.secrets import Hiding
 
 INLINE_BYTES_MAX = 65536  # of a result in its record, and of an input in its row
 _AGAIN_S = 1.0
@@ -29,10 +30,12 @@ Rows = list[tuple[bytes, bytes]]
 
 
 class Ends:
-    """Of one node, on its loop."""
+    """Of one node, on its loop. `kept` is told of each execution whose rows are there, and how many
+    bytes it takes."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, kept: Callable[[Execution, int], None]) -> None:
+        self._parts, self._kept = parts, kept
+        self._removing: set[str] = set()
         self.unkept: dict[str, tuple[Execution, Rows]] = {}  # ended, and not kept yet
         self._timers: dict[str, asyncio.TimerHandle] = {}  # of those that are written again
         self._tasks: set[asyncio.Task[None]] = set()
@@ -50,18 +53,26 @@ class Ends:
         if id not in self.unkept:
             yield
             return
-        again = self._timers.pop(id, None)
-        if again is not None:
-            again.cancel()
+        self._stop_timer(id)
         self._parts.journal.delete(rows.live_key(id))
-        for key, _ in rows.rows_of_end(self.unkept[id][0]):  # in this turn's batch, it may be
+        for key, _ in rows.rows_of_end(self.unkept[id][0])[1]:  # in this turn's batch, it may be
             self._parts.journal.delete(key)
+        self._removing.add(id)
         try:
             yield
         except BaseException:
             self._later(id)
             raise
-        self._is_kept(id)
+        finally:
+            self._removing.discard(id)
+        self._stop_timer(id)  # of another removal, which was refused
+        if found := self.unkept.pop(id, None):
+            self._let_go(found[0])
+
+    def _stop_timer(self, id: str) -> None:
+        again = self._timers.pop(id, None)
+        if again is not None:
+            again.cancel()
 
     def close(self) -> None:
         """Writes what is not kept a last time, with the journal's next write."""
@@ -73,23 +84,30 @@ class Ends:
             self._write_again(id)
 
     def keep(
-        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool
-    ) -> None:
+        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool,
+        hiding: Hiding | None,
+    ) -> None:  # fmt: skip
         """Calls `then` once the record and the rows `more` are kept or cannot be; the record's
-        durability says which. `written`: there is a row of its beginning."""
+        durability says which. `written`: there is a row of its beginning; `hiding`: of what is not
+        to be seen in its output."""
         if len(execution.output) > INLINE_BYTES_MAX:
             task = asyncio.get_running_loop().create_task(
-                self._keep_large(execution, more, then, written)
+                self._keep_large(execution, more, then, written, hiding)
             )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
+            if hiding is not None:
+                execution.output = hiding.now(execution.output)
             self.write(execution, execution, more, then, written)
 
     async def _keep_large(
-        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool
-    ) -> None:
+        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool,
+        hiding: Hiding | None,
+    ) -> None:  # fmt: skip
         """The file first, so that no record names one that is not there."""
+        if hiding is not None:
+            execution.output = await hiding.in_turns(execution.output)
         sync = execution.mode == "async"
         try:
             execution.output_digest = await self._parts.files.results.put(
@@ -109,28 +127,35 @@ class Ends:
         execution.durability = kept.durability = journal.class_of(power)
         if written:
             journal.delete(rows.live_key(kept.id))
-        self._put(kept, more)
-        journal.then(partial(self._written, execution, kept, more, then), power=power)
+        size = self._put(kept, more)
+        journal.then(partial(self._written, execution, kept, more, size, then), power=power)
 
-    def _put(self, kept: Execution, more: Rows) -> None:
+    def _put(self, kept: Execution, more: Rows) -> int:
+        """How many bytes it takes."""
         put = self._parts.journal.put
-        for key, value in rows.rows_of_end(kept):
+        size, found = rows.rows_of_end(kept)
+        for key, value in found:
             put(key, value)
         for key, value in more:
             put(key, value)
+        return size
 
     def _written(
-        self, execution: Execution, kept: Execution, more: Rows, then: Callable[[], None],
-        error: Exception | None,
+        self, execution: Execution, kept: Execution, more: Rows, size: int,
+        then: Callable[[], None], error: Exception | None,
     ) -> None:  # fmt: skip
         if error is not None:
             execution.durability = "volatile"
             self.unkept[kept.id] = kept, more
             self._parts.log.error("end not kept", execution=kept.id, reason=str(error))
             self._later(kept.id)
-        elif kept.output_digest:
-            self._let_go(kept)
+        else:
+            self._is_kept(kept, size)
         then()
+
+    def _is_kept(self, kept: Execution, size: int) -> None:
+        self._kept(kept, size)
+        self._let_go(kept)
 
     def _let_go(self, kept: Execution) -> None:
         """Its row names the result now."""
@@ -149,19 +174,13 @@ class Ends:
     def _write_again(self, id: str) -> None:
         kept, more = self.unkept[id]
         self._parts.journal.delete(rows.live_key(id))
-        self._put(kept, more)
-        written = partial(self._written_again, id)
+        written = partial(self._written_again, id, self._put(kept, more))
         self._parts.journal.then(written, power=kept.mode == "async")
 
-    def _written_again(self, id: str, error: Exception | None) -> None:
-        if id not in self.unkept or id in self._timers:
+    def _written_again(self, id: str, size: int, error: Exception | None) -> None:
+        if id not in self.unkept or id in self._timers or id in self._removing:
             return  # removed meanwhile, or about to be written once more
         if error is None:
-            self._is_kept(id)
+            self._is_kept(self.unkept.pop(id)[0], size)
         else:
             self._later(id)
-
-    def _is_kept(self, id: str) -> None:
-        found = self.unkept.pop(id, None)
-        if found is not None:
-            self._let_go(found[0])

@@ -51,11 +51,14 @@ _GONE = "the node was closed"
 
 
 class Executions:
-    """All executions of one node that have not ended. `told` hears of each end."""
+    """All of one node that have not ended. `told` hears of each end; `kept` is as of Ends."""
 
-    def __init__(self, parts: Parts, told: Callable[[Execution], None]) -> None:
+    def __init__(
+        self, parts: Parts, told: Callable[[Execution], None],
+        kept: Callable[[Execution, int], None],
+    ) -> None:  # fmt: skip
         self._parts, self._told = parts, told
-        self._ends = Ends(parts)
+        self._ends = Ends(parts, kept)
         self._starter = Starter(parts, self._runs, self._end_unstarted)
         self._works: dict[str, Work] = {}
         self._inputs = Inputs(parts.files.inputs, parts.input_bytes_max)
@@ -319,7 +322,7 @@ class Executions:
         return self._parts.admission.has_room(key, asked.cpu_millis, asked.memory_bytes)
 
     def take_ended(self, work: Work, run: Run) -> None:
-        """Takes in a new execution that has begun and ended, and keeps it; see atonce.py."""
+        """Takes in a new execution that has begun and ended; see atonce.py."""
         execution, work.stage = work.execution, ENDING
         if execution.log_lines:
             self._follower.pump(work, run)
@@ -371,13 +374,14 @@ class Executions:
         except Exception as error:
             self._parts.log.failure("the end of a run was not understood", error)
             if work.stage != ENDING:
-                why = ExecutionError(
-                    code="INTERNAL", message=f"its end was not understood: {error}"
-                )
+                sentence = f"its end was not understood: {error}"
+                why = ExecutionError(code="INTERNAL", message=sentence)
                 self._finish(work, FAILED, "internal", why)
 
     def _ended(self, work: Work, run: Run) -> None:
-        self._follower.pump(work, run)
+        if self._follower.pump(work, run):
+            asyncio.get_running_loop().call_soon(self._surely_ended, work, run)
+            return
         outcome = run.outcome
         work.run = None
         self._give_back(work, spent=outcome.status != COMPLETED)
@@ -452,9 +456,9 @@ class Executions:
         execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
         self._release(work)
         notices = rows_for(execution, *work.webhooks) if any(work.webhooks) else []
-        self._ends.keep(
-            execution, notices, partial(self._kept, work, notices), written=work.written
-        )
+        covered, kept = partial(self._follower.covered, work), partial(self._kept, work, notices)
+        hiding = self._parts.secrets.hiding(work.plan.spec, covered) if output else None
+        self._ends.keep(execution, notices, kept, written=work.written, hiding=hiding)
 
     def _kept(self, work: Work, notices: Rows) -> None:
         self._forget(work)

@@ -1,13 +1,16 @@
 """Follows guests while they run: their log lines as they come, and their end.
 
 The rule: no task watches a guest, the runtime calls back. An execution has no log before its first
-line or its first reader.
+line or its first reader. A guest that logs faster than it is followed waits, and others have their
+turn between two looks at it; what it leaves is taken like that, too, so no line is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
+
+from spear.spearlet.node.secrets import COVERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
     from spear.spearlet.logs.store import LogStore
     from spear.spearlet.node.work import Work
 
+LINES_A_LOOK = 1024  # about 2 ms of the loop
 _PAUSE_S = 0.02  # between two looks at the log of a guest that writes
+_PAUSE_IN_FLOOD_S = 0.005
 
 
 class Follower:
@@ -41,6 +46,10 @@ class Follower:
             work.sink = None
             self.log_of(work)
 
+    def covered(self, work: Work) -> None:
+        """Its output is not kept as it was: who reads it looks here for why."""
+        self.log_of(work).system(COVERED, "warn")
+
     def finish(self, work: Work) -> None:
         """No more lines come."""
         if work.sink is not None:
@@ -49,15 +58,17 @@ class Follower:
     def follow(self, work: Work, run: Run) -> None:
         run.call_back(partial(self._heard, work), news=True)
 
-    def pump(self, work: Work, run: Run) -> None:
-        """What came since the last look."""
-        lines = run.read_logs()
+    def pump(self, work: Work, run: Run) -> bool:
+        """Some of what came since the last look; whether there may be more."""
+        lines = run.read_logs(LINES_A_LOOK)
         if lines:
             self.log_of(work).append(lines)
+        return len(lines) == LINES_A_LOOK
 
     def _heard(self, work: Work, run: Run) -> None:
         if run.done:
             self._ended(work, run)
         else:
-            self.pump(work, run)
-            asyncio.get_running_loop().call_later(_PAUSE_S, self.follow, work, run)
+            pause_s = _PAUSE_IN_FLOOD_S if self.pump(work, run) else _PAUSE_S
+            run.read_output()  # nobody follows it: unread it would be news again at the next look
+            asyncio.get_running_loop().call_later(pause_s, self.follow, work, run)

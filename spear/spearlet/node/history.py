@@ -1,14 +1,17 @@
 """The executions that have ended, in the metadata store: found by id, listed by time, forgotten.
 
-The rule: nothing of them is in memory but their number. A list is read in slices, so that one over
-a million records does not stop the loop; forgetting goes from the oldest on. What somebody may
+The rule: nothing of them is in memory but how many there are and how many bytes they take, which
+the rows themselves say. A list is read in slices, so that one over a million records does not stop
+the loop; forgetting goes from the oldest on, one round or removal at a time. What somebody may
 still ask for by its key or its id (`rows.by_time`) is counted by itself, so that no number of plain
-calls pushes it out.
+calls pushes it out, nor any size of them: plain ones have the bytes that held ones leave.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import NamedTuple
 
 from spear.errors import InvalidArgument
 from spear.records.execution import Execution
@@ -22,17 +25,36 @@ if TYPE_CHECKING:
 
     from spear.spearlet.node.parts import Parts
 
+    Rows = list[tuple[bytes, bytes]]  # stamps and values of an index
+    Sized = list[tuple[bytes, bytes, int]]  # with the bytes that each takes
+
 _SLICE = 256
+_OVER_BYTES_MIN = 1 << 20  # beyond the bound, before forgetting does not wait for the next round
 _LOOKED_AT_MAX = 100_000  # records behind one page; a filter that finds less gives a short page
+
+
+class Bounds(NamedTuple):
+    """Of what is remembered: how many of each kind, how many bytes in all, how long."""
+
+    count_max: int
+    bytes_max: int
+    age_ns_max: int
 
 
 class History:
     """Of one node, on its loop. `forget` is told of each execution that goes."""
 
-    def __init__(self, parts: Parts, forget: Callable[[Execution], Awaitable[None]]) -> None:
-        self._parts, self._forget = parts, forget
+    def __init__(
+        self, parts: Parts, forget: Callable[[Execution], Awaitable[None]], bounds: Bounds
+    ) -> None:
+        self._parts, self._forget, self._bounds = parts, forget, bounds
         self._counts = dict.fromkeys(rows.BY_TIME, 0)
+        self._bytes = dict.fromkeys(rows.BY_TIME, 0)  # of records and results
+        self.bytes_taken = 0  # by all of them
         self._ages = Ages(parts.clock)
+        self._forgetting = asyncio.Lock()
+        self._far_over_bytes = bounds.bytes_max + max(bounds.bytes_max // 4, _OVER_BYTES_MIN)
+        self._far_over = asyncio.Event()
 
     @property
     def count(self) -> int:
@@ -42,14 +64,27 @@ class History:
         """Counts what is kept; once, at start."""
         newest_ns = 0
         for index in rows.BY_TIME:
-            async for _, value in self._stamps(index):
-                self._counts[index] += 1
-                newest_ns = max(newest_ns, rows.finished_ns_of(value))
+            async for part in self._slices(index):
+                for stamp, value in part:
+                    self._count(index, self._size_of(stamp, value))
+                    newest_ns = max(newest_ns, rows.finished_ns_of(value))
         self._ages.found(newest_ns)
 
-    def added(self, execution: Execution) -> None:
-        """It has ended; its rows are kept or will be."""
-        self._counts[rows.by_time(execution)] += 1
+    def added(self, execution: Execution, size: int) -> None:
+        """It has ended and its rows are there."""
+        self._count(rows.by_time(execution), size)
+
+    async def far_over(self) -> None:
+        """Returns once there is so much that it is not to wait for the next round."""
+        await self._far_over.wait()
+        self._far_over.clear()
+
+    def _count(self, index: bytes, size: int) -> None:
+        self._counts[index] += 1
+        self._bytes[index] += size
+        self.bytes_taken += size
+        if self.bytes_taken > self._far_over_bytes:
+            self._far_over.set()
 
     def find(self, id: str) -> Execution | None:
         row = self._parts.kv.get(rows.execution_key(id))
@@ -76,54 +111,102 @@ class History:
                 found.append(execution)
         return found, ""
 
-    async def trim(self, count_max: int, age_ns_max: int) -> int:
-        """Forgets what is too much of each kind, and too old; how many."""
-        until_ns = self._ages.now_ns() - age_ns_max
+    async def trim(self) -> int:
+        """Forgets what is beyond the bounds; how many."""
+        async with self._forgetting:
+            until_ns = self._ages.now_ns() - self._bounds.age_ns_max
+            held = await self._trim(rows.HELD_BY_TIME, until_ns, self._bounds.bytes_max)
+            left = self._bounds.bytes_max - self._bytes[rows.HELD_BY_TIME]
+            return held + await self._trim(rows.PLAIN_BY_TIME, until_ns, left)
+
+    async def _trim(self, index: bytes, until_ns: int, bytes_max: int) -> int:
         gone = 0
-        for index in rows.BY_TIME:
-            gone += await self._trim(index, count_max, until_ns)
-        if gone:
-            await self._parts.journal.kept(power=False)
+        async for part in self._slices(index):
+            leaving, more = self._beyond(index, part, until_ns, bytes_max)
+            await self._forget_rows(index, leaving)
+            gone += len(leaving)
+            if not more:
+                break
         return gone
 
-    async def _trim(self, index: bytes, count_max: int, until_ns: int) -> int:
-        gone, counted_ns = 0, self._ages.counted_ns
-        async for stamp, value in self._stamps(index):
-            if self._counts[index] <= count_max:
+    def _beyond(
+        self, index: bytes, part: Rows, until_ns: int, bytes_max: int
+    ) -> tuple[Sized, bool]:
+        """Those of a part that are too many, too large together or too old, with their sizes; and
+        whether there may be more behind it."""
+        counted_ns, count_max = self._ages.counted_ns, self._bounds.count_max
+        count, taken = self._counts[index], self._bytes[index]
+        found: Sized = []
+        for stamp, value in part:
+            if count <= count_max and taken <= bytes_max:
                 if counted_ns(rows.created_ns_of(stamp)) >= until_ns:
-                    break
+                    return found, False
                 if counted_ns(rows.finished_ns_of(value)) >= until_ns:
                     continue
-            await self._forget_row(index, stamp, value)
-            gone += 1
-        return gone
+            size = self._size_of(stamp, value)
+            count, taken = count - 1, taken - size
+            found.append((stamp, value, size))
+        return found, True
 
     async def remove(self, execution: Execution) -> None:
-        """Forgets one; kept with the next write of the journal."""
-        index, stamp = rows.by_time(execution), rows.stamp_of(execution)
-        if self._parts.kv.get(rows.PLAIN_BY_TIME + stamp) is not None:
-            index = rows.PLAIN_BY_TIME  # a held one of an earlier version
-        await self._forget_row(index, stamp, rows.time_value(execution))
+        """Forgets one, which is kept when this returns."""
+        async with self._forgetting:
+            stamp, kv = rows.stamp_of(execution), self._parts.kv
+            for index in rows.BY_TIME:  # a held one of an earlier version is in that of plain ones
+                value = kv.get(index + stamp)
+                if value is not None:
+                    found = [(stamp, value, self._size_of(stamp, value))]
+                    await self._forget_rows(index, found, power=True)
+                    return
+            await self._forget_more(execution)  # whose rows could not be kept
+            await self._parts.journal.kept()
+
+    async def _forget_rows(self, index: bytes, leaving: Sized, *, power: bool = False) -> None:
+        """They are counted until that is kept, whether or not its caller still waits."""
+        journal, sizes = self._parts.journal, []
+        if not leaving:
+            return
+        try:
+            for stamp, value, size in leaving:
+                await self._forget_row(index, stamp, value)
+                sizes.append(size)
+        finally:
+            journal.then(partial(self._left, index, sizes), power=power)
+        await journal.kept(power=power)
+
+    def _left(self, index: bytes, sizes: list[int], error: Exception | None) -> None:
+        if error is None:
+            taken = sum(sizes)
+            self._counts[index] -= len(sizes)
+            self._bytes[index] -= taken
+            self.bytes_taken -= taken
+
+    def _size_of(self, stamp: bytes, value: bytes) -> int:
+        """Also of one of an earlier version, whose record is then read."""
+        size = rows.size_in(value)
+        if size is None:
+            record = self._parts.kv.get(rows.execution_key(rows.id_of_stamp(stamp)))
+            size = rows.bytes_of(rows.decode_execution(record), record) if record else 0
+        return size
 
     async def _forget_row(self, index: bytes, stamp: bytes, value: bytes) -> None:
         journal, id = self._parts.journal, rows.id_of_stamp(stamp)
         if not rows.stands_alone(value):
-            await self._forget_more(id)
+            execution = self.find(id)
+            if execution is not None:
+                await self._forget_more(execution)
         journal.delete(index + stamp)
         journal.delete(rows.execution_key(id))
-        self._counts[index] -= 1
 
-    async def _forget_more(self, id: str) -> None:
-        execution = self.find(id)
-        if execution is None:
-            return
+    async def _forget_more(self, execution: Execution) -> None:
+        """What belongs to it beside its record."""
         if execution.depth:
             self._parts.journal.delete(rows.tree_key(execution))
         if execution.idempotency_key:
             key = rows.idempotency_key(rows.owner(execution), execution.idempotency_key)
             if is_cut_off(execution):  # then another may have it by now, in this turn even
                 await self._parts.journal.kept(power=False)
-            if self._parts.kv.get(key) == id.encode():
+            if self._parts.kv.get(key) == execution.id.encode():
                 self._parts.journal.delete(key)
         await self._forget(execution)
 
@@ -131,7 +214,7 @@ class History:
         self, indexes: Iterable[bytes], after: bytes
     ) -> AsyncIterator[tuple[bytes, bytes]]:
         """All of the indexes in one order, the newest first."""
-        sides = [self._stamps(index, after, reverse=True) for index in indexes]
+        sides = [self._stamps(index, after) for index in indexes]
         heads = [await anext(side, None) for side in sides]
         while found := [head for head in heads if head is not None]:
             newest = max(found)
@@ -139,16 +222,19 @@ class History:
             at = heads.index(newest)
             heads[at] = await anext(sides[at], None)
 
-    async def _stamps(
+    async def _stamps(self, index: bytes, after: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
+        async for part in self._slices(index, after, reverse=True):
+            for row in part:
+                yield row
+
+    async def _slices(
         self, index: bytes, after: bytes = b"", *, reverse: bool = False
-    ) -> AsyncIterator[tuple[bytes, bytes]]:
-        """What follows the index's name in its keys, which end with a stamp, and the values, in
-        slices."""
+    ) -> AsyncIterator[Rows]:
+        """What follows the index's name in its keys, which end with a stamp, and the values."""
         last = index + after if after else b""
         while True:
             found = self._parts.kv.scan(index, after=last, limit=_SLICE, reverse=reverse)
-            for key, value in found:
-                yield key[len(index) :], value
+            yield [(key[len(index) :], value) for key, value in found]
             if len(found) < _SLICE:
                 return
             last = found[-1][0]

@@ -37,6 +37,7 @@ class Housekeeping:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._keep_up("housekeeping", self._run)),
+            loop.create_task(self._keep_up("history", self._bound_history)),
             loop.create_task(self._keep_up("schedules", self._scheduler.run)),
             loop.create_task(self._keep_up("webhooks", self._parts.webhooks.run)),
         ]
@@ -57,10 +58,9 @@ class Housekeeping:
 
     async def turn(self) -> None:
         """One round."""
-        config = self._parts.config
         self._parts.pools.trim()
         await self._fill_pools()
-        await self._history.trim(config.history_count_max, config.history_ns_max)
+        await self._history.trim()
         await self._parts.logs.sweep()
         await self._objects.follow_guests()
 
@@ -74,7 +74,16 @@ class Housekeeping:
         await self._fill_pools()
         while True:
             await asyncio.sleep(_EVERY_S)
-            try:
-                await self.turn()
-            except (SpearError, OSError) as error:
-                self._parts.log.warn("housekeeping failed", reason=str(error))
+            await self._try("housekeeping", self.turn)
+
+    async def _bound_history(self) -> None:
+        """Large results fill a disk between two rounds."""
+        while True:
+            await self._history.far_over()
+            await self._try("forgetting", self._history.trim)
+
+    async def _try(self, name: str, step: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await step()
+        except (SpearError, OSError) as error:
+            self._parts.log.warn(f"{name} failed", reason=str(error))

@@ -27,7 +27,7 @@ from spear.spearlet.node.events import Events
 from spear.spearlet.node.executions import Executions
 from spear.spearlet.node.family import Family
 from spear.spearlet.node.files import Files
-from spear.spearlet.node.history import History
+from spear.spearlet.node.history import Bounds, History
 from spear.spearlet.node.housekeeping import Housekeeping
 from spear.spearlet.node.journal import Journal
 from spear.spearlet.node.objects import NodeObjects
@@ -35,6 +35,7 @@ from spear.spearlet.node.parts import Parts
 from spear.spearlet.node.pools import Pools
 from spear.spearlet.node.programs import Programs
 from spear.spearlet.node.recovery import recover
+from spear.spearlet.node.secrets import Secrets
 from spear.spearlet.node.services import NodeServices
 from spear.spearlet.node.tallies import Tallies
 from spear.spearlet.node.tasks import Tasks
@@ -97,10 +98,10 @@ class OpenNode:
             parts.kv, parts.clock, parts.ids, self._submit, self._has_ended, self._report
         )
         self._tasks = Tasks(parts.kv, parts.journal, parts.clock, parts.ids, parts.config)
-        self._executions = Executions(parts, self._told)
+        self._history = History(parts, self._forget, _bounds_of(parts.config))
+        self._executions = Executions(parts, self._told, self._history.added)
         self._tallies = tallies
         self._artifacts = Artifacts(parts, self._users)
-        self._history = History(parts, self._forget)
         max_bytes = parts.config.one_object_bytes_max
         self._objects = NodeObjects(store, parts.journal, parts.files.objects, parts.kv, max_bytes)
         self._housekeeping = Housekeeping(
@@ -129,7 +130,7 @@ class OpenNode:
         self._tasks.load()
         for task in self._tasks.list("", 1 << 30, ""):
             self._executions.limit(task)
-            self.services.learn(task.spec)
+            self._parts.secrets.learn(task.spec)
         await self._history.load()
         await self._objects.load()
         self._scheduler.load()
@@ -153,7 +154,6 @@ class OpenNode:
 
     def _told(self, execution: Execution) -> None:
         self._tallies.add(execution)
-        self._history.added(execution)
         self._scheduler.execution_ended(execution.id)
 
     async def _submit(self, task: str, input: bytes, invocation: Invocation) -> Execution:
@@ -188,10 +188,10 @@ class OpenNode:
         if not digest:
             return
         self._parts.journal.delete(rows.result_key(digest, execution.id))
-        self._parts.journal.then(partial(self._unnamed, digest))
+        self._parts.journal.then(partial(self._unnamed, digest), power=True)
 
     def _unnamed(self, digest: str, error: Exception | None) -> None:
-        """One row less names this result."""
+        """One row less names this result, also after a power cut."""
         if error is None and not self._parts.kv.scan(rows.result_prefix(digest), limit=1):
             self._parts.files.results.delete(digest)
 
@@ -206,6 +206,10 @@ def _next_epoch(kv: LocalKv) -> int:
     batch.put(_EPOCH, epoch.to_bytes(4, "big"))
     kv.write(batch)
     return epoch
+
+
+def _bounds_of(config: Config) -> Bounds:
+    return Bounds(config.history_count_max, config.history_bytes_max, config.history_ns_max)
 
 
 def _runtime_of(config: Config, store: ObjectStore, calls: HostCalls) -> Runtime:
@@ -255,6 +259,7 @@ def _parts_of(
         programs=Programs(runtime, files.artifacts, config.artifact_bytes_max),
         redactor=redactor,
         runtime=runtime,
+        secrets=Secrets(environ, redactor),
         webhooks=WebhookSender(kv, clock, _webhook_key(data_dir, clock), told),
     )
 

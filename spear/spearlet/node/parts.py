@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spear.spearlet.node.journal import Journal
     from spear.spearlet.node.pools import Pools
     from spear.spearlet.node.programs import Programs
+    from spear.spearlet.node.secrets import Secrets
     from spear.spearlet.node.work import Work
     from spear.spearlet.webhooks.sender import WebhookSender
     from spear.telemetry.jsonlog import Log
@@ -32,19 +33,19 @@ class Parts:
     __slots__ = (
         "admission", "clock", "config", "environ", "events", "files", "ids", "input_bytes_max",
         "journal", "kv", "log", "logs", "node_name", "pools", "programs", "redactor", "runtime",
-        "webhooks",
+        "secrets", "webhooks",
     )  # fmt: skip
 
     def __init__(
         self, *, admission: Admission[Work], clock: Clock, config: Config,
         environ: Mapping[str, str], events: Events, files: Files, ids: Ids, input_bytes_max: int,
         journal: Journal, kv: LocalKv, log: Log, logs: LogStore, pools: Pools, programs: Programs,
-        redactor: Redactor, runtime: Runtime,
+        redactor: Redactor, runtime: Runtime, secrets: Secrets,
         webhooks: WebhookSender,
     ) -> None:  # fmt: skip
         self.admission, self.clock, self.config, self.files = admission, clock, config, files
         self.environ, self.events, self.ids, self.journal = environ, events, ids, journal
         self.kv, self.log, self.logs, self.redactor = kv, log, logs, redactor
         self.pools, self.programs, self.runtime = pools, programs, runtime
-        self.webhooks = webhooks
+        self.secrets, self.webhooks = secrets, webhooks
         self.input_bytes_max, self.node_name = input_bytes_max, config.node_name

@@ -50,8 +50,11 @@ class Plan:
         self.blank: Execution | None = None  # see calls.py
         self._budget: Budget | None = None
         self._model: RunInvocation | None = None  # of what adds nothing to the spec
-        # Whether a fresh instance that sees no files runs it, and nobody else is told of its end.
-        self.plain = not (spec.pool.isolation == "shared" or spec.dirs or spec.webhook)
+        # Whether a fresh instance that sees no files runs it, nobody else is told of its end, and
+        # nothing is to be hidden in its output.
+        self.plain = not (
+            spec.pool.isolation == "shared" or spec.dirs or spec.webhook or spec.env_from
+        )
         self.timeout_ns = spec.limits.timeout_ns
         _check_limits(spec)
 
@@ -109,6 +112,7 @@ class Plan:
             memory_bytes_max=limits.memory_bytes or config.memory_bytes_max,
             output_bytes_max=limits.output_bytes or config.output_bytes_max,
             log_bytes_max=limits.log_bytes or config.log_bytes_max,
+            log_waits=True,
             log_stdout=True,
             dirs=self.directories(),
             descriptors_max=config.descriptors_max,

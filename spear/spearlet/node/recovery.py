@@ -33,6 +33,7 @@ def recover(parts: Parts, tasks: Tasks, executions: Executions) -> int:
         except SpearError as error:
             _end(parts, executions, row, str(error))
             continue
+        parts.secrets.learn(plan.spec)  # it may be no registered task's, or not as that is now
         work = Work(execution, row.invocation, plan, row.input)
         work.input_digest, work.recovered = row.input_digest, True
         if execution.status != PENDING:

@@ -9,7 +9,7 @@ endian, so that the order of keys is the order of time.
     live/<id>                         LiveRow: an execution that has not ended, and its input
     exec/<id>                         Execution that has ended
     exec_time/<created><id>           plain executions by time: when it ended, whether anything but
-                                      its record belongs to it, the task's id
+                                      its record belongs to it, its bytes, the task's id
     exec_held/<created><id>           the same of held ones, which later plain ones do not push out;
                                       those of earlier versions stand in exec_time as well
     tree/<root>/<created><id>         executions that agents called, by the root of their tree; the
@@ -27,6 +27,8 @@ from spear.records.execution import Execution, Invocation
 from spear.records.task import Artifact, Task, TaskSpec
 
 PLAIN_BY_TIME, HELD_BY_TIME = BY_TIME = b"exec_time/", b"exec_held/"
+_MORE, _ALONE = b"*", b"."  # in a row by time; before format 3 b"+", and:
+_ALONE_UNSIZED = b"-"
 LIVE, TASKS, ARTIFACTS, OBJECTS = b"live/", b"task/", b"artifact/", b"object/"
 
 
@@ -66,15 +68,23 @@ def execution_key(id: str) -> bytes:
     return b"exec/" + id.encode()
 
 
-def rows_of_end(execution: Execution) -> list[tuple[bytes, bytes]]:
-    """Its record and what leads to it."""
-    value = time_value(execution)
-    found = [(execution_key(execution.id), encode(execution)), (time_key(execution), value)]
+def rows_of_end(execution: Execution) -> tuple[int, list[tuple[bytes, bytes]]]:
+    """How many bytes it takes; its record and what leads to it."""
+    record = encode(execution)
+    size = bytes_of(execution, record)
+    value = time_value(execution, size)
+    found = [(execution_key(execution.id), record), (time_key(execution), value)]
     if execution.depth:
         found.append((tree_key(execution), value))
     if execution.output_digest:
         found.append((result_key(execution.output_digest, execution.id), b""))
-    return found
+    return size, found
+
+
+def bytes_of(execution: Execution, record: bytes) -> int:
+    """Of its record and its result. Results that are alike share a file, and count for each: what
+    is there is never more than what was counted."""
+    return len(record) + (execution.output_bytes if execution.output_digest else 0)
 
 
 def time_key(execution: Execution) -> bytes:
@@ -83,22 +93,24 @@ def time_key(execution: Execution) -> bytes:
 
 def by_time(execution: Execution) -> bytes:
     """The index that it is in. Held is what somebody may still ask for who has no answer yet: by
-    its key, or by the id that a submission was answered with."""
+    its key, or by the id that a submission was answered with. An id that the caller of a sync call
+    chose holds nothing: clients give one to each call."""
     held = execution.idempotency_key or execution.mode == "async"
     return HELD_BY_TIME if held else PLAIN_BY_TIME
 
 
-def time_value(execution: Execution) -> bytes:
-    """Enough to list by task and to forget the record without reading it. Its lines in the log are
-    counted of the last attempt alone."""
+def time_value(execution: Execution, size: int) -> bytes:
+    """Enough to list by task, to count, and to forget the record without reading it. Its lines in
+    the log are counted of the last attempt alone."""
     more = (
         execution.output_digest or execution.idempotency_key or execution.log_lines
         or execution.attempt > 1 or execution.depth
     )  # fmt: skip
     return (
         execution.finished_ns.to_bytes(8, "big")
-        + (b"+" if more else b"-")
-        + (execution.task_id.encode())
+        + (_MORE if more else _ALONE)
+        + size.to_bytes(8, "big")
+        + execution.task_id.encode()
     )
 
 
@@ -108,11 +120,16 @@ def finished_ns_of(value: bytes) -> int:
 
 def stands_alone(value: bytes) -> bool:
     """Whether nothing but the record has to be forgotten."""
-    return value[8:9] == b"-"
+    return value[8:9] in (_ALONE, _ALONE_UNSIZED)
+
+
+def size_in(value: bytes) -> int | None:
+    """How many bytes it takes; None where formats before 3 wrote the row, which do not say."""
+    return int.from_bytes(value[9:17], "big") if value[8:9] in (_MORE, _ALONE) else None
 
 
 def task_id_of(value: bytes) -> bytes:
-    return value[9:]
+    return value[9:] if size_in(value) is None else value[17:]
 
 
 def stamp_of(execution: Execution) -> bytes:

@@ -39,7 +39,6 @@ from spear.spearlet.node.calls import check, check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
 from spear.spearlet.node.models import ModelServices
 from spear.spearlet.node.objectservices import ObjectServices
-from spear.spearlet.node.plan import secrets_of
 from spear.spearlet.node.plans import Plans
 from spear.spearlet.node.work import ENDING, WRITING, Work, is_cut_off
 from spear.spearlet.taskconfig import unread
@@ -79,7 +78,6 @@ class NodeServices(ModelServices, ObjectServices):
         self._at_once = AtOnce(parts, executions, self._lookup)
         self._logs, self._schedules, self._tallies = logs, schedules, tallies
         self._upkeep, self._facts, self._models = upkeep, facts, models
-        self._secrets: set[tuple[str, str]] = set()
         self._plans = Plans(tasks, parts.config)
         self._arriving: dict[bytes, str] = {}  # idempotency key -> an execution not kept yet
 
@@ -141,16 +139,9 @@ class NodeServices(ModelServices, ObjectServices):
         """The spec with its artifact's whole digest."""
         return msgspec.structs.replace(spec, artifact=self._artifacts.find(spec.artifact).digest)
 
-    def learn(self, spec: TaskSpec) -> None:
-        """What the spec takes from the node's environment is shown nowhere from now on."""
-        for name, value in secrets_of(spec, self._parts.environ).items():
-            if (name, value) not in self._secrets:
-                self._secrets.add((name, value))
-                self._parts.redactor.learn(name, value)
-
     async def _limited(self, change: Coroutine[object, object, Task]) -> Task:
         task = await change
-        self.learn(task.spec)
+        self._parts.secrets.learn(task.spec)
         for key in unread(task.spec.config):
             self._parts.log.warn("nothing reads this of a task's config", task=task.name, key=key)
         for reason in self.unknown_backends(task.spec.config):
@@ -247,7 +238,7 @@ class NodeServices(ModelServices, ObjectServices):
             plan = self._plans.of(self._whole(task))
             if plan.spec.pool.isolation == "shared":
                 raise InvalidArgument("a shared pool is of a registered task: register it first")
-            self.learn(plan.spec)
+            self._parts.secrets.learn(plan.spec)
             return None, plan
         registered = self._tasks.find(task)
         if registered.task.status == "inactive":
@@ -347,7 +338,6 @@ class NodeServices(ModelServices, ObjectServices):
             raise InUse(f"execution {id} is {found.execution.status}: cancel it first")
         with self._executions.removing(found.id):
             await self._history.remove(found)
-            await self._parts.journal.kept()
         return bare(found)
 
     async def read_result(self, id: str) -> AsyncIterator[bytes]:
@@ -455,7 +445,7 @@ class NodeServices(ModelServices, ObjectServices):
             "executions": self._tallies.counts() | self._executions.stats(),
             "duration_us": self._tallies.durations_us(),
             "admission": self._parts.admission.stats(),
-            "history": {"count": self._history.count},
+            "history": {"count": self._history.count, "bytes": self._history.bytes_taken},
             "artifacts": self._parts.programs.stats(),
             "objects": self._objects.table.stats()._asdict(),
             "runtime": self._parts.runtime.stats(),

@@ -39,8 +39,8 @@ class Upkeep:
     async def collect_garbage(self) -> dict[str, int]:
         """Forgets executions beyond the limits of the history, removes log files beyond theirs and
         files that nothing names; how many of each."""
-        config, kv, files = self._parts.config, self._parts.kv, self._parts.files
-        forgotten = await self._history.trim(config.history_count_max, config.history_ns_max)
+        kv, files = self._parts.kv, self._parts.files
+        forgotten = await self._history.trim()
         logs = await self._parts.logs.sweep()
         inputs = {work.input_digest for work in self._executions.works()}
         return {

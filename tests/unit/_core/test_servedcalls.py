@@ -231,6 +231,24 @@ async def test_a_deadline_cancels_and_is_told():
     ]
 
 
+async def test_who_gives_up_waiting_for_its_end_takes_nobody_elses_wait():
+    gate = asyncio.get_running_loop().create_future()
+
+    async def stay(_):
+        return await gate
+
+    connection = Connection(route(handler=stay))
+    connection.take(connection.frame())
+    (call,) = connection.lasting
+    impatient, patient = call.ended(), call.ended()
+    impatient.cancel()
+    await asyncio.sleep(0)
+    assert not patient.done()
+    gate.set_result(b"")
+    await asyncio.wait_for(patient, 30)
+    assert connection.lasting == set()
+
+
 async def test_a_call_that_kept_its_deadline_leaves_no_timer(monkeypatch):
     loop, timers = asyncio.get_running_loop(), []
     later = loop.call_later

@@ -43,7 +43,7 @@ async def test_version_0_becomes_the_current_one_and_stays_it(version_0: Path) -
     assert await rows_of(version_0) == ROWS
     assert await rows_of(version_0) == ROWS
     db = raw(version_0)
-    assert unseal(format.FORMAT, db[format.FORMAT]) == b"2"
+    assert unseal(format.FORMAT, db[format.FORMAT]) == b"3"
     assert db.get(format.PROGRESS) is None
     db.close()
 
@@ -73,20 +73,23 @@ async def test_a_step_cut_short_goes_on(version_0: Path, writes: int) -> None:
     assert await rows_of(version_0) == ROWS
 
 
-async def test_version_1_keeps_its_rows_and_is_closed_to_who_knows_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [b"1", b"2"])
+async def test_an_earlier_version_keeps_its_rows_and_is_closed_to_who_knows_that_one(
+    tmp_path: Path, before: bytes
+) -> None:
     path = tmp_path / "kv"
     await open_rocks(str(path)).close()
     db = raw(path)
-    db[format.FORMAT] = seal(format.FORMAT, b"1")
-    db[b"row"] = seal(b"row", b"of version 1")
+    db[format.FORMAT] = seal(format.FORMAT, before)
+    db[b"row"] = seal(b"row", b"of an earlier version")
     db.close()
-    assert await rows_of(path) == {b"row": b"of version 1"}
+    assert await rows_of(path) == {b"row": b"of an earlier version"}
     db = raw(path)
-    assert unseal(format.FORMAT, db[format.FORMAT]) == b"2"
+    assert unseal(format.FORMAT, db[format.FORMAT]) == b"3"
     db.close()
 
 
-@pytest.mark.parametrize("found", [b"3", b"999"])
+@pytest.mark.parametrize("found", [b"4", b"999"])
 async def test_a_newer_format_is_refused_and_left_as_it_is(tmp_path: Path, found: bytes) -> None:
     path = tmp_path / "kv"
     await open_rocks(str(path)).close()
@@ -94,7 +97,7 @@ async def test_a_newer_format_is_refused_and_left_as_it_is(tmp_path: Path, found
     db[format.FORMAT] = seal(format.FORMAT, found)
     db[b"row"] = b"of a layout to come"
     db.close()
-    with pytest.raises(KvFormat, match=f"format {found.decode()}.*up to 2.*newer"):
+    with pytest.raises(KvFormat, match=f"format {found.decode()}.*up to 3.*newer"):
         open_rocks(str(path))
     db = raw(path)
     assert dict(db.items()) == {

@@ -860,11 +860,14 @@ async def test_a_back_off_goes_on_after_a_restart(node: Bench):
     assert (await services.cancel(accepted.id)).status == "terminated"
 
 
-async def test_a_back_off_ends_in_time_where_the_clock_was_set_back(tmp_path: Path):
+async def test_a_back_off_ends_in_time_where_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     short = Retry(attempts=2, backoff_ns=10**6, backoff_max_ns=10**6, on=("TRAP",))
     async with bench(tmp_path) as node:
         services = await node.ready(retry=short)
         accepted = await services.submit("work")
+        monkeypatch.setattr(services._executions, "_wake_in", lambda *_: None)
         node.clock.advance(24 * 3600 * SECOND)
         (await node.run(0)).finish("failed", "trap")
         await until(lambda: services._executions.stats()["resting"] == 1)

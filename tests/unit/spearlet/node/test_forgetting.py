@@ -102,7 +102,9 @@ def as_before(node: Bench, execution: Execution) -> None:
     """Its row by time as versions wrote it that knew one kind."""
     stamp = rows.stamp_of(execution)
     batch = Batch()
-    batch.put(rows.PLAIN_BY_TIME + stamp, rows.time_value(execution))
+    value = rows.time_value(execution, 0)
+    flag = b"-" if rows.stands_alone(value) else b"+"
+    batch.put(rows.PLAIN_BY_TIME + stamp, value[:8] + flag + rows.task_id_of(value))
     batch.delete(rows.HELD_BY_TIME + stamp)
     node.rows.write(batch)
 

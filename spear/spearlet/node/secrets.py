@@ -1,0 +1,82 @@
+"""What tasks take from the node's environment, and where it must not be seen.
+
+The rule: a value is known to the redactor before a guest can have it, so no log line, error or
+notice shows it. In its output an execution's own values are covered, and no others: a result is
+data, and what another task's secret is by chance must not change it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from spear.spearlet.node.plan import secrets_of
+from spear.telemetry.cover import Cover, covered
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from spear.records.task import TaskSpec
+    from spear.telemetry.redact import Redactor
+
+    Told = Callable[[], None]
+
+COVERED = "values of its environment were covered in its output"
+_COVERS_MAX = 256
+_PIECE_BYTES = 1 << 20  # looked through in one turn of the loop
+
+
+class Secrets:
+    """Of one node."""
+
+    def __init__(self, environ: Mapping[str, str], redactor: Redactor) -> None:
+        self._environ, self._redactor = environ, redactor
+        self._learned: set[tuple[str, str]] = set()
+        self._covers: dict[frozenset[str], Cover] = {}
+
+    def learn(self, spec: TaskSpec) -> None:
+        """What the spec takes is shown nowhere from now on."""
+        for name, value in secrets_of(spec, self._environ).items():
+            if (name, value) not in self._learned:
+                self._learned.add((name, value))
+                self._redactor.learn(name, value)
+
+    def hiding(self, spec: TaskSpec, told: Told) -> Hiding | None:
+        """How the output of an execution of it is made fit to be kept; None: as it is. `told` hears
+        of what was covered."""
+        if not spec.env_from:
+            return None
+        values = frozenset(secrets_of(spec, self._environ).values())
+        cover = self._covers.get(values)
+        if cover is None:
+            if len(self._covers) == _COVERS_MAX:
+                self._covers.clear()
+            cover = self._covers[values] = Cover(values)
+        return Hiding(cover, told) if cover else None
+
+
+class Hiding:
+    """Covers one output."""
+
+    __slots__ = ("_cover", "_told")
+
+    def __init__(self, cover: Cover, told: Told) -> None:
+        self._cover, self._told = cover, told
+
+    def now(self, output: bytes) -> bytes:
+        """Of a small one."""
+        spans = self._cover.spans(output, 0, len(output))
+        return self._covered(output, spans)
+
+    async def in_turns(self, output: bytes) -> bytes:
+        spans = []
+        for begin in range(0, len(output), _PIECE_BYTES):
+            spans += self._cover.spans(output, begin, min(begin + _PIECE_BYTES, len(output)))
+            await asyncio.sleep(0)
+        return self._covered(output, spans)
+
+    def _covered(self, output: bytes, spans: list[tuple[int, int]]) -> bytes:
+        if not spans:
+            return output
+        self._told()
+        return covered(output, spans)

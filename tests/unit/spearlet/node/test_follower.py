@@ -1,0 +1,54 @@
+"""Guests are followed in small looks, and nothing that was looked at is news again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from node_runs import bench, until
+
+from spear.runtime.stub import StubRun
+from spear.spearlet.node.follower import LINES_A_LOOK
+
+LINES = 3 * LINES_A_LOOK + 1
+
+
+def talkative(run: StubRun) -> None:
+    for number in range(LINES):
+        run.log(f"line {number}")
+    run.finish()
+
+
+async def test_what_a_guest_printed_is_seen_once_and_still_its_result(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        services = await node.ready()
+        running = asyncio.ensure_future(services.invoke("work"))
+        run = await node.run()
+        run.write(b"printed")
+        await until(lambda: not run._news)
+        run.finish()
+        assert (await running).output == b"printed"
+
+
+async def test_what_is_left_at_the_end_is_taken_in_turns_with_others(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        services = await node.ready()
+        running = asyncio.ensure_future(services.invoke("work"))
+        run = await node.run()
+        talkative(run)
+        await until(lambda: len(run._lines) < LINES)
+        assert len(run._lines) == LINES - LINES_A_LOOK
+        execution = await running
+        assert await node.logged(execution.id) == [f"line {number}" for number in range(LINES)]
+
+
+async def test_one_that_says_much_at_once_loses_nothing(tmp_path: Path):
+    async with bench(tmp_path, talkative) as node:
+        services = await node.ready()
+        node.trust()
+        execution = await services.invoke("work")
+        assert execution.completed
+        assert await node.logged(execution.id) == [f"line {number}" for number in range(LINES)]
+        services = await node.crash()
+        assert await services.execution(execution.id) is not None
+        assert len(await node.logged(execution.id)) == LINES
