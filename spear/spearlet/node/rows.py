@@ -26,8 +26,13 @@ import msgspec
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Artifact, Task, TaskSpec
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.kv.interface import LocalKv
+
 PLAIN_BY_TIME, HELD_BY_TIME = BY_TIME = b"exec_time/", b"exec_held/"
 LIVE, TASKS, ARTIFACTS, OBJECTS = b"live/", b"task/", b"artifact/", b"object/"
+ENDED = b"exec/"
 
 
 class LiveRow(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -63,22 +68,25 @@ def live_key(id: str) -> bytes:
 
 
 def execution_key(id: str) -> bytes:
-    return b"exec/" + id.encode()
+    return ENDED + id.encode()
+
+
+def newest_id(kv: LocalKv) -> str:
+    """The last of the ids of ended executions, in their own order; "" where there is none."""
+    found = kv.scan(ENDED, limit=1, reverse=True)
+    return found[0][0][len(ENDED) :].decode() if found else ""
 
 
 def rows_of_end(execution: Execution) -> list[tuple[bytes, bytes]]:
     """Its record and what leads to it."""
-    value = time_value(execution)
-    found = [(execution_key(execution.id), encode(execution)), (time_key(execution), value)]
+    id, value = execution.id.encode(), time_value(execution)
+    stamp = execution.created_ns.to_bytes(8, "big") + id  # as stamp_of
+    found = [(ENDED + id, encode(execution)), (by_time(execution) + stamp, value)]
     if execution.depth:
         found.append((tree_key(execution), value))
     if execution.output_digest:
         found.append((result_key(execution.output_digest, execution.id), b""))
     return found
-
-
-def time_key(execution: Execution) -> bytes:
-    return by_time(execution) + stamp_of(execution)
 
 
 def by_time(execution: Execution) -> bytes:
