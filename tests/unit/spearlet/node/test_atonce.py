@@ -109,6 +109,7 @@ async def test_an_id_that_an_earlier_process_knew_is_known(tmp_path: Path, kept:
         for id in {"5" * 8, kept}:
             await services.invoke("work", id.encode(), Invocation(execution_id=id))
         services = await node.crash()
+        await services._parts.programs.load(services._tasks.find("work").plan.spec.artifact, False)
         node.trust()
         again = await services.invoke("work", b"again", Invocation(execution_id=kept))
         assert again.output == kept.encode()
