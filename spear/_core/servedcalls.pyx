@@ -193,8 +193,8 @@ cdef class PromptCall:
     """A call under way; made by ServedCalls. As a callback it goes on."""
 
     def cancel(self):
-        """What it awaits is cancelled; it hears of that where it waits, or in its next step. One that
-        is told is answered so now."""
+        """What it awaits is cancelled; it hears of that where it waits, or in its next step. One
+        that is told is answered so now."""
         if self.told:
             if not self.over:
                 self.end(None, CancelledError())
