@@ -14,15 +14,15 @@ _PENALTY = 200  # more of them, after one that was not
 class Pace:
     """Of one thing that is done over and over; up to `quick_ns` is quick."""
 
-    __slots__ = ("_quick_ns", "_wanted", "quick")
+    __slots__ = ("_wanted", "quick", "quick_ns")
 
     def __init__(self, quick_ns: int) -> None:
-        self._quick_ns, self._wanted = quick_ns, _TRUSTED_AFTER
+        self.quick_ns, self._wanted = quick_ns, _TRUSTED_AFTER
         self.quick = False  # whether it may be done in place
 
     def took(self, ns: int) -> None:
         """It was done once more."""
-        if ns > self._quick_ns:
+        if ns > self.quick_ns:
             self._wanted, self.quick = _PENALTY, False
         elif self._wanted:
             self._wanted -= 1

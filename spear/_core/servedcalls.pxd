@@ -19,7 +19,7 @@ cdef class Route:
 
 cdef class ServedCalls:
     cdef Exchange exchange
-    cdef object loop, connection
+    cdef object loop, connection, turn
     cdef dict routes
     cdef Route last                # the route that was taken last
     cdef set lasting               # calls that outlast the turn they came in
@@ -31,6 +31,10 @@ cdef class ServedCalls:
     cdef public bint full          # the next call waits until something has ended
     cdef public bint draining      # no call is taken here any more
 
+    cpdef add(self, request_id, call, Py_ssize_t size)
+    cpdef remove(self, request_id, call, Py_ssize_t size)
+    cpdef Py_ssize_t take(self, list frames, Py_ssize_t index) except -1
+    cpdef go_on(self)
     cdef Route route_of(self, call_t *call)
     cdef int begin(self, Route route, bytes frame, call_t *call) except -1
     cdef int answered(self) except -1
@@ -46,6 +50,8 @@ cdef class PromptCall:
     cdef object awaited            # the future that its last step gave
     cdef object timer
     cdef object waiter             # of `ended`
+    cdef bint told                 # no steps: it hears of its response
+    cdef bint over
     cdef bint doomed               # its next step is told that it is cancelled
     cdef bint expired
 

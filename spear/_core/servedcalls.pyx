@@ -5,7 +5,8 @@ is there. It is answered once, however it ends. A frame that is no plain call of
 left to the connection, as are errors and what ends with the connection.
 
 What a coroutine awaits here are futures of the loop, or nothing (`sleep(0)`); nothing in it may ask
-which task it is in, as timeouts do.
+which task it is in, as timeouts do. A handler that has done its work, but for what is told to all
+who wait, gives the list of those who wait: the call stands in it as a future would.
 """
 
 from asyncio import CancelledError, shield
@@ -28,7 +29,8 @@ cdef extern from "Python.h":
 
 cdef class Route:
     """How the calls of one method are done. `read`: bytes to the request; `handler`: the request to
-    an awaitable response; `write`: the response to bytes. All may raise, to be answered so.
+    an awaitable response, or to a list of futures that are given it soon; `write`: the response to
+    bytes. All may raise, to be answered so.
 
     `reads` and `writes` do the same for plain records, a response only up to `plain_bytes_max`.
     """
@@ -67,31 +69,53 @@ cdef class ServedCalls:
     `eased()`, for when a call has ended while `full` or `draining`, and `flush()`.
 
     `routes`: of the prompt methods, by path. `lasting`: calls of all connections that outlast the
-    turn they came in. Beyond `window` calls or `size_max` bytes of requests it is full.
+    turn they came in. Beyond `window` calls or `size_max` bytes of requests it is full. `turn` is
+    told of each part of a read (see serving.Turn), if there is one.
     """
 
     def __init__(
         self, Exchange exchange not None, loop, connection, routes, set lasting not None,
-        Py_ssize_t window, Py_ssize_t size_max,
+        Py_ssize_t window, Py_ssize_t size_max, turn=None,
     ):
-        self.exchange, self.loop, self.connection = exchange, loop, connection
+        self.exchange, self.loop, self.connection, self.turn = exchange, loop, connection, turn
         self.routes = {(<Route?>route).key: route for route in routes.values()}
         self.lasting, self.window, self.size_max = lasting, window, size_max
         self.under_way, self.fresh = {}, []
 
-    def add(self, request_id, call, Py_ssize_t size):
+    cpdef add(self, request_id, call, Py_ssize_t size):
         """A call of any kind is under way."""
         self.under_way[request_id] = call
         self.size += size
         if len(self.under_way) >= self.window or self.size > self.size_max:
             self.full = True
 
-    def remove(self, request_id, call, Py_ssize_t size):
+    cpdef remove(self, request_id, call, Py_ssize_t size):
         self.lasting.discard(call)
         del self.under_way[request_id]
         self.size -= size
 
-    def take(self, list frames not None, Py_ssize_t index):
+    def take_part(self, list frames not None):
+        """All of these frames, here or by the connection's `take_from(frames, index)`; what is said
+        meanwhile leaves together at the end."""
+        cdef Py_ssize_t index
+        self.exchange.flush_due = True
+        try:
+            if self.turn is not None:
+                self.turn.gather()
+            try:
+                index = self.take(frames, 0)
+                if index < len(frames):
+                    self.connection.take_from(frames, index)
+            finally:
+                if self.turn is not None:
+                    self.turn.settle()
+            self.go_on()
+        finally:
+            self.exchange.flush_due = False
+        if self.exchange.outgoing:
+            self.connection.flush()
+
+    cpdef Py_ssize_t take(self, list frames, Py_ssize_t index) except -1:
         """Begins the calls in the frames from this one on; the index of the first that is left to
         the connection: it is something else, or must wait."""
         cdef call_t call
@@ -123,16 +147,22 @@ cdef class ServedCalls:
         made.size = PyBytes_GET_SIZE(frame) - call.payload_at
         made.request_id = self.exchange.take_call(call)
         try:
-            made.steps = steps_of(route.handler(route.request(frame, call.payload_at)))
+            given = route.handler(route.request(frame, call.payload_at))
+            made.told = type(given) is list
+            if not made.told:
+                made.steps = steps_of(given)
         except (Exception, CancelledError) as error:
             self.connection.answer_failed(route.path, made.request_id, error, 0)
             return 0
         self.add(made.request_id, made, made.size)
-        if not made.step():
+        if made.told:
+            (<list>given).append(made)
+            self.fresh.append(made)
+        elif not made.step():
             self.fresh.append(made)
         return 0
 
-    def go_on(self):
+    cpdef go_on(self):
         """The turn is over: what was begun in it goes on by itself, unless it has ended."""
         cdef PromptCall call
         fresh, self.fresh = self.fresh, []
@@ -163,8 +193,12 @@ cdef class PromptCall:
     """A call under way; made by ServedCalls. As a callback it goes on."""
 
     def cancel(self):
-        """What it awaits is cancelled; it hears of that where it waits, or in its next step."""
-        if self.awaited is None or not self.awaited.cancel():
+        """What it awaits is cancelled; it hears of that where it waits, or in its next step. One
+        that is told is answered so now."""
+        if self.told:
+            if not self.over:
+                self.end(None, CancelledError())
+        elif self.awaited is None or not self.awaited.cancel():
             self.doomed = True
 
     def ended(self):
@@ -177,6 +211,28 @@ cdef class PromptCall:
     def __call__(self, awaited=None):
         if not self.step():
             self.wait()
+
+    # As the futures are that are told with it.
+
+    def done(self):
+        return self.over
+
+    def set_result(self, value):
+        if self.over:
+            return
+        try:
+            data = self.route.response(value)
+        except (Exception, CancelledError) as error:
+            self.end(None, error)
+        else:
+            self.end(data, None)
+
+    def set_exception(self, error):
+        if not self.over:
+            self.end(None, error)
+
+    def exception(self):
+        """Nobody needs to ask for it."""
 
     cdef int step(self) except -1:
         try:
@@ -218,11 +274,15 @@ cdef class PromptCall:
 
     cdef int go_on(self) except -1:
         """The turn it came in is over: whether it has ended, or else goes on by itself."""
-        if (self.awaited is None or self.doomed or self.awaited.done()) and self.step():
+        if self.over:
+            return 1
+        if not self.told and (
+                self.awaited is None or self.doomed or self.awaited.done()) and self.step():
             return 1
         if self.deadline_ms:
             self.timer = self.calls.loop.call_later(self.deadline_ms / 1000.0, self.expire)
-        self.wait()
+        if not self.told:
+            self.wait()
         return 0
 
     cdef int wait(self) except -1:
@@ -239,6 +299,7 @@ cdef class PromptCall:
 
     cdef int end(self, bytes data, object error) except -1:
         cdef ServedCalls calls = self.calls
+        self.over = True
         if self.timer is not None:
             self.timer.cancel()
         self.steps = self.awaited = self.timer = None

@@ -110,7 +110,7 @@ class ServedConnection(Connection):
         self.identity: object = None
         self._served = ServedCalls(
             session, loop, self, serving.routes, serving.calls, session.window,
-            serving.inflight_bytes_max,
+            serving.inflight_bytes_max, serving.turn,
         )  # fmt: skip
         self._calls = self._served.under_way
         self._held: deque[bytes] = deque()
@@ -162,53 +162,31 @@ class ServedConnection(Connection):
 
     def frames_received(self, frames: list[bytes]) -> None:
         """In parts, so that the client has answers to work on while the next part is done."""
-        if len(frames) <= FRAMES_AT_ONCE:
-            return self._take_part(frames)
+        if len(frames) <= FRAMES_AT_ONCE and not self._held:
+            return self._served.take_part(frames)
         for begin in range(0, min(len(frames), FRAMES_A_TURN), FRAMES_AT_ONCE):
-            self._take_part(frames[begin : begin + FRAMES_AT_ONCE])
+            part = frames[begin : begin + FRAMES_AT_ONCE]
+            if self._held:  # in order
+                self._held.extend(part)
+            else:
+                self._served.take_part(part)
         if len(frames) > FRAMES_A_TURN and not self.gone:
             self._held.extend(frames[FRAMES_A_TURN:])
             self.transport.pause_reading()
             self.loop.call_soon(self._take_held)
         return None
 
-    def _take_part(self, frames: list[bytes]) -> None:
-        self.session.flush_due = True  # what is said meanwhile leaves below
-        try:
-            self._take_turn(frames)
-            self._served.go_on()
-        finally:
-            self.session.flush_due = False
-        if self.session.outgoing:
-            self.flush()
-
-    def _take_turn(self, frames: list[bytes]) -> None:
-        turn = self._serving.turn
-        if turn is None:
-            self.take(frames)
-            return
-        turn.gather()
-        try:
-            self.take(frames)
-        finally:
-            turn.settle()
-
-    def take(self, frames: list[bytes]) -> None:
-        if self._held:
-            self._held.extend(frames)
-            return
-        index, count = 0, len(frames)
-        while True:
-            index = self._served.take(frames, index)
-            if index == count:
-                return
+    def take_from(self, frames: list[bytes], index: int) -> None:
+        """The frames from this one on, which is no plain call or must wait."""
+        count = len(frames)
+        while index < count:
             if self._served.full and is_request(frames[index]):
                 self._held.extend(frames[index:])
                 self.transport.pause_reading()
                 return
             if not self.take_one(frames[index]):
                 return
-            index += 1
+            index = self._served.take(frames, index + 1)
 
     def _weigh(self) -> None:
         """Whether the next request waits until something has ended."""

@@ -7,7 +7,8 @@ Implementations: spearlet/node_services.py (in the daemon, behind both doors) an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from asyncio import Future
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from spear.records.execution import Execution, ExecutionPage, Instance, Invocation, LogLine
@@ -166,3 +167,13 @@ class Node(Protocol):
 
     async def drain(self, grace_ns: int = 0) -> None:
         """Takes no more work, waits up to `grace_ns` for what runs, then the daemon ends."""
+
+
+class PromptNode(Node, Protocol):
+    """A node in this process. Its prompt methods need no task (see rpc/method.py)."""
+
+    def invoke_at_once(
+        self, task: str | TaskSpec, input: bytes, invocation: Invocation
+    ) -> Awaitable[Execution] | list[Future[Execution]]:
+        """As `invoke`; where it has ended and is only to be kept, the list of who is told then, for
+        the caller to be added to. One that stands there cannot end it by going away."""

@@ -125,7 +125,7 @@ class Admission(Generic[H]):
         """
         assert handle not in self._running, "offered twice"
         task = self._tasks.get(task_key) or self._add(task_key)
-        if self._has_room(task, cpu_millis, memory_bytes):
+        if self.has_room(task_key, cpu_millis, memory_bytes):
             self._start(handle, task, cpu_millis, memory_bytes)
             return (handle,)
         assert handle not in self._waiting, "offered twice"
@@ -140,9 +140,7 @@ class Admission(Generic[H]):
 
     def has_room(self, task_key: str, cpu_millis: int = 0, memory_bytes: int = 0) -> bool:
         """Whether one that is offered now starts now."""
-        return self._has_room(self._tasks.get(task_key), cpu_millis, memory_bytes)
-
-    def _has_room(self, task: _Task[H] | None, cpu_millis: int, memory_bytes: int) -> bool:
+        task = self._tasks.get(task_key)
         return (
             (task is None or task.running < task.concurrency)
             and not self._lanes  # so nothing of a task waits that may start another

@@ -71,7 +71,8 @@ class AtOnce:
             if execution.log_lines > LINES_A_LOOK:
                 self._executions.take_begun(work, run)
                 return work
-            plan.pace.took(execution.cpu_ns)
+            if execution.cpu_ns > plan.pace.quick_ns:
+                plan.pace.took(execution.cpu_ns)
             execution.status, execution.cause = COMPLETED, "exit"
             execution.output, execution.output_bytes = output, len(output)
             self._executions.take_ended(work, run)
@@ -80,7 +81,9 @@ class AtOnce:
         return work
 
     def _is_simple(self, invocation: Invocation) -> bool:
-        """Whether nobody but its caller has to do with it, now and later."""
+        """Whether nobody but its caller has to do with it, now and later. An id beyond all that are
+        known is new: most are, as ids grow with time, so the store is not asked."""
         if invocation.idempotency_key or invocation.webhook:
             return False
-        return not invocation.execution_id or self._lookup(invocation.execution_id) is None
+        id = invocation.execution_id
+        return not id or id > self._executions.newest_id or self._lookup(id) is None

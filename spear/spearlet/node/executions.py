@@ -61,6 +61,7 @@ class Executions:
         self._ends = Ends(parts, kept)
         self._starter = Starter(parts, self._runs, self._end_unstarted)
         self._works: dict[str, Work] = {}
+        self.newest_id = ""  # no execution that is or was known here has a later one, as texts
         self._inputs = Inputs(parts.files.inputs, parts.input_bytes_max)
         self._follower = Follower(parts.logs, self._surely_ended)
         self._closed = False
@@ -169,8 +170,7 @@ class Executions:
 
     def stats(self) -> dict[str, int]:
         found = {"live": len(self._works), "unkept": len(self._ends.unkept)}
-        for stage in (WRITING, QUEUED, LOADING, RUNS, RESTING, ENDING):
-            found[stage] = 0
+        found |= dict.fromkeys((WRITING, QUEUED, LOADING, RUNS, RESTING, ENDING), 0)
         for work in self._works.values():
             found[work.stage] += 1
         return found
@@ -178,10 +178,15 @@ class Executions:
     # ---- admission
 
     def _take(self, work: Work) -> None:
-        self._works[work.execution.id] = work
+        self._enter(work)
         work.taken_ns = self._parts.clock.monotonic_ns()
         work.written = work.recovered
         self._inputs.take(work)
+
+    def _enter(self, work: Work) -> None:
+        self._works[id := work.execution.id] = work
+        if id > self.newest_id:
+            self.newest_id = id
 
     def _forget(self, work: Work, *, delete: bool = True) -> None:
         del self._works[work.execution.id]
@@ -326,7 +331,7 @@ class Executions:
         execution, work.stage = work.execution, ENDING
         if execution.log_lines:
             self._follower.pump(work, run)
-        self._works[execution.id] = work
+        self._enter(work)
         self._ends.write(execution, execution, [], partial(self._kept, work, []), written=False)
 
     def take_begun(self, work: Work, run: Run) -> None:
@@ -427,8 +432,7 @@ class Executions:
         return True
 
     def _wake_in(self, work: Work, wait_ns: int) -> None:
-        loop = asyncio.get_running_loop()
-        work.timer = loop.call_later(wait_ns / 1e9, self._line_up_again, work)
+        work.timer = asyncio.get_running_loop().call_later(wait_ns / 1e9, self._line_up_again, work)
 
     def _has_time(self, work: Work, wait_ns: int) -> bool:
         """Whether the caller still waits when the next attempt begins."""

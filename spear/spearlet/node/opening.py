@@ -135,6 +135,7 @@ class OpenNode:
         await self._objects.load()
         self._scheduler.load()
         self._parts.webhooks.load()
+        self._executions.newest_id = rows.newest_id(self._parts.kv)
         left = recover(self._parts, self._tasks, self._executions)
         if left:
             self._parts.log.info("took up executions of an earlier process", count=left)

@@ -20,11 +20,19 @@ class Programs:
     def __init__(self, runtime: Runtime, blobs: Blobs, bytes_max: int) -> None:
         self._loader = Loader(runtime, bytes_max)
         self._runtime, self._blobs = runtime, blobs
+        # What was asked for last is the most recent one already, until another is loaded.
+        self._last: tuple[str, bool, Program] | None = None
 
     def ready(self, digest: str, metered: bool) -> Program | None:
         """The program, if it is in memory."""
+        last = self._last
+        if last is not None and last[0] == digest and last[1] == metered:
+            return last[2]
         found = self._loader.find(digest, metered)
-        return None if found is None else found.program
+        if found is None:
+            return None
+        self._last = digest, metered, found.program
+        return found.program
 
     async def load(self, digest: str, metered: bool, wasm: bytes | None = None) -> Program:
         """`wasm` are its bytes where they are at hand. Raises NotFound, KvDamaged, ModuleInvalid,
@@ -34,7 +42,9 @@ class Programs:
             return found
         if wasm is None:
             wasm = await self._blobs.read(digest)
-        return (await self._loader.load(wasm, metered, digest=digest)).program
+        program = (await self._loader.load(wasm, metered, digest=digest)).program
+        self._last = None
+        return program
 
     def stats(self) -> dict[str, int]:
         return self._loader.stats()

@@ -26,10 +26,15 @@ import msgspec
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Artifact, Task, TaskSpec
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear.kv.interface import LocalKv
+
 PLAIN_BY_TIME, HELD_BY_TIME = BY_TIME = b"exec_time/", b"exec_held/"
 _MORE, _ALONE = b"*", b"."  # in a row by time; before format 3 b"+", and:
 _ALONE_UNSIZED = b"-"
 LIVE, TASKS, ARTIFACTS, OBJECTS = b"live/", b"task/", b"artifact/", b"object/"
+ENDED = b"exec/"
 
 
 class LiveRow(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -65,15 +70,22 @@ def live_key(id: str) -> bytes:
 
 
 def execution_key(id: str) -> bytes:
-    return b"exec/" + id.encode()
+    return ENDED + id.encode()
+
+
+def newest_id(kv: LocalKv) -> str:
+    """The last of the ids of ended executions, in their own order; "" where there is none."""
+    found = kv.scan(ENDED, limit=1, reverse=True)
+    return found[0][0][len(ENDED) :].decode() if found else ""
 
 
 def rows_of_end(execution: Execution) -> tuple[int, list[tuple[bytes, bytes]]]:
     """How many bytes it takes; its record and what leads to it."""
-    record = encode(execution)
+    id, record = execution.id.encode(), encode(execution)
     size = bytes_of(execution, record)
     value = time_value(execution, size)
-    found = [(execution_key(execution.id), record), (time_key(execution), value)]
+    stamp = execution.created_ns.to_bytes(8, "big") + id  # as stamp_of
+    found = [(ENDED + id, record), (by_time(execution) + stamp, value)]
     if execution.depth:
         found.append((tree_key(execution), value))
     if execution.output_digest:
@@ -85,10 +97,6 @@ def bytes_of(execution: Execution, record: bytes) -> int:
     """Of its record and its result. Results that are alike share a file, and count for each: what
     is there is never more than what was counted."""
     return len(record) + (execution.output_bytes if execution.output_digest else 0)
-
-
-def time_key(execution: Execution) -> bytes:
-    return by_time(execution) + stamp_of(execution)
 
 
 def by_time(execution: Execution) -> bytes:

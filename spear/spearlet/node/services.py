@@ -154,10 +154,25 @@ class NodeServices(ModelServices, ObjectServices):
     async def invoke(
         self, task: str | TaskSpec, input: bytes = b"", invocation: Invocation = NOTHING
     ) -> Execution:
+        return await self._end_of(self._invoked(task, input, invocation))
+
+    def invoke_at_once(
+        self, task: str | TaskSpec, input: bytes, invocation: Invocation
+    ) -> Coroutine[object, object, Execution] | list[asyncio.Future[Execution]]:
+        found = self._invoked(task, input, invocation)
+        if isinstance(found, Work) and found.stage == ENDING:
+            return found.waiters
+        return self._end_of(found)
+
+    def _invoked(
+        self, task: str | TaskSpec, input: bytes, invocation: Invocation
+    ) -> Work | Execution:
         registered, plan = self._named(task)
-        found = self._at_once.call(registered, plan, invocation, input) or self._accept(
-            registered, plan, input, invocation, "sync"
-        )
+        found = self._at_once.call(registered, plan, invocation, input)
+        return found or self._accept(registered, plan, input, invocation, "sync")
+
+    async def _end_of(self, found: Work | Execution) -> Execution:
+        """For a caller whose going away ends it, unless somebody else wants it."""
         if isinstance(found, Execution):
             return await self.with_output(found)
         end = found.listen(self._parts.journal.loop)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
+from typing import cast
 
 from spear._core.servedcalls import Route
 from spear.errors import SpearError, Unimplemented
@@ -16,7 +17,7 @@ from spear.protocol.message import Hello
 from spear.protocol.served_call import ServedCall
 from spear.protocol.server import FrameServer, Limits
 from spear.protocol.serving import Caller, Turn
-from spear.records.node import Node
+from spear.records.node import Node, PromptNode
 from spear.security.access import UNIX, Access, origin_of
 from spear.spearlet.rpc.method import CLIENT_STREAM, UNARY, Method, closing, parse
 
@@ -36,10 +37,9 @@ class FrameDoor:
         limits: Limits = LIMITS,
         turn: Turn | None = None,
     ) -> None:
-        """`turn`: of a node that does once what many requests that come together need, and whose
-        prompt methods need no task."""
+        """`turn`: of a PromptNode, which does once what many requests that come together need."""
         self._node, self._table, self._access = node, table, access
-        routes = {} if turn is None else _routes(node, table)
+        routes = {} if turn is None else _routes(cast(PromptNode, node), table)
         self._server = FrameServer(self, self._authorize, on_fault, limits, turn, routes)
 
     def listen(self, address: str) -> str:
@@ -110,12 +110,12 @@ class FrameDoor:
         await call.messages.send(method.write(response), last=True)
 
 
-def _routes(node: Node, table: Mapping[str, Method]) -> dict[str, Route]:
+def _routes(node: PromptNode, table: Mapping[str, Method]) -> dict[str, Route]:
     """Of the prompt methods, by path."""
     return {path: _route(node, path, method) for path, method in table.items() if method.prompt}
 
 
-def _route(node: Node, path: str, method: Method) -> Route:
+def _route(node: PromptNode, path: str, method: Method) -> Route:
     reads, writes = method.plain or (None, None)
-    handler, read = partial(method.handler, node), partial(parse, method)
+    handler, read = partial(method.at_once or method.handler, node), partial(parse, method)
     return Route(path, handler, read, method.write, reads, writes, method.plain_bytes_max)

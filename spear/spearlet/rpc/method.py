@@ -17,7 +17,7 @@ from spear._core.framing import FRAME_BYTES_MAX
 from spear._core.protofields import Fields
 from spear.errors import InvalidArgument
 from spear.protocol.convert.mirror import Mirror
-from spear.records.node import Node
+from spear.records.node import Node, PromptNode
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=Message)
@@ -32,8 +32,10 @@ class Method(NamedTuple):
     """`handler` is, by `kind`: request to awaitable response; request to async iterator of
     responses; async iterator of requests to awaitable response. A `prompt` one may be begun
     without a task, on a node that allows it: nothing in it asks which task it is in, as timeouts
-    do. `read` and `write` are of the handler's requests and responses: messages, or records, which
-    `plain` reads and writes where they are plain (a response only up to `plain_bytes_max`)."""
+    do; `at_once` is its handler there, which may give a list of futures that are told of the
+    response (see servedcalls). `read` and `write` are of the handler's requests and responses:
+    messages, or records, which `plain` reads and writes where they are plain (a response only up
+    to `plain_bytes_max`)."""
 
     kind: str
     request: type[Message]
@@ -42,6 +44,7 @@ class Method(NamedTuple):
     read: Callable[[bytes], Any]
     write: Callable[[Any], bytes]
     prompt: bool = False
+    at_once: Callable[[PromptNode, Any], Any] | None = None
     plain: tuple[Fields, Fields] | None = None
     plain_bytes_max: int = FRAME_BYTES_MAX
 
@@ -61,7 +64,7 @@ def recorded(
     """A prompt unary method of records."""
     return Method(
         UNARY, request.kind, response.kind, handler, request.decode, response.encode, True,
-        (request.fields, response.fields),
+        plain=(request.fields, response.fields),
     )  # fmt: skip
 
 

@@ -298,3 +298,109 @@ async def test_nothing_of_an_ended_call_stays():
         assert seen[0]() is None
     finally:
         gc.enable()
+
+
+# ---- a handler that gives the list of those who are told of its response
+
+
+def told(waiters, **more):
+    return route(handler=lambda _: waiters, **more)
+
+
+async def test_a_call_in_a_list_is_answered_as_it_is_told():
+    waiters = []
+    connection = Connection(told(waiters))
+    assert connection.take(connection.frame(), connection.frame()) == 2
+    assert connection.answers == []
+    assert connection.lasting == set(waiters) == set(connection.calls.under_way.values())
+    assert [waiter.done() for waiter in waiters] == [False, False]
+    waiters[1].set_result(b"second")
+    assert [waiter.done() for waiter in waiters] == [False, True]
+    waiters[0].set_result(b"first")
+    waiters[0].set_result(b"again")
+    waiters[0].set_exception(InvalidArgument("again"))
+    assert connection.answers == [b"second", b"first"]
+    assert (connection.lasting, connection.calls.size, connection.failures) == (set(), 0, [])
+
+
+async def test_one_that_is_told_in_its_own_part_does_not_last():
+    waiters = []
+
+    class Turn:
+        def gather(self):
+            self.seen = len(waiters)
+
+        def settle(self):
+            assert (self.seen, len(waiters)) == (0, 1)
+            waiters[0].set_result(b"done")
+
+    connection = Connection(told(waiters))
+    connection.calls = ServedCalls(
+        connection.session, asyncio.get_running_loop(), connection, {PATH: told(waiters)},
+        connection.lasting, 4, 100, Turn(),
+    )  # fmt: skip
+    connection.calls.take_part([connection.frame(deadline_ms=10**6)])
+    assert (connection.answers, connection.flushed, connection.lasting) == ([b"done"], 1, set())
+
+
+async def test_one_whose_response_cannot_be_written_or_that_fails_is_answered_so():
+    def refuse(_):
+        raise InvalidArgument("not this")
+
+    waiters = []
+    connection = Connection(told(waiters, write=refuse))
+    connection.take(connection.frame(), connection.frame())
+    waiters[0].set_result(b"x")
+    waiters[1].set_exception(InvalidArgument("nor that"))
+    waiters[1].exception()
+    assert [text for _, _, text, _ in connection.failures] == ["not this", "nor that"]
+    assert connection.calls.under_way == {}
+
+
+async def test_one_that_is_given_up_is_answered_once():
+    waiters = []
+    connection = Connection(told(waiters))
+    connection.take(connection.frame())
+    waiters[0].cancel()
+    waiters[0].cancel()
+    waiters[0].set_result(b"late")
+    assert [kind for _, kind, _, _ in connection.failures] == [asyncio.CancelledError]
+    assert connection.answers == [b"failed"]
+
+
+async def test_a_deadline_of_one_that_is_not_told_is_told():
+    waiters = []
+    connection = Connection(told(waiters))
+    connection.take(connection.frame(deadline_ms=1))
+    await waiters[0].ended()
+    waiters[0].set_result(b"late")
+    assert [(kind, after) for _, kind, _, after in connection.failures] == [
+        (asyncio.CancelledError, 1)
+    ]
+
+
+async def test_what_a_part_says_leaves_together_also_where_the_turn_fails():
+    class Turn:
+        def gather(self):
+            pass
+
+        def settle(self):
+            raise MemoryError
+
+    connection = Connection()
+    connection.take_from = lambda frames, index: connection.left.append((frames, index))
+    connection.left = []
+    for turn, frames in ((None, [b"other"]), (Turn(), [b"one", b"two"])):
+        connection.calls = ServedCalls(
+            connection.session, asyncio.get_running_loop(), connection, {PATH: route()},
+            connection.lasting, 4, 100, turn,
+        )  # fmt: skip
+        call = connection.frame(b"x")
+        if turn is None:
+            connection.calls.take_part([call, *frames])
+            assert connection.flushed == 1
+        else:
+            with pytest.raises(MemoryError):
+                connection.calls.take_part([call, *frames])
+        assert not connection.session.flush_due
+        assert connection.left.pop() == ([call, *frames], 1)

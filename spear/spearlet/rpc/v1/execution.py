@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 
 import msgspec
@@ -12,7 +13,7 @@ from spear.protocol.convert.log import LOG_LINE
 from spear.protocol.pb.spear.v1 import execution_pb2 as pb
 from spear.protocol.pb.spear.v1.value_pb2 import Chunk
 from spear.records.execution import NOTHING, Execution, LogLine
-from spear.records.node import Node
+from spear.records.node import Node, PromptNode
 from spear.records.task import TaskSpec
 from spear.spearlet.rpc.chunks import CHUNK_BYTES, ONE_MESSAGE_BYTES_MAX, cut
 from spear.spearlet.rpc.method import closing, recorded, server_stream, service, unary
@@ -26,6 +27,12 @@ def submit(node: Node, request: Invoke) -> Awaitable[Execution]:
 
 def invoke(node: Node, request: Invoke) -> Awaitable[Execution]:
     return node.invoke(_what(request), request.input, request.invocation or NOTHING)
+
+
+def invoke_at_once(
+    node: PromptNode, request: Invoke
+) -> Awaitable[Execution] | list[Future[Execution]]:
+    return node.invoke_at_once(_what(request), request.input, request.invocation or NOTHING)
 
 
 def _answer(execution: Execution) -> Execution:
@@ -123,7 +130,7 @@ METHODS = service(
         "Submit": recorded(INVOKE, EXECUTION, submit),
         # What is above the limit might be so for its output: `_write` looks.
         "Invoke": recorded(INVOKE, EXECUTION, invoke)._replace(
-            write=_write, plain_bytes_max=ONE_MESSAGE_BYTES_MAX
+            write=_write, plain_bytes_max=ONE_MESSAGE_BYTES_MAX, at_once=invoke_at_once
         ),
         "Get": unary(pb.GetExecutionRequest, pb.Execution, get, prompt=True),
         "List": unary(pb.ListExecutionsRequest, pb.ListExecutionsResponse, list_),

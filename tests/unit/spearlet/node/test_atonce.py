@@ -78,6 +78,45 @@ async def test_one_with_an_id_can_be_waited_for_before_it_is_kept(tmp_path: Path
         assert (await cancel).status == "completed"
 
 
+async def test_a_door_has_a_place_among_those_who_are_told(tmp_path: Path):
+    async with bench(tmp_path, answer) as node:
+        services = await trusted(node)
+        loop = asyncio.get_running_loop()
+        waiters = services.invoke_at_once("work", b"x", Invocation())
+        assert isinstance(waiters, list)
+        waiters.append(loop.create_future())
+        assert (await waiters[0]).output == b"x"
+        large = services.invoke_at_once("work", b"x" * 100_000, Invocation())
+        assert isinstance(large, list)
+        large.append(loop.create_future())
+        assert len((await large[0]).output) == 100_000
+
+
+async def test_for_a_door_what_is_not_over_is_awaited(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        services = await trusted(node)
+        given = services.invoke_at_once("work", b"x", Invocation())
+        assert not isinstance(given, list)
+        call = asyncio.ensure_future(given)
+        answer(await node.run())
+        assert (await call).output == b"x"
+
+
+@pytest.mark.parametrize("kept", ["0" * 8, "5" * 8, "f" * 8])
+async def test_an_id_that_an_earlier_process_knew_is_known(tmp_path: Path, kept: str):
+    async with bench(tmp_path, answer) as node:
+        services = await trusted(node)
+        for id in {"5" * 8, kept}:
+            await services.invoke("work", id.encode(), Invocation(execution_id=id))
+        services = await node.crash()
+        await services._parts.programs.load(services._tasks.find("work").plan.spec.artifact, False)
+        node.trust()
+        again = await services.invoke("work", b"again", Invocation(execution_id=kept))
+        assert again.output == kept.encode()
+        fresh = await services.invoke("work", b"new", Invocation(execution_id="6" * 8))
+        assert fresh.output == b"new"
+
+
 async def test_much_output_is_kept_in_a_file(tmp_path: Path):
     async with bench(tmp_path, answer) as node:
         services = await trusted(node)
