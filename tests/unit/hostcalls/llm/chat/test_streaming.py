@@ -235,17 +235,17 @@ def test_what_is_sparse_goes_at_once_and_what_is_not_goes_together() -> None:
 
 def dropping(self: Any) -> None:
     """What finds no room is lost."""
-    while self._held:
-        event = self._held.pop(0)
-        if len(self._channel) < streaming.EVENTS_MAX:
-            self._channel.put_nowait(event)
+    while self.held:
+        event = self.held.pop(0)
+        if len(self.channel) < streaming.EVENTS_MAX:
+            self.channel.put_nowait(event)
 
 
 def twice(self: Any) -> None:
     """The end of a turn does not heed that events are on their way."""
-    moving, self._moving = self._moving, None
+    moving, self.moving = self.moving, None
     HONEST(self)
-    self._moving = self._moving or moving
+    self.moving = self.moving or moving
 
 
 HONEST = streaming._Events.go
