@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spear.hostcalls.llm.chat.session import Room
+    from spear._core.drafts import Room
     from spear.hostcalls.llm.meter import Meter
 
 

@@ -11,11 +11,12 @@ from chat_stand_ins import FakeCall, FakeHandle, FakeModels, agent, reply, tool_
 from manual_clock import ManualClock
 from virtual_time import run
 
+from spear._core.drafts import Room
 from spear.errors import ModelGarbled
 from spear.hostcalls.llm.chat import session as sessions
 from spear.hostcalls.llm.chat import streaming
 from spear.hostcalls.llm.chat.handlers import AUTO_TOOL_CALL, METRICS, Chat
-from spear.hostcalls.llm.chat.session import Room, Session
+from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.llm.request import Deliver, Delta, Reply
 from spear.records.usage import Usage
 
