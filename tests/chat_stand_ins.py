@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from spear._core.drafts import Room
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.meter import Meter
 from spear.hostcalls.llm.policy import budget_of
@@ -109,6 +110,15 @@ class FakeHandle:
     ) -> None:  # fmt: skip
         self.kind, self.value, self.channel, self.closed = kind, value, channel, closed
         self.result: tuple[int, bytes, bytes] | None = None
+        self.room, self.drafted = Room(), list[tuple[int, bytes, bytes]]()
+        self.drafts_left = 0
+
+    def drafts(self, left: int) -> list[tuple[int, bytes, bytes]]:
+        drafted, self.drafted, self.drafts_left = self.drafted, [], left
+        return drafted
+
+    def when_closed(self, callback: Callable[[Any], object]) -> None:
+        self.closed = callback
 
     def finish(self, status: int, body: bytes, about: bytes = b"{}") -> bool:
         first = self.result is None

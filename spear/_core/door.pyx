@@ -33,6 +33,7 @@ from spear._core.post cimport *
 from spear._core.states cimport executor_release
 from spear._core.sync cimport *
 
+from spear._core.handles import Drafted
 from spear.errors import InvalidArgument, NodeBusy
 
 cdef enum:
@@ -204,6 +205,8 @@ cdef class Door:
         for op, handler in handlers.items():
             self.handlers[op] = handler
             self.post.answers[<int>op] = 1
+            if isinstance(handler, Drafted):
+                self.post.drafts = True
         loop = running_loop()
         if loop is not None and not self.alone:
             self.bind(loop)
@@ -318,6 +321,9 @@ cdef class Door:
             request_release(request)
 
     cdef _begin(self, request_t *request):
+        adopted = None                     # kept by `args` too, once there are any
+        if request.handle != NULL and request.handle.face == NULL:
+            adopted = self.handles.adopt(request.handle)
         cdef Call call = _new_call(self, request)
         handler = self.handlers[call.op]
         request.call = <void *>call        # kept by this step, and by `calls` beyond it

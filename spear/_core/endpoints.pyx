@@ -25,6 +25,7 @@ cdef enum:
     WAIT_SLICE_NS = 50000000       # how long a wait may go without looking for signals
     ITEMS_MAX = 1 << 24
     BYTES_MAX = 1 << 30
+    FEW = 4                        # messages that are sooner put than the GIL is given up and taken
 
 cdef tuple _STATES = ("init", "connected", "closed", "error")
 
@@ -95,13 +96,19 @@ cdef class Channel:
             end = &end[0].next
             count += 1
         left = made
-        with nogil:
+        if count <= FEW:
             result = channel_put_items(self.native, &left)
+        else:
+            with nogil:
+                result = channel_put_items(self.native, &left)
         made = left
         while made != NULL:
             made, count = made.next, count - 1
         items_free(left)
-        del items[:count]
+        if count == len(items):
+            items.clear()                      # without a slice, which is made first
+        else:
+            del items[:count]
         if result == PUT_CLOSED:
             raise _refusal(self.native, result, 0)
         if result == PUT_DONE and items:

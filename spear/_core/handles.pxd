@@ -15,3 +15,7 @@ cdef class Handle:
     cdef int give(self) except -1
     # The guest has closed it or is gone; `failed(error)` is told of a callback that fails.
     cdef end(self, failed)
+
+
+# Of a session that its guest opened natively; whether its closing will be told.
+cdef Handle handle_face(handle_t *native, bint *told)

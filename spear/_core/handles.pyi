@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, final
 
+from spear._core.door import Call
+from spear._core.drafts import Room
 from spear._core.endpoints import Channel
 
 CHAT_SESSION: int  # never ready
@@ -39,7 +41,26 @@ class Handle:
         for it. False, and nothing done, if it was finished before: the loop that served may have
         been closed, and then it ended with -EIO."""
     @property
+    def room(self) -> Room | None:
+        """Of the guest's sessions that take drafts; None: this is none of them."""
+
+    def drafts(self, left: int) -> list[tuple[int, bytes, bytes]]:
+        """What the guest put there since it was asked last, in order, each (MESSAGE, role, content)
+        or (SETTING, text, b""): it fits, and its room is free now. So many more are taken before
+        the next call of this (at most DRAFTS_MAX). Only while the guest waits for a call."""
+
+    def when_closed(self, callback: Callable[[Handle], object]) -> None:
+        """As `closed`."""
+
+    @property
     def finished(self) -> bool: ...
+
+class Drafted:
+    """In place of a handler of `cchat_create`: guests open their sessions natively, and write plain
+    messages and parameters there as drafts. A Handle is made once another call names the session;
+    its `value` is None then."""
+
+    def __call__(self, call: Call) -> int: ...
 
 def live_count() -> int:
     """How many there are natively, here or behind descriptors or still readable: for tests."""

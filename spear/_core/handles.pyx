@@ -10,6 +10,7 @@ from libc.string cimport memcpy
 
 from spear._core.descriptors cimport (
     FD_CHAT_RESPONSE, FD_CHAT_SESSION, FD_CHAT_STREAM, FD_TASK_CALL)
+from spear._core.drafts cimport drafts_take, room_of
 from spear._core.endpoints cimport Channel
 from spear._core.nativehandles cimport *
 
@@ -20,11 +21,15 @@ CHAT_STREAM, TASK_CALL = <int>FD_CHAT_STREAM, <int>FD_TASK_CALL
 BODY_BYTES_MAX = 64 << 20
 ABOUT_BYTES_MAX = 1 << 20
 
+cdef object _ADOPTED = object()        # what stands behind it is there already
+
 
 cdef class Handle:
     """What stands behind a descriptor; see handles.pyi."""
 
     def __cinit__(self, kind, value=None, *, Channel channel=None, closed=None):
+        if kind is _ADOPTED:
+            return
         if not isinstance(kind, int) or not 0 < kind < 256 or handle_ops(<uint8_t>kind) == NULL:
             raise InvalidArgument(f"{kind!r} is no kind of handles")
         if (channel is not None) != (kind == FD_CHAT_STREAM):
@@ -76,6 +81,17 @@ cdef class Handle:
                 self.native, status, body_copy, body_size, about_copy, about_size)
         return bool(first)
 
+    @property
+    def room(self):
+        return None if self.native.drafts == NULL else room_of(self.native.drafts.room)
+
+    def drafts(self, int32_t left):
+        """What came since; see handles.pyi."""
+        return [] if self.native.drafts == NULL else drafts_take(self.native.drafts, left)
+
+    def when_closed(self, callback):
+        self.on_close = callback
+
     cdef int give(self) except -1:
         if self.given:
             raise ValueError("the handler gave a Handle that was given before: make one for each")
@@ -90,6 +106,20 @@ cdef class Handle:
             on_close(self)
         except Exception as error:
             failed(error)
+
+
+cdef Handle handle_face(handle_t *native, bint *told):
+    cdef Handle handle = Handle.__new__(Handle, _ADOPTED)
+    handle.native, handle.given = native, True
+    told[0] = handle_adopt(native, <void *>handle)
+    return handle
+
+
+class Drafted:
+    """See handles.pyi."""
+
+    def __call__(self, call):
+        raise RuntimeError("a session that takes drafts is opened by its guest's own thread")
 
 
 cdef uint8_t *_copy(bytes data) noexcept:

@@ -15,7 +15,8 @@ from spear._core.abibits cimport *
 from spear._core.descriptors cimport FD_CHAT_SESSION, FD_TASK_CALL
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
-from spear._core.hostchat cimport cchat_close, cchat_ctl, cchat_recv, cchat_stream_read
+from spear._core.hostchat cimport (
+    cchat_close, cchat_create, cchat_ctl, cchat_recv, cchat_stream_read, cchat_write_msg)
 from spear._core.hostfdctl cimport spear_fd_ctl
 from spear._core.hostfds cimport (
     spear_epoll_close, spear_epoll_create, spear_epoll_ctl, spear_epoll_wait)
@@ -221,8 +222,8 @@ _row(b"wall_time_s", b"", b"I", _wall_time_s, NULL)
 _row(b"random_i64", b"", b"I", _random_i64, NULL)
 _row(b"sleep_ms", b"i", b"", NULL, _sleep_ms)
 _row(b"log", b"iii", b"i", _log, NULL)
-_posted_row(b"cchat_create", b"", CHAT_CREATE)
-_posted_row(b"cchat_write_msg", b"dbb", CHAT_WRITE, SESSION, INPUT_MAX)
+_posted_row(b"cchat_create", b"", CHAT_CREATE).park = cchat_create
+_posted_row(b"cchat_write_msg", b"dbb", CHAT_WRITE, SESSION, INPUT_MAX).park = cchat_write_msg
 _posted_row(b"cchat_write_fn", b"dib", CHAT_TOOL, SESSION)
 _posted_row(b"cchat_ctl", b"dix", CHAT_CONTROL, SESSION).park = cchat_ctl
 _posted_row(b"cchat_send", b"di", CHAT_SEND, SESSION).reenters = True

@@ -11,12 +11,13 @@ from libc.string cimport memcpy
 from spear._core cimport engineapi
 from spear._core.abibits cimport *
 from spear._core.descriptors cimport *
+from spear._core.drafts cimport draft_message, draft_setting, drafts_t
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
 from spear._core.hostfds cimport abi_read
 from spear._core.hosthandles cimport *
 from spear._core.nativehandles cimport *
-from spear._core.post cimport post_call
+from spear._core.post cimport post_call, post_t
 from spear._core.sync cimport load32
 
 wasmtime_bind(engineapi.functions())
@@ -56,6 +57,83 @@ cdef int32_t cchat_close(
     guest_t *guest, wasmtime_caller_t *caller, const wasmtime_val_raw_t *values
 ) noexcept nogil:
     return handle_leave(guest, values[0].i32, SESSION | RESPONSES)
+
+
+# ---- drafts: what needs no word of Python's yet
+
+cdef bint _drafting(guest_t *guest) noexcept nogil:
+    return guest.post != NULL and (<post_t *>guest.post).drafts
+
+
+cdef drafts_t *_drafts(guest_t *guest, int32_t number) noexcept nogil:
+    cdef handle_t *handle = handle_of(guest, number, SESSION)
+    return NULL if handle == NULL else handle.drafts
+
+
+cdef void _goes_on(
+    guest_t *guest, int32_t status, wasmtime_val_t *results, wasm_trap_t **trap,
+    wasmtime_async_continuation_t *continuation
+) noexcept nogil:
+    """A call that was answered in place ends."""
+    guest_go_on(continuation)
+    if load32(&guest.kill) != 0:
+        trap[0] = guest_stop()
+    else:
+        results[0].kind, results[0].of.i32 = WASMTIME_KIND_I32, status
+
+
+cdef void cchat_create(
+    void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t nargs,
+    wasmtime_val_t *results, size_t nresults, wasm_trap_t **trap,
+    wasmtime_async_continuation_t *continuation
+) noexcept nogil:
+    cdef guest_t *guest = guest_of(caller)
+    if _drafting(guest):
+        _goes_on(
+            guest, session_open(guest, (<post_t *>guest.post).hub), results, trap, continuation)
+    else:
+        post_call(env, caller, args, nargs, results, nresults, trap, continuation)
+
+
+cdef bint _message(
+    guest_t *guest, wasmtime_caller_t *caller, const wasmtime_val_t *args
+) noexcept nogil:
+    cdef drafts_t *drafts = _drafts(guest, args[0].of.i32)
+    cdef const uint8_t *role = NULL
+    cdef const uint8_t *content = NULL
+    if drafts != NULL:
+        role = abi_span(guest, caller, args[1].of.i32, args[2].of.i32)
+    if role != NULL:
+        content = abi_span(guest, caller, args[3].of.i32, args[4].of.i32)
+    return content != NULL and draft_message(
+        drafts, role, <uint32_t>args[2].of.i32, content, <uint32_t>args[4].of.i32)
+
+
+cdef void cchat_write_msg(
+    void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t nargs,
+    wasmtime_val_t *results, size_t nresults, wasm_trap_t **trap,
+    wasmtime_async_continuation_t *continuation
+) noexcept nogil:
+    cdef guest_t *guest = guest_of(caller)
+    if _drafting(guest) and _message(guest, caller, args):
+        _goes_on(guest, 0, results, trap, continuation)
+    else:
+        post_call(env, caller, args, nargs, results, nresults, trap, continuation)
+
+
+cdef bint _setting(
+    guest_t *guest, wasmtime_caller_t *caller, const wasmtime_val_t *args
+) noexcept nogil:
+    cdef drafts_t *drafts = _drafts(guest, args[0].of.i32)
+    cdef const uint8_t *text = NULL
+    cdef uint32_t size
+    if drafts != NULL:
+        text = abi_span(guest, caller, args[3].of.i32, 4)
+    if text == NULL:
+        return False
+    memcpy(&size, text, 4)
+    text = abi_span(guest, caller, args[2].of.i32, <int32_t>size)
+    return text != NULL and draft_setting(drafts, text, size)
 
 
 # ---- control
@@ -102,10 +180,9 @@ cdef void cchat_ctl(
 ) noexcept nogil:
     cdef guest_t *guest = guest_of(caller)
     if args[1].of.i32 == SET_PARAM and not _is_response(guest, args[0].of.i32):
+        if _drafting(guest) and _setting(guest, caller, args):
+            _goes_on(guest, 0, results, trap, continuation)
+            return
         post_call(env, caller, args, nargs, results, nresults, trap, continuation)
         return
-    guest_go_on(continuation)
-    if load32(&guest.kill) != 0:
-        trap[0] = guest_stop()
-        return
-    results[0].kind, results[0].of.i32 = WASMTIME_KIND_I32, _control(guest, caller, args)
+    _goes_on(guest, _control(guest, caller, args), results, trap, continuation)

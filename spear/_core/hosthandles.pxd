@@ -4,8 +4,11 @@ from libc.stdint cimport int32_t, uint32_t
 
 from spear._core.engineapi cimport *
 from spear._core.guest cimport guest_t
+from spear._core.hub cimport hub_t
 from spear._core.nativehandles cimport handle_t
 
+# A new session that takes drafts: its number, or -ENOMEM. The guest's own thread only.
+cdef int32_t session_open(guest_t *guest, hub_t *hub) noexcept nogil
 # As post.pxd's open_t.
 cdef int32_t handle_open(guest_t *guest, handle_t *handle) noexcept nogil
 # The handle behind an open descriptor, or behind a closed one that is still kept; NULL: neither, or

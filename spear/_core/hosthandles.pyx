@@ -11,8 +11,10 @@ from spear._core cimport engineapi
 from spear._core.abibits cimport *
 from spear._core.channels cimport bell_t
 from spear._core.descriptors cimport *
+from spear._core.drafts cimport drafts_new, room_new, room_t
 from spear._core.engineapi cimport *
 from spear._core.guest cimport *
+from spear._core.hub cimport hub_t
 from spear._core.hostfds cimport guest_bell, guest_fds
 from spear._core.keptbodies cimport *
 from spear._core.nativehandles cimport *
@@ -51,6 +53,29 @@ cdef int32_t handle_open(guest_t *guest, handle_t *handle) noexcept nogil:
     if number < 0:
         handle_close(handle)
     return number
+
+
+cdef room_t *_room(guest_t *guest) noexcept nogil:
+    cdef kept_t *kept
+    if guest.kept == NULL:
+        guest.kept = kept_new()
+    kept = <kept_t *>guest.kept
+    if kept != NULL and kept.room == NULL:
+        kept.room = room_new()
+    return NULL if kept == NULL else kept.room
+
+
+cdef int32_t session_open(guest_t *guest, hub_t *hub) noexcept nogil:
+    cdef room_t *room = _room(guest)
+    cdef handle_t *handle = handle_new(FD_CHAT_SESSION, NULL, NULL) if room != NULL else NULL
+    if handle == NULL:
+        return -ENOMEM
+    handle.drafts = drafts_new(room)
+    if handle.drafts == NULL or not handle_promise(handle, hub):
+        handle_release(handle)
+        return -ENOMEM
+    handle_release(handle)         # the promise has one of its own
+    return handle_open(guest, handle)
 
 
 cdef handle_t *handle_of(guest_t *guest, int32_t number, uint32_t kinds) noexcept nogil:

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
+from spear._core.drafts cimport room_t
 from spear._core.nativehandles cimport handle_t
 
 cdef enum:
@@ -12,6 +13,7 @@ cdef enum:
 cdef struct kept_t:
     uint32_t count
     int64_t bytes
+    room_t *room                   # of the guest's sessions, retained; NULL: it has had none
     int32_t numbers[KEPT_MAX]      # of the descriptors they had, the oldest first
     handle_t *handles[KEPT_MAX]    # retained
 

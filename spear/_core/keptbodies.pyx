@@ -8,6 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memmove
 
+from spear._core.drafts cimport room_release
 from spear._core.nativehandles cimport handle_release, handle_retain, handle_t
 
 
@@ -31,6 +32,8 @@ cdef void kept_free(kept_t *kept) noexcept nogil:
     cdef uint32_t at
     for at in range(kept.count):
         handle_release(kept.handles[at])
+    if kept.room != NULL:
+        room_release(kept.room)
     free(kept)
 
 

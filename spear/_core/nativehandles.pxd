@@ -9,6 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from spear._core.channels cimport bell_t, channel_t
 from spear._core.descriptors cimport fd_ops
+from spear._core.drafts cimport drafts_t
 from spear._core.hub cimport hub_t, note_t
 from spear._core.sync cimport pthread_mutex_t
 
@@ -21,13 +22,15 @@ cdef struct handle_t:
     int32_t topic                  # TOPIC_HANDLE
     uint8_t kind                   # FdKind
     int64_t refs
-    void *face                     # Python's Handle, which the door keeps while it is open
+    void *face                     # Python's Handle, kept while it is open; NULL: it has no part
+    drafts_t *drafts               # of a session that was opened natively, owned, else NULL
     hub_t *hub                     # where its closing is told, borrowed
     note_t *note                   # ready for that; NULL: it was closed, or never opened
     channel_t *channel             # of a stream, else NULL
 
     pthread_mutex_t lock           # of what follows
     bell_t *bell                   # of the guest, from its opening on
+    bint closed                    # nobody can name it any more
     bint finished                  # then nothing below changes any more
     int32_t status                 # 0, or a negated number of the ABI
     uint8_t *body                  # owned
@@ -42,6 +45,8 @@ cdef void handle_retain(handle_t *handle) noexcept nogil
 cdef void handle_release(handle_t *handle) noexcept nogil
 # Has its closing told there, once; takes a reference, which goes with that note. False: no memory.
 cdef bint handle_promise(handle_t *handle, hub_t *hub) noexcept nogil
+# Python has a face for it from here on, and holds a reference; whether its closing will be told.
+cdef bint handle_adopt(handle_t *handle, void *face) noexcept nogil
 # Nobody reads it any more: what was promised is told, and the promise's reference goes along.
 cdef void handle_close(handle_t *handle) noexcept nogil
 # From here on it rings for the guest that has it.

@@ -10,6 +10,7 @@ from libc.stdlib cimport calloc, free
 
 from spear._core.channels cimport *
 from spear._core.descriptors cimport *
+from spear._core.drafts cimport drafts_free
 from spear._core.hub cimport hub_post, note_new
 from spear._core.sync cimport *
 
@@ -61,6 +62,8 @@ cdef void handle_release(handle_t *handle) noexcept nogil:
     free(handle.note)
     free(handle.body)
     free(handle.about)
+    if handle.drafts != NULL:
+        drafts_free(handle.drafts)
     if handle.channel != NULL:
         channel_release(handle.channel)
     if handle.bell != NULL:
@@ -82,8 +85,25 @@ cdef bint handle_promise(handle_t *handle, hub_t *hub) noexcept nogil:
     return True
 
 
+cdef bint handle_adopt(handle_t *handle, void *face) noexcept nogil:
+    pthread_mutex_lock(&handle.lock)
+    cdef bint told = not handle.closed
+    handle.face = face
+    pthread_mutex_unlock(&handle.lock)
+    handle_retain(handle)
+    return told
+
+
 cdef void handle_close(handle_t *handle) noexcept nogil:
     cdef note_t *note = handle.note
+    cdef bint known
+    pthread_mutex_lock(&handle.lock)
+    handle.closed = True
+    known = handle.face != NULL
+    pthread_mutex_unlock(&handle.lock)
+    if not known:                  # there is nobody to tell
+        handle_release(handle)
+        return
     handle.note = NULL
     if handle.channel != NULL:     # a writer that waits for room learns that nobody reads
         channel_close(handle.channel, CHANNEL_HUP)

@@ -13,6 +13,8 @@ cdef class OpenHandles:
 
     # It is the request's answer, unless its guest is gone; False: no memory.
     cdef bint promise(self, request_t *request, Handle handle) except -1
+    # The face of a session that a guest opened natively, which a call names now.
+    cdef adopt(self, handle_t *native)
     # What a note says: its guest closed it, or ended. Takes the note's reference.
     cdef leave(self, handle_t *native)
     # No guest has it.

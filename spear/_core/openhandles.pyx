@@ -7,7 +7,7 @@ call begins. Whoever leaves is told of once.
 
 from spear._core.abibits cimport EIO
 from spear._core.descriptors cimport FD_CHAT_SESSION
-from spear._core.handles cimport Handle
+from spear._core.handles cimport Handle, handle_face
 from spear._core.nativehandles cimport *
 from spear._core.post cimport TURN_GONE, request_t
 from spear._core.sync cimport load32
@@ -27,6 +27,13 @@ cdef class OpenHandles:
         self.kept.add(handle)
         request.opening = handle.native
         return True
+
+    cdef adopt(self, handle_t *native):
+        cdef bint told = False
+        cdef Handle handle = handle_face(native, &told)
+        if told:                           # else its guest has ended
+            self.kept.add(handle)
+        return handle
 
     cdef leave(self, handle_t *native):
         cdef Handle handle = <Handle>native.face

@@ -26,6 +26,7 @@ ctypedef int32_t (*open_t)(guest_t *guest, handle_t *handle) noexcept nogil
 cdef struct post_t:                # where an executor's guests post their calls
     hub_t *hub
     uint8_t answers[OPS]           # 1: there is a handler
+    bint drafts                    # sessions are opened and written natively
     open_t open                    # hosthandles', which stands above this file
 
 

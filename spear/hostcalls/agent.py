@@ -10,19 +10,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spear.hostcalls.llm.chat.session import Room
+    from spear._core.drafts import Room
     from spear.hostcalls.llm.meter import Meter
 
 
 class Agent:
     """`deadline_ns` is monotonic, of the execution. `config` is the task's own, for capabilities to
     read their policy from; `meter` counts what models were asked for, for the execution and all
-    above it in its tree; `room` is what its sessions share, once it has one. `depth` is 0 for one
-    that nobody's agent called."""
+    above it in its tree; `room` is what its sessions share, once it has one; `warned`: it was
+    told what its task has wrong. `depth` is 0 for one that nobody's agent called."""
 
     __slots__ = (
         "__weakref__", "config", "deadline_ns", "depth", "execution_id", "meter", "room", "root_id",
-        "task",
+        "task", "warned",
     )  # fmt: skip
 
     def __init__(
@@ -33,3 +33,4 @@ class Agent:
         self.config, self.meter = config, meter
         self.root_id, self.depth = root_id or execution_id, depth
         self.room: Room | None = None
+        self.warned = False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spear.spearlet.models import NodeModels
     from spear.telemetry.redact import Redactor
 
-_BEGINNINGS = (40, 45)  # cchat_create, embed_send: nothing asks a model before one of them
+_BEGINNINGS = (43, 44, 45)  # cchat_send, cchat_stream, embed_send: nothing else asks a model
 _CLOSE_S = 5.0
 
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spear._core.drafts import Room
 from spear.hostcalls.llm.chat import loop as loops
 from spear.hostcalls.llm.chat.loop import Ask, CallTool, Done, Step, ToolLoop
 from spear.hostcalls.llm.chat.params import Setting
-from spear.hostcalls.llm.chat.session import Room, Session
+from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.llm.request import Reply
 from spear.records.usage import Usage
 from tests.reference import tool_loop

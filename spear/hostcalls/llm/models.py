@@ -43,12 +43,14 @@ from spear.hostcalls.llm.request import (
     Delta,
     EmbedRequest,
     Reply,
+    outlet_of,
 )
 from spear.hostcalls.llm.waits import WaitLimit, within
 from spear.records.models import HTTP, LOCAL, OLLAMA, REMOTE, ModelInfo, ModelTest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from spear._core.outlets import Outlet
     from spear.clock import Clock
     from spear.config_llm import BackendSettings, LlmSettings
     from spear.hostcalls.llm.choice.discovery import Fetch
@@ -350,20 +352,32 @@ async def _in_time(one: Attempt, answer: Awaitable[Reply]) -> Reply:
 async def _ask_stream(one: Attempt, deliver: Deliver) -> Reply:
     """What the backend takes is limited, and not what its reader takes. Raises ModelTimeout."""
     limit = WaitLimit(one.left_s())
-
-    def pass_on(piece: Delta) -> Awaitable[None] | None:
-        if not one.begun:
-            one.come()
-        wait = deliver(piece)
-        return None if wait is None else limit.outside(wait)
-
     try:
         with limit:
-            return await one.backend.stream(one.request, one.model, pass_on)
+            return await one.backend.stream(one.request, one.model, _Passing(one, deliver, limit))
     except TimeoutError:
         raise one.late() from None
     finally:
         limit.close()
+
+
+class _Passing:
+    """Pieces on their way to who asked: the first one says that the answer has begun."""
+
+    __slots__ = ("_deliver", "_limit", "_one")
+
+    def __init__(self, one: Attempt, deliver: Deliver, limit: WaitLimit) -> None:
+        self._one, self._deliver, self._limit = one, deliver, limit
+
+    def __call__(self, piece: Delta) -> Awaitable[None] | None:
+        if not self._one.begun:
+            self._one.come()
+        wait = self._deliver(piece)
+        return None if wait is None else self._limit.outside(wait)
+
+    @property
+    def outlet(self) -> Outlet | None:
+        return outlet_of(self._deliver) if self._one.begun else None
 
 
 def _running(member: Member) -> Running:

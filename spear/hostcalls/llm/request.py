@@ -14,6 +14,10 @@ import msgspec
 
 from spear.records.usage import Usage
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear._core.outlets import Outlet
+
 CHAT, EMBEDDINGS = "chat_completions", "embeddings"
 TOOLS, JSON_SCHEMA = "supports_tools", "supports_json_schema"
 
@@ -86,5 +90,12 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 # Takes a piece of a streamed answer, in the midst of the event loop's turn. What it gives is
-# awaited before the next piece: only where there is no room for one.
+# awaited before the next piece: only where there is no room for one. One that puts pieces of text
+# into an outlet, each an event for a guest, may have it as `outlet`: see `outlet_of`.
 Deliver = Callable[[Delta], Awaitable[None] | None]
+
+
+def outlet_of(deliver: Deliver) -> Outlet | None:
+    """Where plain text may go from now on, past `deliver`, as events; None: not now, or never."""
+    outlet: Outlet | None = getattr(deliver, "outlet", None)
+    return outlet

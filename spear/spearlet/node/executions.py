@@ -30,7 +30,16 @@ from spear.spearlet.node.follower import Follower
 from spear.spearlet.node.inputs import Inputs
 from spear.spearlet.node.outcomes import cancelled, error_of, redacted, unstarted
 from spear.spearlet.node.starter import Starter
-from spear.spearlet.node.work import ENDING, LOADING, QUEUED, RESTING, RUNS, WRITING, Work
+from spear.spearlet.node.work import (
+    ENDING,
+    LOADING,
+    QUEUED,
+    RESTING,
+    RUNS,
+    WRITING,
+    Work,
+    all_ended,
+)
 from spear.spearlet.retry import RANDOM_BITS, next_delay_ns
 from spear.spearlet.webhooks.delivery import rows_for
 
@@ -162,10 +171,10 @@ class Executions:
         for work in self.works():
             if work.stage in (QUEUED, RESTING):
                 self._leave(work)
-        await self._all_ended(grace_s)
+        await all_ended(self.works(), grace_s)
         for work in self.works():
             self.cancel(work, _GONE)
-        await self._all_ended(None)
+        await all_ended(self.works(), None)
         self._ends.close()
 
     def stats(self) -> dict[str, int]:
@@ -423,7 +432,7 @@ class Executions:
         execution.next_attempt_ns = clock.now_ns() + wait_ns
         work.stage = RESTING
         self._release(work)
-        self._write(work, _ignore)  # were it lost, what was kept before claims no more than is so
+        self._write(work, lambda _: None)  # were it lost, what was kept before claims no more than is so
         self._parts.events.changed(execution)
         if self._closed:
             self._leave(work)
@@ -486,18 +495,3 @@ class Executions:
         self._release(work)
         self._forget(work, delete=False)
         work.fail(NodeClosed(f"execution {work.execution.id} waits for the node's next start"))
-
-    async def _all_ended(self, timeout_s: float | None) -> None:
-        works = self.works()
-        ends = [work.listen() for work in works]
-        try:
-            if ends:
-                await asyncio.wait(ends, timeout=timeout_s)
-        finally:
-            for work, end in zip(works, ends, strict=True):
-                work.leave(end)
-                end.cancel()
-        await asyncio.gather(*ends, return_exceptions=True)
-
-
-def _ignore(_: Exception | None) -> None: ...

@@ -155,3 +155,16 @@ def is_cut_off(found: Work | Execution) -> bool:
     if isinstance(found, Work):
         return found.bound and bool(found.doom) and not found.execution.completed
     return is_bound(found) and found.status == TERMINATED
+
+
+async def all_ended(works: list[Work], timeout_s: float | None) -> None:
+    """Waits for the ends of all, at most so long; who gives up takes nobody else's wait."""
+    ends = [work.listen() for work in works]
+    try:
+        if ends:
+            await asyncio.wait(ends, timeout=timeout_s)
+    finally:
+        for work, end in zip(works, ends, strict=True):
+            work.leave(end)
+            end.cancel()
+    await asyncio.gather(*ends, return_exceptions=True)

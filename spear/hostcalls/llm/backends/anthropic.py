@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from spear._core.outlets import Outlet
     from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
 
 VERSION = "2023-06-01"
@@ -125,6 +126,9 @@ class AnthropicReader:
         self._answer.created = now_s
         self._used: dict[str, Any] = {}
         self._calls: dict[int, int] = {}  # the number of a call by its block's
+
+    def straight(self, outlet: Outlet, bytes_max: int) -> None:
+        """There is no such way yet."""
 
     def feed(self, data: bytes) -> Iterator[Delta]:
         for _, event in self._events.feed(data):

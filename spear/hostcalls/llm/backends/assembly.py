@@ -61,6 +61,11 @@ class Assembly:
             raise self._too_large()
         texts.append(piece)
 
+    @property
+    def room(self) -> int:
+        """How many characters more it takes."""
+        return ANSWER_CHARS_MAX - self._size
+
     def calls(self, pieces: list[dict[str, Any]]) -> None:
         for piece in pieces:
             index = self._index(piece)

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from spear._core.outlets import Outlet
+    from spear._core.plainstream import PlainStream
     from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest
 
 
@@ -28,6 +30,12 @@ class StreamReader(Protocol):
     def feed(self, data: bytes) -> Iterator[Delta]:
         """To be read to its end before the next bytes. Raises ModelError, also where the upstream
         says in the stream that it failed, after the deltas before that."""
+        ...
+
+    def straight(self, outlet: Outlet, bytes_max: int) -> PlainStream | None:
+        """Who takes, instead of this, reads of at most so many bytes of a body in chunks, each read
+        from its first byte on, and has events of their text in the outlet; None where this is in
+        the midst of something."""
         ...
 
     def body(self) -> dict[str, Any]:

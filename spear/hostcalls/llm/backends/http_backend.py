@@ -22,7 +22,7 @@ from spear.hostcalls.llm.backends.answers import (
     text_at,
 )
 from spear.hostcalls.llm.http.client import ANSWER_BYTES_MAX
-from spear.hostcalls.llm.request import Delta, Reply
+from spear.hostcalls.llm.request import Delta, Reply, outlet_of
 from spear.records.usage import Usage
 from spear.telemetry.redact import Redactor
 
@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
+    from spear._core.plainstream import PlainStream
     from spear.clock import Clock
     from spear.hostcalls.llm.backends.dialect import Dialect, StreamReader
     from spear.hostcalls.llm.http.client import Exchange, HttpClient
@@ -231,6 +232,10 @@ class _Pieces:
                 self._left, self._wait = left, wait
                 return False
         return not self._reader.done
+
+    def straight(self, bytes_max: int) -> PlainStream | None:
+        outlet = outlet_of(self._deliver)
+        return None if outlet is None else self._reader.straight(outlet, bytes_max)
 
     async def room(self) -> None:
         await self._wait

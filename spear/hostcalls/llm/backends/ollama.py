@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from spear._core.outlets import Outlet
     from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
 
 _OURS = frozenset(("model", "messages", "tools", "stream", "input", "options", "response_format"))
@@ -116,6 +117,9 @@ class OllamaReader:
         self._lines, self._answer = Lines(any_end=False), Assembly()
         self._answer.id, self._answer.created = _id(now_s), now_s
         self._call_prefix, self._calls = call_prefix, 0
+
+    def straight(self, outlet: Outlet, bytes_max: int) -> None:
+        """There is no such way yet."""
 
     def feed(self, data: bytes) -> Iterator[Delta]:
         for line in self._lines.feed(data):

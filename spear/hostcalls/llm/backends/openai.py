@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from spear._core.plainstream import PlainStream
 from spear.hostcalls.llm.backends.answers import at, broken, decode, objects_at, text_at
 from spear.hostcalls.llm.backends.assembly import Assembly
 from spear.hostcalls.llm.backends.dialect import credential_header, versioned
@@ -20,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from spear._core.outlets import Outlet
     from spear.hostcalls.llm.request import ChatRequest, EmbedRequest
 
 _OURS = frozenset(("model", "messages", "tools", "stream", "input"))
@@ -96,9 +98,20 @@ class OpenAiReader:
     def __init__(self) -> None:
         self.done = False
         self._events, self._answer = SseParser(), Assembly()
+        self._plain: PlainStream | None = None  # what came by it comes before the rest
+
+    def straight(self, outlet: Outlet, bytes_max: int) -> PlainStream | None:
+        if not (self._answer.id and self._events.between):
+            return None
+        if self._plain is None:
+            self._plain = PlainStream(outlet)
+        self._catch_up()
+        self._plain.begin(bytes_max, self._answer.room)
+        return self._plain
 
     def feed(self, data: bytes) -> Iterator[Delta]:
         answer = self._answer
+        self._catch_up()
         for _, event in self._events.feed(data):
             try:
                 content = _decode_plain(event).choices[0].delta.content if answer.id else None
@@ -116,9 +129,14 @@ class OpenAiReader:
                 yield delta
 
     def body(self) -> dict[str, Any]:
+        self._catch_up()
         if self.done:  # said so, though no piece named a reason
             self._answer.finish_reason = self._answer.finish_reason or "stop"
         return self._answer.body()
+
+    def _catch_up(self) -> None:
+        if self._plain is not None and (text := self._plain.text()):
+            self._answer.text(text)
 
     def _add(self, chunk: Any) -> Delta | None:
         if isinstance(chunk, dict) and chunk.get("error"):

@@ -9,9 +9,8 @@ Source: the guest ABI, sections 2, 4, 5 and 6.
 from __future__ import annotations
 
 from errno import EINVAL, EIO, ENOMEM
-from typing import Any
 
-from spear._core.handles import CHAT_RESPONSE, CHAT_SESSION, Handle
+from spear._core.handles import CHAT_RESPONSE, CHAT_SESSION, Drafted, Handle
 from spear.errors import InvalidArgument, ModelError
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.chat.asking import Asking, Models
@@ -19,7 +18,7 @@ from spear.hostcalls.llm.chat.documents import NO_METRICS, Metrics, failure_of, 
 from spear.hostcalls.llm.chat.embedding import read_request
 from spear.hostcalls.llm.chat.loop import CallTool, Done, Step, ToolLoop
 from spear.hostcalls.llm.chat.params import mcp_status, read_setting
-from spear.hostcalls.llm.chat.session import Room, Session, SessionFull
+from spear.hostcalls.llm.chat.session import Session, SessionFull
 from spear.hostcalls.llm.chat.streaming import Streams
 from spear.hostcalls.table import by_import
 
@@ -37,7 +36,7 @@ def chat_handlers(models: Models, clock: Clock) -> dict[int, Handler]:
     """By operation code; for one executor, on its loop."""
     chat = Chat(models, clock)
     handlers: dict[str, Handler] = {
-        "cchat_create": chat.create,
+        "cchat_create": Drafted(),
         "cchat_write_msg": chat.write_message,
         "cchat_write_fn": chat.write_function,
         "cchat_ctl": chat.control,
@@ -56,21 +55,10 @@ class Chat:
         self._asking = Asking(models, clock)
         self.streams = Streams(self._asking)
 
-    def create(self, call: Call) -> Handle:
-        return Handle(CHAT_SESSION, Session(self._room(call, _agent(call))), closed=_let_go)
-
-    def _room(self, call: Call, agent: Agent) -> Room:
-        """What it shares; with the first look at it, it hears what its task has wrong."""
-        if agent.room is None:
-            agent.room = Room()
-            for sentence in self._asking.unknown_backends(agent):
-                call.log(WARN, sentence)
-        return agent.room
-
     def write_message(self, call: Call) -> int:
         handle, role, content = call.args
         try:
-            _session(handle).write(_text(role), _text(content))
+            _session(call, handle).write(_text(role), _text(content))
         except SessionFull as full:
             return _refuse(call, ENOMEM, str(full))
         return 0
@@ -78,7 +66,7 @@ class Chat:
     def write_function(self, call: Call) -> int:
         handle, offset, description = call.args
         try:
-            complaint = _session(handle).tool(offset, description)
+            complaint = _session(call, handle).tool(offset, description)
         except SessionFull as full:
             return _refuse(call, ENOMEM, str(full))
         if complaint:
@@ -99,21 +87,30 @@ class Chat:
         if status != 0:
             return _refuse(call, -status, f"{setting.key!r} is not allowed: MCP is off")
         try:
-            complaint = _session(handle).set(setting)
+            complaint = _session(call, handle).set(setting)
         except SessionFull as full:
             return _refuse(call, ENOMEM, str(full))
         if complaint:
             call.log(WARN, complaint)
         return 0
 
+    def _asked_by(self, call: Call) -> Agent:
+        """Who asks a model; at the first time it hears what its task has wrong."""
+        agent = _agent(call)
+        if not agent.warned:
+            agent.warned = True
+            for sentence in self._asking.unknown_backends(agent):
+                call.log(WARN, sentence)
+        return agent
+
     async def send(self, call: Call) -> Handle:
         handle, flags = call.args
-        session, agent = _session(handle), _agent(call)
+        session, agent = _session(call, handle), self._asked_by(call)
         began_ns, sums = self._asking.now_ns(), Metrics() if flags & METRICS else None
         session.hold()
         try:
             if flags & AUTO_TOOL_CALL:
-                done = await self._with_tools(call, agent, session, sums)
+                done = await self._with_tools(call, agent, handle, sums)
             else:
                 reply = await self._asking.chat(agent, session)
                 if sums is not None:
@@ -124,19 +121,24 @@ class Chat:
             done = Done(failure_of(error), ok=False)
         finally:
             session.let_go()
+        _caught_up(handle, session)
         if sums is None or not done.ok:
             return _response(done.document, NO_METRICS)
         return _response(done.document, sums.document(self._asking.now_ns() - began_ns))
 
     async def _with_tools(
-        self, call: Call, agent: Agent, session: Session, sums: Metrics | None
+        self, call: Call, agent: Agent, handle: Handle, sums: Metrics | None
     ) -> Done:
         """Raises ModelError."""
+        session: Session = handle.value
         loop = ToolLoop(session)
         step: Step = loop.begin()
         while not isinstance(step, Done):
             if isinstance(step, CallTool):
-                step = loop.tool_ended(*await _tool(call, session, step))
+                _caught_up(handle, session)
+                status, output = await _tool(call, session, step)
+                _caught_up(handle, session)  # a tool may write into the session
+                step = loop.tool_ended(status, output)
                 continue
             reply = await self._asking.chat(agent, session)
             if sums is not None:
@@ -150,7 +152,7 @@ class Chat:
             return _refuse(call, EINVAL, "a stream calls no tools by itself: leave flag 2 out")
         try:
             return self.streams.open(
-                call, _agent(call), _session(handle), metrics=bool(flags & METRICS)
+                call, self._asked_by(call), _session(call, handle), metrics=bool(flags & METRICS)
             )
         except SessionFull as full:
             return _refuse(call, ENOMEM, str(full))
@@ -162,8 +164,7 @@ class Chat:
             request, timeout_ms = read_request(text)
         except InvalidArgument as error:
             return _refuse(call, EINVAL, str(error))
-        agent = _agent(call)
-        self._room(call, agent)
+        agent = self._asked_by(call)
         try:
             reply = await self._asking.embed(agent, request, timeout_ms)
         except ModelError as error:
@@ -188,7 +189,7 @@ def _response(document: bytes, about: bytes) -> Handle:
 
 
 def _let_go(handle: Handle) -> None:
-    _session(handle).let_go()
+    handle.value.let_go()
 
 
 def _refuse(call: Call, error: int, sentence: str) -> int:
@@ -202,10 +203,23 @@ def _agent(call: Call) -> Agent:
     return call.context
 
 
-def _session(handle: Any) -> Session:
-    session = handle.value
-    assert isinstance(session, Session)
+def _session(call: Call, handle: Handle) -> Session:
+    """With all that its guest has written there."""
+    if handle.value is None:
+        agent = _agent(call)
+        agent.room = agent.room or handle.room
+        assert agent.room is not None
+        handle.value = Session(agent.room)
+        handle.when_closed(_let_go)
+    session: Session = handle.value
+    _caught_up(handle, session)
     return session
+
+
+def _caught_up(handle: Handle, session: Session) -> None:
+    """What came of drafts is in the session, and the guest may write more of them."""
+    for draft in handle.drafts(session.drafts_left):
+        session.draft(*draft)
 
 
 def _text(data: bytes) -> str:

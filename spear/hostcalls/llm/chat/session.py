@@ -13,31 +13,23 @@ from typing import Any
 
 import msgspec
 
-from spear.hostcalls.llm.chat.params import Params, Setting
+from spear._core.drafts import (
+    DRAFTS_MAX,
+    ENTRY_BYTES,
+    MESSAGE,
+    SESSION_BYTES_MAX,
+    STRUCTURE,
+    Room,
+)
+from spear.hostcalls.llm.chat.params import Params, Setting, read_setting
 
-SESSION_BYTES_MAX = 16 << 20
 STREAMED_BYTES_MAX = 64 << 20  # of the requests and answers of all streams that go on at once
 STREAM_BYTES = 1 << 20  # what a stream's answer counts, of which nobody knows how large it will be
 MESSAGES_MAX, TOOLS_MAX, SETTINGS_MAX = 16_384, 1024, 1024
-ENTRY_BYTES = 64  # what each entry counts beside its text
-STRUCTURE = 8  # how often the text of a tool or parameter counts: as values it is so much larger
 
 
 class SessionFull(Exception):
     """The sentence says what does not fit, and where the limit is."""
-
-
-class Room:
-    """What all sessions of one execution hold together, and what their streams count, in bytes."""
-
-    __slots__ = ("streamed", "taken")
-
-    def __init__(self) -> None:
-        self.taken = self.streamed = 0
-
-    @property
-    def spent(self) -> bool:
-        return self.taken >= SESSION_BYTES_MAX
 
 
 class Session:
@@ -56,6 +48,21 @@ class Session:
         self.tools: list[dict[str, Any]] = []
         self.offsets: dict[str, int] = {}  # of the guest's functions, by their tools' names
         self.params = Params()
+
+    def draft(self, kind: int, first: bytes, second: bytes) -> None:
+        """What the guest was told it fits: a message, or a parameter that needs no word."""
+        if kind == MESSAGE:
+            self.write(first.decode(), second.decode())
+        else:
+            setting = read_setting(first)
+            assert setting is not None
+            self.set(setting)
+
+    @property
+    def drafts_left(self) -> int:
+        """How many more drafts fit for certain, beside as many as may be there."""
+        left = min(MESSAGES_MAX - len(self.messages), SETTINGS_MAX - len(self._sizes))
+        return left - DRAFTS_MAX
 
     def write(self, role: str, content: str) -> None:
         """A message of the guest. Raises SessionFull."""
@@ -103,7 +110,7 @@ class Session:
     @property
     def full(self) -> bool:
         """Then it is asked nothing more."""
-        return self._room.spent
+        return self._room.taken >= SESSION_BYTES_MAX
 
     def hold(self) -> None:
         """Somebody works with it, whoever closes it meanwhile; `let_go` ends that."""
@@ -131,7 +138,7 @@ class Session:
         """By its descriptor, and by each who holds it; with the last one its room is free."""
         self._holders -= 1
         if self._holders == 0:
-            self._room.taken -= self._taken
+            self._room.add(-self._taken)
             self._taken = 0
 
     def _add(self, message: dict[str, Any]) -> None:
@@ -154,7 +161,7 @@ class Session:
     def _take(self, size: int, times: int = 1) -> None:
         self.bytes += size
         self._taken += size * times
-        self._room.taken += size * times
+        self._room.add(size * times)
 
 
 def _size(message: dict[str, Any]) -> int:

@@ -15,6 +15,7 @@ from errno import EIO
 
 from spear._core.endpoints import Channel, Together
 from spear._core.handles import CHAT_STREAM, Handle
+from spear._core.outlets import Outlet
 from spear.errors import ChannelClosed, ModelError
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.chat.asking import Asking
@@ -56,7 +57,8 @@ class Streams:
         channel = Channel(items_max=EVENTS_MAX, bytes_max=EVENT_BYTES_MAX)
         task: asyncio.Task[None]
         handle = Handle(CHAT_STREAM, channel=channel, closed=lambda _: task.cancel())
-        stream = _Stream(self._asking, call, handle, _Events(channel, self._turn))
+        events = _Events(channel, self._turn.due, self._turn.add, HELD_MAX)
+        stream = _Stream(self._asking, call, handle, events)
         task = asyncio.get_running_loop().create_task(stream.run(agent, session, metrics))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -80,90 +82,80 @@ class _Turn:
     ones went just now, PAUSE_S after those."""
 
     def __init__(self) -> None:
-        self._due: list[_Events] = []
+        self.due: list[_Events] = []
         self._together = Together()
         self._next_s = 0.0  # of the loop's time
 
     def add(self, events: _Events) -> None:
-        if not self._due:
+        if not self.due:
             loop = asyncio.get_running_loop()
             wait_s = self._next_s - loop.time()
             if wait_s > 0:
                 loop.call_later(wait_s, self._end, loop)
             else:
                 loop.call_soon(self._end, loop)
-        self._due.append(events)
+        self.due.append(events)
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         self._next_s = loop.time() + PAUSE_S
-        due, self._due = self._due, []
+        due = self.due.copy()
+        self.due.clear()
         with self._together:
             for events in due:
                 events.go()
 
 
-class _Events:
-    """On their way into one guest's channel, in order."""
+class _Events(Outlet):
+    """On their way into one guest's channel, in order; pieces of plain text may come natively."""
 
-    __slots__ = ("_channel", "_held", "_moving", "_turn")
+    __slots__ = ()
 
-    def __init__(self, channel: Channel, turn: _Turn) -> None:
-        self._channel, self._turn = channel, turn
-        self._held: list[bytes] = []
-        self._moving: asyncio.Task[None] | None = None  # where the channel has no room
+    @property
+    def outlet(self) -> Outlet:
+        return self
 
-    def add(self, piece: Delta) -> Awaitable[None] | None:
+    def __call__(self, piece: Delta) -> Awaitable[None] | None:
         """To be waited for where there is something to wait for."""
-        content, held = piece.content, self._held
-        begins = not held
+        content = piece.content
         if 0 < len(content) <= PIECE_CHARACTERS:  # nearly every one
-            held.append(delta_event(content))
+            self.hold(delta_event(content))
         else:
-            held.extend(delta_events(content))
-        if self._moving is not None or len(held) > HELD_MAX:
+            for event in delta_events(content):
+                self.hold(event)
+        if self.moving is not None or len(self.held) > HELD_MAX:
             self.go()
-            return self._moving
-        if begins and held:
-            self._turn.add(self)
+            return self.moving
         return None
 
     async def put(self, event: bytes) -> None:
         """At once, behind what is held."""
-        self._held.append(event)
+        self.hold(event)
         await self.all_there()
 
     async def all_there(self) -> None:
         """Waits until the channel has all of it."""
         self.go()
-        if self._moving is not None:
-            await self._moving
+        if self.moving is not None:
+            await self.moving
 
-    def go(self) -> None:
-        """What is held goes into the channel; what finds no room follows when there is some."""
-        if self._moving is not None:
-            return
-        try:
-            self._channel.put_some(self._held)
-        except ChannelClosed:  # by the guest, which ends the request too
-            self._held.clear()
-        if self._held:
-            self._moving = asyncio.get_running_loop().create_task(self._follow())
+    def follow(self) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(self._follow())
 
     def close(self) -> None:
         """Nothing more is taken; what is in the channel can still be read."""
-        self._channel.close()
-        if self._moving is not None:
-            self._moving.cancel()
+        self.channel.close()
+        if self.moving is not None:
+            self.moving.cancel()
 
     async def _follow(self) -> None:
         try:
-            while self._held:
-                await self._channel.put(self._held[0])
-                del self._held[0]
+            while self.held:
+                await self.channel.put(self.held[0])
+                del self.held[0]
         except ChannelClosed:
-            self._held.clear()
+            self.held.clear()
         finally:
-            self._moving = None
+            self.moving = None
 
 
 class _Stream:
@@ -187,7 +179,7 @@ class _Stream:
     async def _run(self, agent: Agent, session: Session, metrics: bool) -> None:
         began_ns, sums = self._asking.now_ns(), Metrics()
         try:
-            reply = await self._asking.stream(agent, session, self._events.add)
+            reply = await self._asking.stream(agent, session, self._events)
         except ModelError as error:
             self._call.log(3, f"cchat_stream: {error}")
             await self._events.put(error_event(error))

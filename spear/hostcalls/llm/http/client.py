@@ -23,6 +23,7 @@ from spear.errors import (
     ModelUnavailable,
 )
 from spear.hostcalls.llm.http.connection import Connection
+from spear.hostcalls.llm.http.pumping import Pumping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class HttpClient:
         self._idle: dict[Connection, asyncio.TimerHandle] = {}  # the last used one is the last
         self._leaving: dict[Connection, asyncio.TimerHandle] = {}
         self._busy: set[Connection] = set()
+        self._pumping = Pumping()
         self._closed = False
 
     @property
@@ -105,6 +107,7 @@ class HttpClient:
             connection.fail(ModelUnavailable("the backend is closed"))
         for connection in (*self._idle, *self._leaving):
             connection.abort()
+        self._pumping.close()
 
     def left_ns(self, deadline_ns: int) -> int:
         """Raises ModelTimeout where nothing is left."""
@@ -162,7 +165,10 @@ class HttpClient:
             self._context = await asyncio.to_thread(self._tls)
         address = self._address
         _, connection = await loop.create_connection(
-            lambda: Connection(self._over), address.host, address.port, ssl=self._context
+            lambda: Connection(self._over, self._pumping),
+            address.host,
+            address.port,
+            ssl=self._context,
         )
         return connection
 

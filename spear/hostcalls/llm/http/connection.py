@@ -11,11 +11,14 @@ import asyncio
 from typing import Protocol
 
 from spear.errors import ModelError, ModelGarbled, ModelUnavailable
+from spear.hostcalls.llm.http.pumping import Aside, Pumping
 from spear.hostcalls.llm.http.response import Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from spear._core.plainstream import PlainStream
 
 _BUFFERED_MAX = 256 * 1024
 
@@ -34,12 +37,17 @@ class Sink(Protocol):
 
     async def room(self) -> None: ...
 
+    def straight(self, bytes_max: int) -> PlainStream | None:
+        """Who takes what comes next instead of this, as long as it can, and at most so many bytes.
+        Asked where the next byte is the first one of a chunk."""
+        ...
+
 
 class Connection(asyncio.Protocol):
     """`over` is called when the connection is gone, and when a response that nobody reads any more
-    has ended."""
+    has ended. Where a sink has a short way, `pumping` reads the socket meanwhile."""
 
-    def __init__(self, over: Callable[[Connection], None]) -> None:
+    def __init__(self, over: Callable[[Connection], None], pumping: Pumping | None = None) -> None:
         self.response: Response | None = None
         self._over = over
         self._failure: ModelError | None = None
@@ -48,6 +56,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._paused = self._unread = self._full = False
         self._sink: Sink | None = None  # takes what comes, while its request waits for it
+        self._straight: PlainStream | None = None  # is asked before that
+        self._aside = Aside(pumping) if pumping is not None else None
 
     @property
     def closing(self) -> bool:
@@ -91,10 +101,13 @@ class Connection(asyncio.Protocol):
                 break
             else:
                 self._sink = sink
+                self._look_ahead(response)
                 try:
                     await self._more()
                 finally:
                     self._sink = None
+                    self._look_back()
+                    self._end_aside()
 
     def fail(self, failure: ModelError) -> None:
         """Ends the request by this error, and the connection with it."""
@@ -105,6 +118,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         if not self._loop.is_closed():  # else it goes with its last reference
+            self._end_aside()
             self._transport.abort()
 
     def drop(self) -> None:
@@ -138,6 +152,12 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # uvloop's is no asyncio.Transport
 
     def data_received(self, data: bytes) -> None:
+        if self._straight is None or not self._straight.take(data):
+            self._passed(data)
+
+    def _passed(self, data: bytes) -> None:
+        """What has no short way."""
+        self._look_back()
         response = self.response
         if response is None:  # nobody asked
             self.abort()
@@ -149,6 +169,7 @@ class Connection(asyncio.Protocol):
             return
         if self._sink is not None and response.buffered:
             if self._pour_on(self._sink, response.take()) and not response.complete:
+                self._look_ahead(response)
                 return
         elif response.buffered > _BUFFERED_MAX and not self._paused:
             self._paused = True
@@ -164,6 +185,26 @@ class Connection(asyncio.Protocol):
             self._failure = _end(response, error)
         self._wake()
         self._over(self)
+
+    def _look_ahead(self, response: Response) -> None:
+        """The sink may say who takes what comes next, unless it has just failed."""
+        if not response.between or self._sink is None:
+            return
+        self._straight = self._sink.straight(response.bytes_left)
+        if self._aside is not None and self._straight is not None:
+            self._aside.begin(self._transport, self._passed, self._wake)
+            self._aside.straight(self._straight)
+
+    def _look_back(self) -> None:
+        straight, self._straight = self._straight, None
+        if straight is not None and self.response is not None:
+            self.response.passed_by(straight.end())
+            if self._aside is not None:
+                self._aside.straight(None)
+
+    def _end_aside(self) -> None:
+        if self._aside is not None:
+            self._aside.end()
 
     def _pour_on(self, sink: Sink, data: bytes) -> bool:
         """Whether nobody is to be woken for it."""

@@ -7,6 +7,8 @@ caller says. Damage raises ModelGarbled and says nothing of what was sent.
 
 from __future__ import annotations
 
+from functools import partial
+
 import httptools
 
 from spear.errors import ModelGarbled
@@ -27,6 +29,10 @@ class Response:
         self.buffered = 0  # bytes of the body that nobody took yet
         self._fresh: list[bytes] = []  # of the body, in the bytes that are looked at
         self.on_body = self._fresh.append  # for llhttp: no function of Python's for every chunk
+        self._between = [False]  # the last of the body that came was the end of a chunk
+        self.on_chunk_header = partial(self._between.__setitem__, 0, False)
+        self.on_chunk_complete = partial(self._between.__setitem__, 0, True)
+        self._line_ended = False
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self.received = 0
@@ -37,6 +43,7 @@ class Response:
         if self.complete:
             self.reusable = False  # nobody asked for what comes now
             return
+        self._line_ended = data.endswith(b"\n")
         self.received += len(data)
         self._idle += len(data)
         try:
@@ -56,6 +63,21 @@ class Response:
             raise ModelGarbled(f"the answer's headers are longer than {HEAD_BYTES_MAX} bytes")
         if self.received > self._bytes_max:
             raise ModelGarbled(f"the answer is larger than {self._bytes_max} bytes")
+
+    @property
+    def between(self) -> bool:
+        """The body is in chunks, and the next byte begins one."""
+        return self._between[0] and self._line_ended and not self.complete
+
+    @property
+    def bytes_left(self) -> int:
+        return self._bytes_max - self.received
+
+    def passed_by(self, size: int) -> None:
+        """So many bytes came where it was `between`, in whole chunks, and were taken elsewhere."""
+        if size:
+            self.received += size
+            self._idle = 0
 
     def end(self) -> None:
         """The peer sends no more. Raises ModelGarbled where that cuts the answer off."""

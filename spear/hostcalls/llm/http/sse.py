@@ -46,6 +46,11 @@ class SseParser:
         self._between = not self._data and not self._type and self._lines.begun
         return events
 
+    @property
+    def between(self) -> bool:
+        """The next byte begins an event."""
+        return self._between
+
     def _plain(self, data: bytes) -> list[bytes] | None:
         """Of whole events of one line each, as nearly all that comes is: a third of the time."""
         if not (data.startswith(b"data: ") and data.endswith(b"\n\n")):

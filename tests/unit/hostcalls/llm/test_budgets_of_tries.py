@@ -7,6 +7,7 @@ from chat_stand_ins import agent
 from scripted_backends import Act, Stage, answer, fail
 from virtual_time import VirtualClock, run
 
+from spear._core.drafts import Room
 from spear.config_llm import LlmSettings, OllamaSettings, Price
 from spear.errors import (
     BudgetSpent,
@@ -19,7 +20,7 @@ from spear.errors import (
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.chat.asking import Asking
 from spear.hostcalls.llm.chat.params import Setting
-from spear.hostcalls.llm.chat.session import Room, Session
+from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.llm.request import Delta
 from spear.records.usage import Usage
 

@@ -8,6 +8,8 @@ import pytest
 from scripted_backends import Stage, answer, chat, fail
 from virtual_time import VirtualClock, run
 
+from spear._core.endpoints import Channel
+from spear._core.outlets import Outlet
 from spear.config_llm import Price
 from spear.errors import (
     ModelError,
@@ -21,7 +23,8 @@ from spear.errors import (
 from spear.hostcalls.llm.choice.health import CLOSED, OPEN
 from spear.hostcalls.llm.choice.prices import Prices
 from spear.hostcalls.llm.models import Models
-from spear.hostcalls.llm.request import Delta, EmbedRequest
+from spear.hostcalls.llm.request import Deliver, Delta, EmbedRequest, Reply, outlet_of
+from spear.records.usage import Usage
 
 S = 10**9
 CLOCK = VirtualClock()
@@ -325,6 +328,34 @@ def test_a_sole_backend_is_asked_however_ill_it_is() -> None:
         assert (await stage.models.chat(chat())).backend == "a"
 
     run(main())
+
+
+def test_text_may_go_past_the_reader_of_a_stream_once_the_answer_has_begun() -> None:
+    """Else nobody would know that it has: a stream fails over until then."""
+    outlet = Outlet(Channel(), [], lambda _: None, 16)
+    found: list[Outlet | None] = []
+
+    class Reader:
+        def __init__(self) -> None:
+            self.outlet = outlet
+
+        def __call__(self, piece: Delta) -> None: ...
+
+    async def main() -> None:
+        stage = Stage(CLOCK, {"a": [answer()]})
+
+        async def stream(request: object, model: str, deliver: Deliver) -> Reply:
+            found.append(outlet_of(deliver))
+            deliver(Delta(content="a"))
+            found.append(outlet_of(deliver))
+            return Reply(body={}, backend="a", model="m", usage=Usage(calls=1))
+
+        stage["a"].stream = stream  # type: ignore[method-assign,assignment]
+        await stage.models.stream(chat(), Reader())
+        await stage.models.stream(chat(), lambda _: None)
+
+    run(main())
+    assert found == [None, outlet, None, None]
 
 
 async def pieces_of(models: Models) -> list[str]:

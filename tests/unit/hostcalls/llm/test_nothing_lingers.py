@@ -13,13 +13,14 @@ from chat_stand_ins import agent
 from scripted_backends import Stage, answer, chat, fail
 from virtual_time import VirtualClock, run
 
+from spear._core.drafts import Room
 from spear.clock import Clock
 from spear.errors import ModelError, ModelRefused, ModelUnavailable
 from spear.hostcalls.llm.backends.interface import Backend
 from spear.hostcalls.llm.backends.make import make_backend
 from spear.hostcalls.llm.chat.asking import Asking
 from spear.hostcalls.llm.chat.params import Setting
-from spear.hostcalls.llm.chat.session import Room, Session
+from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.llm.models import Models
 from spear.hostcalls.llm.request import ChatRequest, Delta
 from spear.records.models import LOCAL, OPENAI, BackendSpec

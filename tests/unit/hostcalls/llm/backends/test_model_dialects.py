@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from spear._core.endpoints import Channel
+from spear._core.outlets import Outlet
 from spear.errors import ModelGarbled, ModelRefused, ModelUnavailable
 from spear.hostcalls.llm.backends.anthropic import AnthropicDialect, AnthropicReader
 from spear.hostcalls.llm.backends.ollama import OllamaDialect, OllamaReader
@@ -331,3 +333,29 @@ def test_anthropic_answers_become_completions(reason: str | None, finish: str) -
 def test_answers_that_are_none_are_garbled(dialect: Any, answer: Any) -> None:
     with pytest.raises(ModelGarbled):
         dialect.completion(answer, chat(), 0)
+
+
+def test_openai_offers_the_short_way_between_events_once_the_answer_has_a_name() -> None:
+    outlet, reader = Outlet(Channel(), [], lambda _: None, 16), OpenAiReader()
+    nameless, named = (
+        b'data: {"id":"%s","choices":[{"delta":{"content":"a"}}]}\n\n' % id for id in (b"", b"c")
+    )
+    for data, offered in (
+        (b"", False), (nameless, False), (named, True), (b": no", False), (b"te\n\n", True),
+        (b"event: y\n", False), (b"\n", True),
+    ):  # fmt: skip
+        list(reader.feed(data))
+        assert (reader.straight(outlet, 1) is not None) == offered, data
+
+
+def test_what_came_by_the_short_way_stands_where_it_came() -> None:
+    outlet, reader = Outlet(Channel(), [], lambda _: None, 16), OpenAiReader()
+    piece = b'data: {"id":"c","choices":[{"delta":{"content":"%s"}}]}\n\n'
+    for text in (b"1", b"3"):
+        list(reader.feed(piece % text))
+        short = reader.straight(outlet, 1000)
+        assert short is not None
+        event = piece % b"%d" % (int(text) + 1)
+        assert short.take(b"%x\r\n%s\r\n" % (len(event), event))
+    list(reader.feed(b"data: [DONE]\n\n"))
+    assert reader.body()["choices"][0]["message"]["content"] == "1234"

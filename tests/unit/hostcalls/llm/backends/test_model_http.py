@@ -23,6 +23,7 @@ from spear.errors import (
 from spear.hostcalls.llm.http import client as http_client
 from spear.hostcalls.llm.http.client import HttpClient, address_of
 from spear.hostcalls.llm.http.connection import Connection
+from spear.hostcalls.llm.http.response import HEAD_BYTES_MAX, Response
 from tests.fakes.raw import CLOSE, RESET, RawServer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -508,3 +509,102 @@ async def test_the_end_of_the_body_ends_the_pouring_though_the_sink_wants_more()
 )  # fmt: skip
 def test_why_there_is_no_connection_is_said_in_words(error: OSError, words: str) -> None:
     assert http_client._plain(error) == words
+
+
+class Aside:
+    """Takes all reads that are only of x."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def take(self, data: bytes) -> bool:
+        plain = not data.strip(b"1\r\nx")
+        self.taken += len(data) * plain
+        return plain
+
+    def end(self) -> int:
+        taken, self.taken = self.taken, 0
+        return taken
+
+
+class Aware(Tank):
+    """Knows of who takes them."""
+
+    def __init__(self) -> None:
+        super().__init__(1000)
+        self.aside, self.asked_for = Aside(), list[int]()
+
+    def straight(self, bytes_max: int) -> Aside:
+        self.asked_for.append(bytes_max)
+        return self.aside
+
+
+X, Y = b"1\r\nx\r\n", b"1\r\ny\r\n"
+
+
+async def poured(*reads: bytes) -> tuple[Aware, Connection]:
+    """Into a sink, after the head of the answer."""
+    connection, sink = Connection(lambda _: None), Aware()
+    connection.connection_made(Wire())  # type: ignore[arg-type]
+    connection.begin(b"", len(CHUNKED) + 100)
+    connection.data_received(CHUNKED)
+    task = asyncio.create_task(connection.pour(sink))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    for read in reads:
+        connection.data_received(read)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return sink, connection
+
+
+async def test_what_is_taken_past_a_response_counts_for_its_limit() -> None:
+    sink, connection = await poured(X, X, X, Y, X)
+    assert sink.taken == [b"x", b"y"]  # nothing had come before the first one
+    assert sink.asked_for == [100 - len(X), 100 - 4 * len(X)]
+    assert connection.response is not None
+    assert connection.response.received == len(CHUNKED + X * 4 + Y)
+
+
+@pytest.mark.parametrize(
+    "read", [X[:4], X + X[:1], X + b"1\r\n", b"1;a\r", X + X[:-1], X + b"0\r\n", X + b"0\r\n\r\n"]
+)
+async def test_nobody_takes_what_comes_in_the_midst_of_a_chunk(read: bytes) -> None:
+    sink, _ = await poured(read)
+    assert sink.asked_for == []
+
+
+async def test_a_response_of_another_form_has_no_chunks_to_take() -> None:
+    connection, sink = Connection(lambda _: None), Aware()
+    connection.connection_made(Wire())  # type: ignore[arg-type]
+    response = connection.begin(b"", 1000)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1\r\nx\r\n")
+    assert not response.between
+    assert sink.asked_for == []
+
+
+async def test_a_sink_that_fails_is_not_asked_who_takes_the_rest() -> None:
+    class Failing(Aware):
+        def take(self, data: bytes) -> bool:
+            raise ZeroDivisionError
+
+    connection, sink = Connection(lambda _: None), Failing()
+    connection.connection_made(Wire())  # type: ignore[arg-type]
+    connection.begin(b"", 1000)
+    connection.data_received(CHUNKED)
+    task = asyncio.create_task(connection.pour(sink))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    connection.data_received(X)
+    with pytest.raises(ZeroDivisionError):
+        await task
+    assert sink.asked_for == []
+
+
+def test_what_was_taken_past_a_response_was_body() -> None:
+    """Else the limit of what is none would count from before it."""
+    response = Response(1 << 30)
+    for read in (CHUNKED, X[:4], X[4:]):
+        response.feed(read)
+    response.passed_by(len(X))
+    response.feed(b"1;" + b"a" * (HEAD_BYTES_MAX - 2))
+    with pytest.raises(ModelGarbled, match="headers"):
+        response.feed(b"a")

@@ -7,6 +7,7 @@ import pytest
 from chat_stand_ins import USED, FakeModels, agent, reply
 from manual_clock import ManualClock
 
+from spear._core.drafts import Room
 from spear.errors import (
     BudgetSpent,
     ModelError,
@@ -20,7 +21,7 @@ from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.chat import asking
 from spear.hostcalls.llm.chat.asking import LONGEST_NS, Asking, completion_tokens
 from spear.hostcalls.llm.chat.params import Setting
-from spear.hostcalls.llm.chat.session import Room, Session
+from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.llm.meter import Meter
 from spear.hostcalls.llm.request import ChatRequest, Delta, EmbedRequest
 from spear.records.usage import Budget, Usage

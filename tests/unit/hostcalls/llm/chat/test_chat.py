@@ -11,6 +11,7 @@ import pytest
 from chat_stand_ins import FakeCall, FakeHandle, FakeModels, agent, reply, tool_call
 from manual_clock import ManualClock
 
+from spear._core.drafts import DRAFTS_MAX, MESSAGE, SETTING, Room
 from spear._core.handles import CHAT_RESPONSE, CHAT_SESSION
 from spear.clock import Clock
 from spear.errors import ModelUnavailable
@@ -18,7 +19,7 @@ from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.chat import handlers as chats
 from spear.hostcalls.llm.chat import streaming
 from spear.hostcalls.llm.chat.handlers import AUTO_TOOL_CALL, METRICS, Chat, chat_handlers
-from spear.hostcalls.llm.chat.session import Session
+from spear.hostcalls.llm.chat.session import MESSAGES_MAX, SETTINGS_MAX, Session
 from spear.hostcalls.table import by_import
 from spear.records.usage import Usage
 
@@ -35,8 +36,8 @@ class Guest:
     def __init__(self, models: FakeModels, clock: Clock, who: Agent | None = None) -> None:
         self.chat, self.agent = Chat(models, clock), who or agent()
         self.tools: dict[int, Any] = {}
-        self.handle: Any = self.chat.create(self.call())
-        self.session: Session = self.handle.value
+        self.handle: Any = FakeHandle(CHAT_SESSION)
+        self.session: Session = chats._session(self.call(), self.handle)
         self.last = self.call()
 
     def call(self, *args: Any) -> Any:
@@ -279,12 +280,11 @@ def test_what_set_param_refuses(clock: ManualClock) -> None:
     assert guest.set("mcp.server_ids", ["fs"]) == -EACCES
 
 
-async def test_all_sessions_of_an_execution_share_their_room(clock: ManualClock) -> None:
-    models = FakeModels(reply())
-    chat, who, other = Chat(models, clock), agent(), agent()
+def test_all_sessions_of_an_execution_share_their_room() -> None:
+    who, other = agent(), agent()
     first, second, third = (
-        chat.create(FakeCall(each)).value
-        for each in (who, who, other)  # type: ignore[arg-type]
+        chats._session(FakeCall(each), FakeHandle(CHAT_SESSION))  # type: ignore[arg-type]
+        for each in (who, who, other)
     )
     assert first._room is second._room
     assert first._room is not third._room
@@ -314,9 +314,8 @@ async def test_a_guest_is_told_once_of_backends_that_its_task_names_in_vain(
     clock: ManualClock,
 ) -> None:
     chat, who = Chat(FakeModels(reply()), clock), agent({"llm.backends": "fake,gone"})
-    first, second = FakeCall(who), FakeCall(who, b'{"input":"a"}', 0)
-    chat.create(first)  # type: ignore[arg-type]
-    chat.create(second)  # type: ignore[arg-type]
+    first, second = (FakeCall(who, b'{"input":"a"}', 0) for _ in range(2))
+    await chat.embed(first)  # type: ignore[arg-type]
     await chat.embed(second)  # type: ignore[arg-type]
     assert (first.lines, second.lines) == ([(3, "no gone")], [])
     alone = FakeCall(agent({"llm.backends": "gone"}), b'{"input":"a"}', 0)
@@ -324,7 +323,46 @@ async def test_a_guest_is_told_once_of_backends_that_its_task_names_in_vain(
     assert alone.lines == [(3, "no gone")]
 
 
-async def test_a_guest_without_an_agent_is_a_mistake_of_the_host(clock: ManualClock) -> None:
+def test_a_guest_without_an_agent_is_a_mistake_of_the_host() -> None:
     call: Any = FakeCall(None)
     with pytest.raises(RuntimeError, match="Agent"):
-        Chat(FakeModels(reply()), clock).create(call)
+        chats._session(call, FakeHandle(CHAT_SESSION))  # type: ignore[arg-type]
+
+
+async def test_what_a_guest_drafted_is_in_the_session_before_anything_else(
+    clock: ManualClock,
+) -> None:
+    models = FakeModels(reply())
+    guest = Guest(models, clock)
+    guest.handle.drafted = [
+        (MESSAGE, b"system", "schön".encode()),
+        (SETTING, b'{"key":"model","value":"m"}', b""),
+    ]
+    guest.write("last")
+    assert guest.handle.drafts_left == SETTINGS_MAX - DRAFTS_MAX
+    await guest.send()
+    assert models.requests[0].model == "m"
+    assert [message["content"] for message in models.requests[0].messages] == ["schön", "last"]
+
+
+async def test_what_a_tool_drafts_comes_before_its_result(clock: ManualClock) -> None:
+    models = FakeModels(reply(None, calls=[tool_call("f")]), reply("done"))
+    guest = Guest(models, clock)
+    guest.write()
+
+    def tool(_: Any) -> tuple[int, str]:
+        guest.handle.drafted.append((MESSAGE, b"user", b"from the tool"))
+        return 0, "result"
+
+    guest.offer("f", 3, tool)
+    await guest.send(AUTO_TOOL_CALL)
+    contents = [message["content"] for message in models.requests[1].messages]
+    assert contents == ["hello", None, "from the tool", "result"]
+
+
+def test_drafts_are_only_taken_while_they_fit_for_certain() -> None:
+    session = Session(Room())
+    assert session.drafts_left == SETTINGS_MAX - DRAFTS_MAX
+    for _ in range(MESSAGES_MAX - DRAFTS_MAX):
+        session.write("user", "")
+    assert session.drafts_left == 0

@@ -3,9 +3,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from spear._core.drafts import Room
 from spear.hostcalls.llm.chat import session as sessions
 from spear.hostcalls.llm.chat.params import Setting
-from spear.hostcalls.llm.chat.session import Room, Session, SessionFull
+from spear.hostcalls.llm.chat.session import Session, SessionFull
 
 SUM = b'{"type":"function","function":{"name":"sum","parameters":{}}}'
 

@@ -11,11 +11,12 @@ from chat_stand_ins import FakeCall, FakeHandle, FakeModels, agent, reply, tool_
 from manual_clock import ManualClock
 from virtual_time import run
 
+from spear._core.drafts import Room
 from spear.errors import ModelGarbled
 from spear.hostcalls.llm.chat import session as sessions
 from spear.hostcalls.llm.chat import streaming
 from spear.hostcalls.llm.chat.handlers import AUTO_TOOL_CALL, METRICS, Chat
-from spear.hostcalls.llm.chat.session import Room, Session
+from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.llm.request import Deliver, Delta, Reply
 from spear.records.usage import Usage
 
@@ -235,17 +236,17 @@ def test_what_is_sparse_goes_at_once_and_what_is_not_goes_together() -> None:
 
 def dropping(self: Any) -> None:
     """What finds no room is lost."""
-    while self._held:
-        event = self._held.pop(0)
-        if len(self._channel) < streaming.EVENTS_MAX:
-            self._channel.put_nowait(event)
+    while self.held:
+        event = self.held.pop(0)
+        if len(self.channel) < streaming.EVENTS_MAX:
+            self.channel.put_nowait(event)
 
 
 def twice(self: Any) -> None:
     """The end of a turn does not heed that events are on their way."""
-    moving, self._moving = self._moving, None
+    moving, self.moving = self.moving, None
     HONEST(self)
-    self._moving = self._moving or moving
+    self.moving = self.moving or moving
 
 
 HONEST = streaming._Events.go

@@ -1,0 +1,1 @@
+"""Reads one plain chunk of an answer, for native modules only; see plainchunk.pyx."""
