@@ -432,7 +432,8 @@ class Executions:
         execution.next_attempt_ns = clock.now_ns() + wait_ns
         work.stage = RESTING
         self._release(work)
-        self._write(work, lambda _: None)  # were it lost, what was kept before claims no more than is so
+        # Were it lost, what was kept before claims no more than is so.
+        self._write(work, lambda _: None)
         self._parts.events.changed(execution)
         if self._closed:
             self._leave(work)
