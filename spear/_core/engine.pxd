@@ -6,7 +6,6 @@ from spear._core.engineapi cimport *
 from spear._core.shim cimport shim_t
 
 cdef enum:
-    TABLES_MAX = 4             # of one module
     SHIMS_MAX = 2
 
 cdef class Module:

@@ -16,6 +16,7 @@ from libc.string cimport memset
 from spear._core cimport engineapi
 from spear._core.engineapi cimport *
 from spear._core.hostabi cimport hostabi_table
+from spear._core.guest cimport TABLES_MAX
 from spear._core.imports cimport import_row, import_table
 from spear._core.shim cimport shim_free, shim_new
 from spear._core.trial cimport trial_table

@@ -12,7 +12,6 @@ from libc.string cimport memcpy
 from spear._core cimport engineapi
 from spear._core.channels cimport bell_silence
 from spear._core.descriptors cimport fd_table, fd_table_free
-from spear._core.engine cimport TABLES_MAX
 from spear._core.engineapi cimport *
 from spear._core.filetable cimport file_table_free
 from spear._core.guest cimport *

@@ -59,6 +59,9 @@ cdef enum Watch:
     LOOK_AGAIN = 1             # there is something to see already
     ELSEWHERE = 2              # another hub watches it
 
+cdef enum:
+    TABLES_MAX = 4             # of one module
+
 cdef enum Stream:
     STREAM_LOG = 0
     STREAM_STDOUT = 1

@@ -21,7 +21,7 @@ cdef void cchat_write_msg(
     void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t nargs,
     wasmtime_val_t *results, size_t nresults, wasm_trap_t **trap,
     wasmtime_async_continuation_t *continuation) noexcept nogil
-# SET_PARAM of a session is posted, unless it is a draft,, by the row that is `env`.
+# SET_PARAM of a session is posted, unless it is a draft, by the row that is `env`.
 cdef void cchat_ctl(
     void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t nargs,
     wasmtime_val_t *results, size_t nresults, wasm_trap_t **trap,

@@ -65,7 +65,7 @@ cdef bint _events(const uint8_t *at, const uint8_t *end, pieces_t *pieces) noexc
     cdef const uint8_t *line_end
     cdef plain_t *piece
     while at < end:
-        if pieces.count == pieces.count_max or end - at < 6 or memcmp(at, b"data: ", 6) != 0:
+        if pieces.count >= pieces.count_max or end - at < 6 or memcmp(at, b"data: ", 6) != 0:
             return False
         at += 6
         line_end = <const uint8_t *>memchr(at, c'\n', end - at)

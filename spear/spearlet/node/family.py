@@ -131,7 +131,8 @@ class Family:
             kin = work.kin = Kin(work, None, _NEVER_NS, self._executions.cancel)
         if kin.agent is None:
             kin.agent = self._agent(kin, deadline_ns)
-        kin.agent.deadline_ns = deadline_ns
+        # Of a further attempt: its sessions are new, and what the last one was told is past.
+        kin.agent.deadline_ns, kin.agent.room, kin.agent.warned = deadline_ns, None, False
         return kin.agent
 
     def _agent(self, kin: Kin, deadline_ns: int) -> Agent:

@@ -50,19 +50,23 @@ class Session:
         self.params = Params()
 
     def draft(self, kind: int, first: bytes, second: bytes) -> None:
-        """What the guest was told it fits: a message, or a parameter that needs no word."""
+        """What the guest was told is taken: a message, or a parameter that needs no word. So it is
+        never refused, whatever an answer has added since."""
         if kind == MESSAGE:
-            self.write(first.decode(), second.decode())
+            self.answer({"role": first.decode(), "content": second.decode()})
         else:
             setting = read_setting(first)
             assert setting is not None
-            self.set(setting)
+            size = _size({setting.key: setting.value})
+            self._take(size - self._sizes.get(setting.key, 0), STRUCTURE)
+            self._keep(setting, size)
 
     @property
     def drafts_left(self) -> int:
-        """How many more drafts fit for certain, beside as many as may be there."""
+        """How many more drafts fit for certain, beside as many as may be there and the entry of
+        the call that asks."""
         left = min(MESSAGES_MAX - len(self.messages), SETTINGS_MAX - len(self._sizes))
-        return left - DRAFTS_MAX
+        return left - DRAFTS_MAX - 1
 
     def write(self, role: str, content: str) -> None:
         """A message of the guest. Raises SessionFull."""
@@ -73,7 +77,7 @@ class Session:
         self._add({"role": "tool", "content": content, "tool_call_id": call_id})
 
     def answer(self, message: dict[str, Any]) -> None:
-        """A model's message, which is always taken."""
+        """A message that is always taken, as a model's is."""
         self._take(_size(message))
         self.messages.append(message)
 
@@ -104,6 +108,9 @@ class Session:
         old, size = self._sizes.get(setting.key, 0), _size({setting.key: setting.value})
         count = len(self._sizes) - (old > 0)
         self._make_room(count, SETTINGS_MAX, "parameters", size, STRUCTURE, old)
+        return self._keep(setting, size)
+
+    def _keep(self, setting: Setting, size: int) -> str:
         self._sizes[setting.key] = size
         return self.params.set(setting)
 

@@ -183,6 +183,7 @@ class Connection(asyncio.Protocol):
         response = self.response
         if response is not None and not response.complete and self._failure is None:
             self._failure = _end(response, error)
+        self._end_aside()  # before another socket has its number
         self._wake()
         self._over(self)
 

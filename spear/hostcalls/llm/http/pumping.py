@@ -33,8 +33,9 @@ class Pumping:
         """Raises OSError."""
         loop = asyncio.get_running_loop()
         if self._pump is None or self._loop is not loop:
-            self._pump, self._loop = Pump(), loop
-            loop.add_reader(self._pump.fileno(), self._turn)
+            pump = Pump()
+            loop.add_reader(pump.fileno(), self._turn)
+            self._pump, self._loop = pump, loop
         return self._pump
 
     def _turn(self) -> None:
@@ -80,7 +81,11 @@ class Aside:
             return
         if transport.get_extra_info("ssl_object") is not None:
             return
-        pump, fd, tap = self._pumping.pump(), socket.fileno(), Tap(passed, self.end, failed)
+        try:
+            pump = self._pumping.pump()
+        except OSError:  # no descriptor for it is left
+            return
+        fd, tap = socket.fileno(), Tap(passed, self.end, failed)
         transport.pause_reading()
         self._pump, self._fd, self._tap, self._transport = pump, fd, tap, transport
         try:

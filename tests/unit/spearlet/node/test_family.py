@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from node_runs import HANG_S, Bench, bench, until
 
+from spear._core.drafts import Room
 from spear.errors import KvFull, NodeClosed, TooDeep
 from spear.records.execution import Invocation
 from spear.records.task import Retry, TaskSpec
@@ -110,6 +111,18 @@ async def test_usage_goes_on_from_the_attempt_before(node: Bench) -> None:
     again.invocation.context.meter.reserve(used).settle(used)
     again.finish()
     assert (await ended).usage == used + used  # type: ignore[attr-defined]
+
+
+async def test_sessions_of_an_attempt_share_no_room_with_those_of_the_one_before(
+    node: Bench,
+) -> None:
+    ended, run = await parent(node)
+    run.invocation.context.room, run.invocation.context.warned = Room(), True
+    run.finish("failed", "trap")
+    again = await node.run(1)
+    assert (again.invocation.context.room, again.invocation.context.warned) == (None, False)
+    again.finish()
+    await ended
 
 
 async def test_a_tree_is_listed_in_pages_and_forgotten_with_its_records(node: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -12,6 +13,7 @@ import uvloop
 
 from spear._core.endpoints import Channel
 from spear._core.outlets import Outlet
+from spear._core.pump import Pump
 from spear.clock import Clock
 from spear.errors import ModelError, ModelGarbled, ModelTimeout, ModelUnavailable
 from spear.hostcalls.llm.backends.http_backend import HttpBackend
@@ -226,5 +228,26 @@ def test_an_asker_without_room_is_waited_for_with_the_transport_at_rest(
         room.set_result(None)
         assert content(await task) == "one two three"
         assert asker.pieces == ["one", " two", " three"]
+
+    play(act)
+
+
+def test_without_a_descriptor_for_the_pump_a_stream_goes_its_usual_way(
+    play: Callable[[Act], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left() -> Pump:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    async def act(scene: Scene) -> None:
+        monkeypatch.setattr("spear.hostcalls.llm.http.pumping.Pump", none_left)
+        asker = Asker()
+        request = ChatRequest(messages=MESSAGES, deadline_ns=0)
+        task = asyncio.create_task(scene.backend.stream(request, "m", asker))
+        await scene.teller.asked.get()
+        scene.teller.said.put_nowait(HEAD + chunk("one"))
+        await asker.came.wait()
+        scene.teller.said.put_nowait(chunk(" two") + LAST)
+        assert content(await task) == "one two"
+        assert scene.pumped == 0
 
     play(act)

@@ -19,7 +19,13 @@ from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.chat import handlers as chats
 from spear.hostcalls.llm.chat import streaming
 from spear.hostcalls.llm.chat.handlers import AUTO_TOOL_CALL, METRICS, Chat, chat_handlers
-from spear.hostcalls.llm.chat.session import MESSAGES_MAX, SETTINGS_MAX, Session
+from spear.hostcalls.llm.chat.session import (
+    MESSAGES_MAX,
+    SESSION_BYTES_MAX,
+    SETTINGS_MAX,
+    Session,
+    SessionFull,
+)
 from spear.hostcalls.table import by_import
 from spear.records.usage import Usage
 
@@ -339,7 +345,7 @@ async def test_what_a_guest_drafted_is_in_the_session_before_anything_else(
         (SETTING, b'{"key":"model","value":"m"}', b""),
     ]
     guest.write("last")
-    assert guest.handle.drafts_left == SETTINGS_MAX - DRAFTS_MAX
+    assert guest.handle.drafts_left == SETTINGS_MAX - DRAFTS_MAX - 1
     await guest.send()
     assert models.requests[0].model == "m"
     assert [message["content"] for message in models.requests[0].messages] == ["schön", "last"]
@@ -362,7 +368,32 @@ async def test_what_a_tool_drafts_comes_before_its_result(clock: ManualClock) ->
 
 def test_drafts_are_only_taken_while_they_fit_for_certain() -> None:
     session = Session(Room())
-    assert session.drafts_left == SETTINGS_MAX - DRAFTS_MAX
-    for _ in range(MESSAGES_MAX - DRAFTS_MAX):
+    assert session.drafts_left == SETTINGS_MAX - DRAFTS_MAX - 1
+    for _ in range(MESSAGES_MAX - DRAFTS_MAX - 1):
         session.write("user", "")
     assert session.drafts_left == 0
+
+
+def test_what_was_drafted_is_taken_whatever_an_answer_has_added_since() -> None:
+    session = Session(Room())
+    session.answer({"role": "assistant", "content": "x" * SESSION_BYTES_MAX})
+    with pytest.raises(SessionFull):
+        session.write("user", "")
+    session.draft(MESSAGE, b"system", b"short")
+    session.draft(SETTING, b'{"key":"model","value":"m"}', b"")
+    assert session.messages[-1] == {"role": "system", "content": "short"}
+    assert session.params.model == "m"
+
+
+async def test_as_many_drafts_as_fit_lose_none_to_the_call_behind_them(clock: ManualClock) -> None:
+    models = FakeModels(reply())
+    guest = Guest(models, clock)
+    guest.write("0")
+    session = guest.handle.value
+    while session.drafts_left > 0:
+        session.write("user", "")
+    for number in range(DRAFTS_MAX):
+        guest.handle.drafted.append((MESSAGE, b"user", str(number).encode()))
+    assert guest.write("last") == 0
+    assert len(session.messages) == MESSAGES_MAX
+    assert session.messages[-1]["content"] == "last"
