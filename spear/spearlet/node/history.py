@@ -199,16 +199,17 @@ class History:
         journal.delete(rows.execution_key(id))
 
     async def _forget_more(self, execution: Execution) -> None:
-        """What belongs to it beside its record."""
+        """What belongs to it beside its record. Its log first, which may be refused: then its key
+        must still be there, or the same key would run twice."""
+        if execution.idempotency_key and is_cut_off(execution):
+            await self._parts.journal.kept(power=False)  # another may have its key by now
+        await self._forget(execution)
         if execution.depth:
             self._parts.journal.delete(rows.tree_key(execution))
         if execution.idempotency_key:
             key = rows.idempotency_key(rows.owner(execution), execution.idempotency_key)
-            if is_cut_off(execution):  # then another may have it by now, in this turn even
-                await self._parts.journal.kept(power=False)
             if self._parts.kv.get(key) == execution.id.encode():
                 self._parts.journal.delete(key)
-        await self._forget(execution)
 
     async def _newest(
         self, indexes: Iterable[bytes], after: bytes

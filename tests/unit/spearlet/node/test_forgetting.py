@@ -8,10 +8,11 @@ import pytest
 from manual_clock import ManualClock
 from node_runs import Bench, answer, bench
 
-from spear.errors import NotFound
+from spear.errors import LogUnavailable, NotFound
 from spear.kv.batch import Batch
 from spear.records.execution import Execution, Invocation
 from spear.runtime.stub import StubRun
+from spear.spearlet.logs.store import LogStore
 from spear.spearlet.node import rows
 from spear.spearlet.node.ages import Ages
 from spear.spearlet.node.services import NodeServices
@@ -128,6 +129,27 @@ async def test_rows_of_earlier_versions_are_listed_removed_and_forgotten(tmp_pat
         with pytest.raises(NotFound):
             await services.execution(old[0].id)
         assert (await services.invoke("work", b"", KEY)).id != old[0].id
+
+
+async def test_a_log_that_cannot_be_removed_leaves_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else what is still there would run again under the same key."""
+
+    def refuse(logs: LogStore, id: str, task: str) -> None:
+        raise LogUnavailable(f"{id} of {task}")
+
+    async with bench(tmp_path, answer) as node:
+        services = await node.ready()
+        keyed = await services.invoke("work", b"", KEY)
+        monkeypatch.setattr(LogStore, "remove", refuse)
+        with pytest.raises(LogUnavailable):
+            await services.remove(keyed.id)
+        await services._parts.journal.kept()  # whatever the removal put
+        assert (await services.invoke("work", b"", KEY)).id == keyed.id
+        monkeypatch.undo()
+        await services.remove(keyed.id)
+        assert (await services.invoke("work", b"", KEY)).id != keyed.id
 
 
 # ---- the clock is set
