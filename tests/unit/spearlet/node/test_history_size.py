@@ -186,7 +186,7 @@ async def test_rows_of_earlier_formats_are_counted_by_their_records(tmp_path: Pa
     async with bench(tmp_path, answer, **BOUNDS) as node:
         services = await node.ready()
         execution = await services.invoke("work", bytes(100_000))
-        batch, key = Batch(), rows.time_key(execution)
+        batch, key = Batch(), rows.by_time(execution) + rows.stamp_of(execution)
         value = node.rows.get(key)
         assert value is not None
         batch.put(key, value[:8] + b"+" + rows.task_id_of(value))
