@@ -13,7 +13,7 @@ import asyncio
 from functools import partial
 from typing import NamedTuple
 
-from spear.errors import InvalidArgument, KvDamaged
+from spear.errors import InvalidArgument
 from spear.records.execution import Execution
 from spear.spearlet.node import rows
 from spear.spearlet.node.ages import Ages
@@ -182,16 +182,12 @@ class History:
             self.bytes_taken -= taken
 
     def _size_of(self, stamp: bytes, value: bytes) -> int:
-        """Also of one of an earlier version, whose record is then read; 0 where it is damaged,
-        since one record is not to keep the node from starting."""
+        """Also of one of an earlier version, whose record is then read."""
         size = rows.size_in(value)
-        if size is not None:
-            return size
-        try:
+        if size is None:
             record = self._parts.kv.get(rows.execution_key(rows.id_of_stamp(stamp)))
-        except KvDamaged:
-            return 0
-        return rows.bytes_of(rows.decode_execution(record), record) if record else 0
+            size = rows.bytes_of(rows.decode_execution(record), record) if record else 0
+        return size
 
     async def _forget_row(self, index: bytes, stamp: bytes, value: bytes) -> None:
         journal, id = self._parts.journal, rows.id_of_stamp(stamp)

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import msgspec
 
-from spear.errors import KvDamaged
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Artifact, Task, TaskSpec
 
@@ -36,7 +35,6 @@ _MORE, _ALONE = b"*", b"."  # in a row by time; before format 3 b"+", and:
 _ALONE_UNSIZED = b"-"
 LIVE, TASKS, ARTIFACTS, OBJECTS = b"live/", b"task/", b"artifact/", b"object/"
 ENDED = b"exec/"
-_BEHIND_IDS = "~"  # ids are of digits, letters up to f, and dashes
 
 
 class LiveRow(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -76,12 +74,8 @@ def execution_key(id: str) -> bytes:
 
 
 def newest_id(kv: LocalKv) -> str:
-    """The last of the ids of ended executions, in their own order; "" where there is none. Where
-    that row is damaged a text behind every id, so that the store is always asked."""
-    try:
-        found = kv.scan(ENDED, limit=1, reverse=True)
-    except KvDamaged:
-        return _BEHIND_IDS
+    """The last of the ids of ended executions, in their own order; "" where there is none."""
+    found = kv.scan(ENDED, limit=1, reverse=True)
     return found[0][0][len(ENDED) :].decode() if found else ""
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from manual_clock import ManualClock
 from node_runs import Bench, answer, bench
 
-from spear.errors import KvDamaged, LogUnavailable, NotFound
+from spear.errors import LogUnavailable, NotFound
 from spear.kv.batch import Batch
 from spear.records.execution import Execution, Invocation
 from spear.runtime.stub import StubRun
@@ -151,42 +150,6 @@ async def test_a_log_that_cannot_be_removed_leaves_the_key(
         monkeypatch.undo()
         await services.remove(keyed.id)
         assert (await services.invoke("work", b"", KEY)).id != keyed.id
-
-
-async def test_a_damaged_record_does_not_keep_the_node_from_starting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Of an earlier version, whose size only the record says; and it is the newest."""
-    async with bench(tmp_path, answer) as node:
-        services = await node.ready()
-        (good,) = await plain(node, 1)
-        (bad,) = await plain(node, 1)
-        as_before(node, await services.execution(bad))
-        damage(node, monkeypatch, rows.execution_key(bad))
-        services = await node.crash()
-        node.trust()  # ids of calls that begin at once are compared with the newest
-        assert (await services.invoke("work", b"", Invocation(execution_id=good))).id == good
-        with pytest.raises(KvDamaged):
-            await services.execution(bad)
-        await plain(node, 1)
-
-
-def damage(node: Bench, monkeypatch: pytest.MonkeyPatch, damaged: bytes) -> None:
-    get, scan = node.rows.get, node.rows.scan
-
-    def damaged_get(key: bytes) -> bytes | None:
-        if key == damaged:
-            raise KvDamaged("planted")
-        return get(key)
-
-    def damaged_scan(*asked: Any, **more: Any) -> list[tuple[bytes, bytes]]:
-        found = scan(*asked, **more)
-        if any(key == damaged for key, _ in found):
-            raise KvDamaged("planted")
-        return found
-
-    monkeypatch.setattr(node.rows, "get", damaged_get)
-    monkeypatch.setattr(node.rows, "scan", damaged_scan)
 
 
 # ---- the clock is set
