@@ -36,7 +36,10 @@ from spear.errors import ChannelClosed, QueueFull  # noqa: E402
 from tests.fuzz import seeded, wild_handles  # noqa: E402
 
 PAGE = 65536
-IMPORTS = sorted(host_imports(trial=True).items())
+# A relay waits for guests that relay, too.
+IMPORTS = sorted(
+    row for row in host_imports(trial=True).items() if row[0] != ("spear_trial", "relay")
+)
 POSTED = (
     trial.ECHO, trial.ADD, trial.PAUSE, trial.CONTROL, trial.MIXED, trial.SEND, *wild_handles.OPS,
 )  # fmt: skip
