@@ -186,8 +186,9 @@ class Executor(ExecutorOwner):
 
     def stats(self) -> dict[str, int]:
         """Since the start: `started`, `ended` and `ended_<cause>`, `polls` of workers, `stolen`
-        of them, `woken`, and of ended guests `slices` (used up), `parks`, `cpu_ns`. Now: `live`,
-        `queued` (entries, lanes of batches and stale ones included), `busy_workers`,
-        `idle_workers`."""
+        of them, `woken`, `clock_turns` (in which something was due), and of ended guests `slices`
+        (used up), `parks`, `cpu_ns`. Now: `live`, `queued` (entries, lanes of batches and stale
+        ones included), `busy_workers`, `idle_workers`."""
+
     def close(self, grace_s: float = 0.0) -> None:
         """Takes no more; waits up to `grace_s`, then ends what still runs. Idempotent."""

@@ -366,7 +366,8 @@ cdef class Executor(ExecutorOwner):
             "workers": self.native.worker_count, "guests_max": self.native.guests_max,
             "live": live, "queued": queued, "started": started, "ended": ended,
             **{f"ended_{cause_name(cause)}": tally.causes[cause] for cause in range(1, CAUSES)},
-            "woken": self.native.woken, "polls": polls, "stolen": stolen,
+            "woken": self.native.woken, "clock_turns": self.native.clock_turns,
+            "polls": polls, "stolen": stolen,
             "slices": tally.slices, "parks": tally.parks, "cpu_ns": tally.cpu_ns,
             "busy_workers": busy, "idle_workers": load32(&self.native.idle),
         }

@@ -75,6 +75,7 @@ cdef struct executor_t:
     int32_t stale                  # queue entries whose guest has ended
     int32_t live                   # guests that take room, at most guests_max
     int64_t woken
+    int64_t clock_turns            # of the timekeeper, in which something was due
     run_queue *starving            # lanes that wait for room
     int32_t starved                # how many those are
 

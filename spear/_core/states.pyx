@@ -296,13 +296,17 @@ cdef void _look_at(executor_t *executor, guest_t *guest, int64_t now) noexcept n
 cdef void serve_due(executor_t *executor, int64_t now) noexcept nogil:
     cdef uint64_t handles[DUE_BATCH]
     cdef size_t index, count = DUE_BATCH
+    cdef bint turned = False
     while count == DUE_BATCH:
         count = due_queue_pop(executor.due, now, handles, DUE_BATCH)
+        turned = turned or count > 0
         wakes_hold()               # one call of the system for all that are due together
         for index in range(count):
             _look_at(executor, <guest_t *>handles[index], now)
             guest_release(<guest_t *>handles[index])
         wakes_release()
+    if turned:
+        add64(&executor.clock_turns, 1)
 
 
 cdef void tick(executor_t *executor) noexcept nogil:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import wasm_asm as asm
 from guest_runs import (
     MS,
     SLEEP_FOREVER,
@@ -16,10 +17,13 @@ from guest_runs import (
     python,
 )
 
+from spear._core.engine import Engine
 from spear._core.executor import Executor
 
 TIGHT = 150 * MS
 AHEAD = 8  # loops that wait for the worker
+TURN_NS = 250_000  # the least between two turns of the timekeeper that nothing else has woken
+TICK_NS = 10 * MS
 
 
 @pytest.fixture
@@ -61,6 +65,7 @@ def test_writes_of_many_large_vectors_do_not_outlive_the_deadline():
     probe = """
 import wasm_asm as asm
 from guest_runs import MS, engine
+from spear._core.engine import Engine
 from spear._core.executor import Executor
 fill = b"".join(
     asm.i32_store(1024 + 8 * i, 65536) + asm.i32_store(1028 + 8 * i, 60 << 20)
@@ -111,3 +116,16 @@ def test_many_that_woke_in_the_queue_end_at_their_deadlines():
         assert {ended(run).cause for run in runs} == {"deadline"}
         assert node.stats()["polls"] - turns < AHEAD
         assert not any(loop.done for loop in ahead)
+
+
+def test_waits_that_are_due_close_together_are_ended_together():
+    """The timekeeper takes a turn in 250 us at most, however many guests it ends the waits of."""
+    guests, times = 1_000, 50
+    naps = (asm.i32_const(1) + asm.call(0)) * times
+    napping = asm.module([("spear", "sleep_ms", "i", "")], naps)
+    with executor(workers=1, guests_max=guests) as node:
+        batch = node.run_many(Engine(slots=guests).load(napping), guests)
+        stats = node.stats()
+    assert batch.completed == guests
+    assert stats["parks"] > guests
+    assert 0 < stats["clock_turns"] <= batch.duration_ns / TURN_NS + batch.duration_ns / TICK_NS + 5
