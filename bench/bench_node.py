@@ -224,8 +224,8 @@ def test_submit_and_wait_of_class_power(
         "us",
         values,
         {"limit": ("<=", 1.0)},
-        f"the limit is a bare write and fdatasync beside it ({median(floor):.0f} us) + 150 us; where "
-        "the time goes: ADR 0025",
+        f"the limit is a bare write and fdatasync beside it ({median(floor):.0f} us) + 150 us; "
+        "where the time goes: ADR 0025",
     )
 
 
