@@ -26,7 +26,7 @@ from spear.records.execution import (
 )
 from spear.spearlet.node import rows
 from spear.spearlet.node.ends import Ends, Rows
-from spear.spearlet.node.follower import Follower
+from spear.spearlet.node.follower import PAUSE_IN_FLOOD_S, Follower
 from spear.spearlet.node.inputs import Inputs
 from spear.spearlet.node.outcomes import cancelled, error_of, redacted, unstarted
 from spear.spearlet.node.starter import Starter
@@ -394,7 +394,8 @@ class Executions:
 
     def _ended(self, work: Work, run: Run) -> None:
         if self._follower.pump(work, run):
-            asyncio.get_running_loop().call_soon(self._surely_ended, work, run)
+            loop = asyncio.get_running_loop()
+            loop.call_later(PAUSE_IN_FLOOD_S, self._surely_ended, work, run)
             return
         outcome = run.outcome
         work.run = None

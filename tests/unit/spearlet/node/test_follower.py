@@ -42,6 +42,20 @@ async def test_what_is_left_at_the_end_is_taken_in_turns_with_others(tmp_path: P
         assert await node.logged(execution.id) == [f"line {number}" for number in range(LINES)]
 
 
+async def test_the_loop_is_others_between_two_looks_at_what_is_left(tmp_path: Path):
+    """However many there are that have ended: they are not looked at in every turn."""
+    async with bench(tmp_path) as node:
+        services = await node.ready()
+        running = asyncio.ensure_future(services.invoke("work"))
+        run = await node.run()
+        talkative(run)
+        await until(lambda: len(run._lines) < LINES)
+        for _ in range(2 * LINES // LINES_A_LOOK):
+            await asyncio.sleep(0)
+        assert not running.done()
+        await running
+
+
 async def test_one_that_says_much_at_once_loses_nothing(tmp_path: Path):
     async with bench(tmp_path, talkative) as node:
         services = await node.ready()
