@@ -26,7 +26,7 @@ from spear.records.execution import (
 )
 from spear.spearlet.node import rows
 from spear.spearlet.node.ends import Ends, Rows
-from spear.spearlet.node.follower import PAUSE_IN_FLOOD_S, Follower
+from spear.spearlet.node.follower import LINES_A_LOOK, PAUSE_IN_FLOOD_S, Follower
 from spear.spearlet.node.inputs import Inputs
 from spear.spearlet.node.outcomes import cancelled, error_of, redacted, unstarted
 from spear.spearlet.node.starter import Starter
@@ -344,10 +344,11 @@ class Executions:
         self._ends.write(execution, execution, [], partial(self._kept, work, []), written=False)
 
     def take_begun(self, work: Work, run: Run) -> None:
-        """Takes in a new execution that has begun in the room that there was."""
+        """Takes in a new execution that has begun in the room that there was. It is written before
+        others can ask for it, if only its end: taking what it logged may need many turns."""
         self._take(work)
         self._offer(work)
-        if run.done:
+        if run.done and run.outcome.log_lines < LINES_A_LOOK:
             self._surely_ended(work, run)
         else:
             self._write(work, partial(self._accepted_begun, work, run))
