@@ -61,7 +61,10 @@ class Ends:
         try:
             yield
         except BaseException:
-            self._later(id)
+            if self._closed:
+                self._write_again(id)
+            else:
+                self._later(id)
             raise
         finally:
             self._removing.discard(id)
@@ -80,7 +83,7 @@ class Ends:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        for id in self.unkept:
+        for id in self.unkept.keys() - self._removing:
             self._write_again(id)
 
     def keep(

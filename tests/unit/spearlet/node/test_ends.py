@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 from node_runs import Bench, answer, bench
 
-from spear.errors import KvFull, NotFound
+from spear.errors import KvFull, LogUnavailable, NotFound
 from spear.records.execution import Execution
 from spear.spearlet.node import ends
 
@@ -83,6 +84,26 @@ async def test_a_node_that_closes_keeps_it_at_once_and_leaves_no_timer(tmp_path:
         await node.stop()
         services = await node.start()
         assert (await services.execution(execution.id)).completed
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_one_that_is_being_removed_as_the_node_closes_is_gone(tmp_path: Path, refused: bool):
+    """Unless the removal is refused."""
+    async with bench(tmp_path) as node:
+        execution = await unkept(node)
+        node.store.full = False
+        services = node.services
+
+        async def forget(_: Execution) -> None:
+            services._executions._ends.close()
+            if refused:
+                raise LogUnavailable("its log is elsewhere (planted)")
+
+        services._history._forget = forget
+        with pytest.raises(LogUnavailable) if refused else contextlib.nullcontext():
+            await services.remove(execution.id)
+        await services._parts.journal.kept()
+        assert bool(node.store.scan(b"exec")) is refused
 
 
 @pytest.mark.usefixtures("impatient")
