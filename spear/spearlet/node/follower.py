@@ -69,6 +69,14 @@ class Follower:
         if run.done:
             self._ended(work, run)
         else:
-            pause_s = PAUSE_IN_FLOOD_S if self.pump(work, run) else _PAUSE_S
+            self._look(work, run)
+
+    def _look(self, work: Work, run: Run) -> None:
+        """Whatever fails within it, its end is heard."""
+        pause_s = _PAUSE_S
+        try:
+            if self.pump(work, run):
+                pause_s = PAUSE_IN_FLOOD_S
             run.read_output()  # nobody follows it: unread it would be news again at the next look
+        finally:
             asyncio.get_running_loop().call_later(pause_s, self.follow, work, run)
