@@ -43,6 +43,7 @@ class Follower:
     def log_anew(self, work: Work) -> None:
         """Lines of this attempt name its instance, where there are lines of an earlier one."""
         if work.sink is not None:
+            work.sink.flush()
             work.sink = None
             self.log_of(work)
 
