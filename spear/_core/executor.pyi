@@ -155,6 +155,8 @@ class Executor(ExecutorOwner):
         env: Mapping[str, str] | None = None,
         timeout_ns: int = 60_000_000_000,
         memory_bytes_max: int = 64 << 20,
+        output_bytes_max: int = 16 << 20,
+        log_bytes_max: int = 10 << 20,
         fuel: int | None = None,
         objects: ObjectStore | None = None,
         task: str = "",
