@@ -98,7 +98,7 @@ SETTINGS = (
     Setting("limits.output", "output_bytes_max", "size", "16MiB", ("0", "1GiB"),
             "SPEARLET_LIMITS_OUTPUT", "output of an execution; a guest that writes more is ended"),
     Setting("limits.log", "log_bytes_max", "size", "10MiB", ("0", "1GiB"),
-            "SPEARLET_LIMITS_LOG", "log of an execution; the rest is cut off with a mark"),
+            "SPEARLET_LIMITS_LOG", "log of an execution; a node counts 32 more a line"),
     Setting("limits.descriptors", "descriptors_max", "count", "1024", ("16", "65536"),
             "SPEARLET_LIMITS_DESCRIPTORS", "files and other things a guest has open at once"),
     Setting("limits.module", "module_bytes_max", "size", "256MiB", ("8", "1GiB"),

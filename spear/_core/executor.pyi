@@ -90,7 +90,8 @@ class Executor(ExecutorOwner):
         what a metered module may use; `priority` is 0 (first) to 255. With `inline` its first
         slice runs on this thread, with the GIL released. The last `log_lines_max` lines (up to
         262,144) are kept for a reader; with `log_waits` all are, and with so many unread ones the
-        guest waits until they are read. `timeout_ns` counts from now. WASI descriptors 3, 4, ...
+        guest waits until they are read; a line then counts 32 bytes more towards `log_bytes_max`.
+        `timeout_ns` counts from now. WASI descriptors 3, 4, ...
         are `dirs`; the guest may have `descriptors_max` (16 to 65,536) in all. With `objects` the
         guest's object calls reach that store as `task`, and those of the tasks in
         `object_grants`; without, they answer -ENOSYS. `context` is what handlers get with each
@@ -154,6 +155,8 @@ class Executor(ExecutorOwner):
         env: Mapping[str, str] | None = None,
         timeout_ns: int = 60_000_000_000,
         memory_bytes_max: int = 64 << 20,
+        output_bytes_max: int = 16 << 20,
+        log_bytes_max: int = 10 << 20,
         fuel: int | None = None,
         objects: ObjectStore | None = None,
         task: str = "",

@@ -21,7 +21,7 @@ cdef enum:
     RING_ROOM_MIN = 4          # most guests log little, and ten thousand of them may wait
     BUFFER_ROOM_MIN = 64
     LINE_BYTES_MAX = 16384     # longer lines of stdout and stderr are logged in pieces
-    LINES_MAX = 1000000        # of one log: empty ones count no bytes
+    LINES_MAX = 1000000        # of one log: short ones count few bytes
     RING_ROOM_MAX = 1048576    # of a log that waits for its reader: no line of it is lost
     WRITE_PIECE = 16384        # written under one hold of the lock
     FRAMES_MAX = 64            # of a backtrace
@@ -184,7 +184,7 @@ cdef struct guest_t:
     size_t output_bytes_max
     size_t log_bytes_max
     uint64_t log_lines_max     # kept for a reader
-    bint log_waits             # with as many unread lines it waits for its reader
+    bint log_waits             # with as many unread lines it waits; each counts its entry as well
     bint log_stdout
 
     # input: borrowed from the run

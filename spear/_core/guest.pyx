@@ -4,7 +4,7 @@ Rule: no Python object, no GIL. The record outlives the store, since a reader ma
 store never outlives its run. Output and log have a byte limit each and the log a ring of
 log_lines_max entries: when a slow reader lets it overflow the oldest go and are counted, or, where
 the log waits for its reader, the guest does at its next check. What it logs before that check is
-kept as well.
+kept as well, so there a line counts as many bytes as it takes here, also an empty one.
 """
 
 from libc.stdlib cimport free, malloc, realloc
@@ -357,18 +357,19 @@ cdef int64_t _log_time_ms(guest_t *guest) noexcept nogil:
 cdef void _log_locked(
     guest_t *guest, int level, int stream, const char *text, size_t size
 ) noexcept nogil:
+    cdef size_t counted = size + sizeof(log_entry) if guest.log_waits else size
     if guest.log_truncated:
         return
-    if (guest.log_bytes + size > guest.log_bytes_max
+    if (guest.log_bytes + counted > guest.log_bytes_max
             or guest.log_lines - guest.log_lines_before >= LINES_MAX):
-        guest.log_truncated = True
+        guest.log_truncated, counted = True, 0
         level, stream, text, size = LEVEL_WARN, STREAM_LOG, _TRUNCATED, strlen(_TRUNCATED)
     cdef log_entry *entry = <log_entry *>malloc(sizeof(log_entry) + size)
     if entry == NULL or not _ring_place(guest):
         free(entry)
         guest.log_lost += 1
         return
-    guest.log_bytes += size
+    guest.log_bytes += counted
     guest.log_lines += 1
     if guest.world != NULL:
         guest.trace = world_hash(guest.trace ^ <uint64_t>level, text, size)

@@ -20,11 +20,12 @@ cdef class Instance:
     cdef tuple kept, limits
     cdef object args, env, fuel, context
     cdef tuple objects             # store, task, grants
-    cdef int64_t timeout_ns, memory_bytes_max
+    cdef int64_t timeout_ns, memory_bytes_max, output_bytes_max, log_bytes_max
     cdef bint log_waits
     cdef str spent                 # why no call is possible any more, or ""
 
     cdef int _instantiate(self) except -1
+    cdef int _fill(self, guest_t *guest) except -1
     cdef tuple lend(self, guest_t *guest)
     cdef void _arm(self) noexcept nogil
     cdef int fail(self) except -1

@@ -53,6 +53,8 @@ class Instance:
         env: Mapping[str, str] | None = None,
         timeout_ns: int = 60_000_000_000,
         memory_bytes_max: int = 64 << 20,
+        output_bytes_max: int = 16 << 20,
+        log_bytes_max: int = 10 << 20,
         fuel: int | None = None,
         objects: ObjectStore | None = None,
         task: str = "",
@@ -62,8 +64,8 @@ class Instance:
     ) -> None:
         """Runs `_initialize` where there is one. With isolation `shared` calls find the memory as
         the last one left it; with `fresh` each has an instance of its own, initialized anew.
-        `timeout_ns` and `fuel` are for each call. Raises InvalidArgument, GuestTrap where it
-        cannot be initialized."""
+        `timeout_ns`, `fuel` and the limits in bytes are for each call. Raises InvalidArgument,
+        GuestTrap where it cannot be initialized."""
 
     def function(self, name: str) -> Function: ...
     @property

@@ -28,10 +28,6 @@ from spear.errors import GuestTrap, InvalidArgument
 
 wasmtime_bind(engineapi.functions())
 
-cdef enum:
-    OUTPUT_BYTES_MAX = 16 << 20
-    LOG_BYTES_MAX = 10 << 20
-
 ISOLATIONS = ("shared", "fresh")
 
 
@@ -44,15 +40,16 @@ cdef class Instance:
 
     def __init__(self, Executor executor not None, Module module not None, *,
                  str isolation="shared", args=(), env=None, timeout_ns=60_000_000_000,
-                 memory_bytes_max=64 << 20, fuel=None, objects=None, task="", object_grants=(),
-                 context=None, bint log_waits=False):
+                 memory_bytes_max=64 << 20, output_bytes_max=16 << 20, log_bytes_max=10 << 20,
+                 fuel=None, objects=None, task="", object_grants=(), context=None,
+                 bint log_waits=False):
         if self.executor is not None:
             raise TypeError("an Instance is made once")
         if isolation not in ISOLATIONS:
             raise InvalidArgument(
                 f"isolation={isolation!r}: expected one of {', '.join(ISOLATIONS)}")
         check_timeout(timeout_ns)
-        check_sizes(memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX)
+        check_sizes(memory_bytes_max, output_bytes_max, log_bytes_max)
         check_memory(module, memory_bytes_max)
         if executor.native.world != NULL:
             raise InvalidArgument("a deterministic executor has no warm instances: use start")
@@ -61,8 +58,9 @@ cdef class Instance:
         self.args, self.env, self.fuel = tuple(args), dict(env or {}), fuel
         self.objects, self.context = (objects, task, tuple(object_grants)), context
         self.timeout_ns, self.memory_bytes_max = timeout_ns, memory_bytes_max
+        self.output_bytes_max, self.log_bytes_max = output_bytes_max, log_bytes_max
         self.log_waits = log_waits
-        self.limits = (timeout_ns, OUTPUT_BYTES_MAX, fuel)
+        self.limits = (timeout_ns, output_bytes_max, fuel)
         if isolation == "shared":
             self._instantiate()
         self.spent = ""
@@ -82,8 +80,7 @@ cdef class Instance:
         self.kept = fill_input(guest, self.module, "", self.args, self.env, b"")
         self.kept += self.lend(guest)
         guest.entry, guest.entry_size = NULL, 0
-        fill_limits(guest, self.memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX, True)
-        fill_fuel(guest, self.module, self.fuel)
+        self._fill(guest)
         fill_times(guest, monotonic_ns(), realtime_ns(), self.timeout_ns)
         guest_retain(guest)            # the run's
         run = self.executor.launch(
@@ -93,6 +90,13 @@ cdef class Instance:
             raise GuestTrap(run.outcome)
         guest.executor = NULL          # that run is over: a call in place is no execution
         guest.kill = CAUSE_NONE        # asked for too late to end it
+        return 0
+
+    cdef int _fill(self, guest_t *guest) except -1:
+        """The limits of each call, and of what initializes it."""
+        fill_limits(
+            guest, self.memory_bytes_max, self.output_bytes_max, self.log_bytes_max, True)
+        fill_fuel(guest, self.module, self.fuel)
         return 0
 
     cdef tuple lend(self, guest_t *guest):
@@ -164,8 +168,7 @@ cdef class Instance:
         try:
             kept = fill_input(guest, self.module, name, self.args, self.env, stdin)
             kept += self.lend(guest)
-            fill_limits(guest, self.memory_bytes_max, OUTPUT_BYTES_MAX, LOG_BYTES_MAX, True)
-            fill_fuel(guest, self.module, self.fuel)
+            self._fill(guest)
             guest.log_waits = self.log_waits
             fill_values(guest, signature, call_args)
             self.hold()
@@ -182,7 +185,7 @@ cdef class Instance:
         if self.guest != NULL:         # from here on the run's end gives the store back
             guest_retain(self.guest)
             guest.warm, guest.initializes = self.guest, False
-        limits = (timeout_ns, OUTPUT_BYTES_MAX, self.fuel)
+        limits = (timeout_ns, self.output_bytes_max, self.fuel)
         try:
             return self.executor.launch(
                 guest, self.module, signature, (self, *kept), limits, here, context)

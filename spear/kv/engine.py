@@ -70,6 +70,14 @@ def passing() -> ReadOptions:
     return made
 
 
+def unchecked() -> ReadOptions:
+    """Of who reads a store that is damaged, where only a row's own checksum counts: a damaged block
+    has whole rows too."""
+    made = passing()
+    made.set_verify_checksums(False)
+    return made
+
+
 def open_database(path: str, settings: Options) -> Rdict:
     """Opens it, or makes it where there is none. Raises KvLocked, KvDamaged, KvFull, KvError."""
     settings.create_if_missing(_unborn(path))
@@ -99,7 +107,10 @@ def translated(error: Exception, asked: str) -> KvError:
     if any(words in text for words in NO_ROOM):
         return KvFull(f"{asked} found no room: {text}; make room on the disk")
     if any(words in text for words in DAMAGE):
-        return KvDamaged(f"{asked} found damage: {text}; restore a backup")
+        return KvDamaged(
+            f"{asked} found damage: {text}; restore a backup, or give up what "
+            "is lost by `spear node accept-loss`"
+        )
     return KvError(f"{asked} failed: {text}")
 
 

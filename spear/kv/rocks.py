@@ -15,7 +15,7 @@ from collections.abc import Callable
 from threading import get_ident
 from zlib import crc32
 
-from rocksdict import Options, Rdict, WriteBatch
+from rocksdict import Options, Rdict, RdictIter, WriteBatch
 
 from spear._core.sealing import put_all, seal
 from spear.errors import InvalidArgument, KvDamaged, KvError, KvFull
@@ -83,6 +83,10 @@ class RocksKv:
             asked = f"scanning {prefix!r}"
             raise self._unreadable(asked, error) from error.with_traceback(None)
         return self._unsealed(stored)
+
+    def unchecked(self) -> RdictIter:
+        """A cursor over rows as they are stored, for `salvage`; it keeps the lock while it is."""
+        return self._db.iter(engine.unchecked())
 
     def _unsealed(self, stored: list[Row]) -> list[Row]:
         try:
@@ -266,7 +270,7 @@ def open_rocks(
     """Opens the store in this folder, or makes it. It may take seconds after a crash.
 
     `accept_loss` opens what is left where safe writes are known to be lost, and gives up what is
-    not found then; damaged rows still raise when they are read.
+    not found then; damaged rows still raise when they are read (`salvage` gives up those).
 
     Raises KvLocked, KvDamaged, KvFormat, KvFull, KvError.
     """

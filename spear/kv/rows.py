@@ -22,7 +22,7 @@ def unseal(key: bytes, stored: bytes) -> bytes:
     if crc32(stored, crc32(key)) != RESIDUE or len(stored) < SEAL_BYTES:
         raise KvDamaged(
             f"{shown(key)} was asked for, and its {len(stored)} stored bytes do not match their "
-            "checksum: restore a backup, or delete the row if it can be made again"
+            "checksum: restore a backup, or give up what is lost by `spear node accept-loss`"
         )
     return stored[:-SEAL_BYTES]
 

@@ -15,7 +15,8 @@ class Invocation:
     `call_args` are those of the function `entry`, which `_start` has none of.
 
     `log_lines_max` lines are kept for a reader, the newest; with `log_waits` the guest waits where
-    so many are unread, so no line is lost to who reads until the end. With `log_stdout` each line
+    so many are unread, so no line is lost to who reads until the end, and each line counts 32 bytes
+    more towards `log_bytes_max`. With `log_stdout` each line
     of stdout is a log line too; with `inline` the first slice runs on the calling thread. `fuel`
     limits the work of a metered program (None: no limit); `priority` is 0 (first) to 255. `task`
     is whose objects the program may use, beside those of the tasks in `object_grants`; `dirs` are

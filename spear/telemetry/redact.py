@@ -3,7 +3,8 @@
 The rule: who owns a secret says so (`learn`) before anything that may hold it is written, and
 `forget`s it after. Found are the value itself and its usual disguises: base64 at any alignment,
 hex, percent encoding, escapes of JSON, and each long line of a value of several lines. What cannot
-be found: a value that was split, compressed, encrypted, or encoded twice. Each form is searched for
+be found: a value that was split, compressed, encrypted, or encoded twice; who cuts text asks where
+(`begun`). Each form is searched for
 by itself: for the few secrets of a node that is many times faster than one regular expression of
 all, and nothing is compiled.
 """
@@ -65,6 +66,18 @@ class Redactor:
     def data(self, data: bytes) -> bytes:
         return _replaced(data, self._bytes_forms, b"") if self._known else data
 
+    def begun(self, text: str) -> int:
+        """How many characters at its end may be the beginning of a secret that goes on in the text
+        which follows; 0: none. What is ahead of them ends with no part of a secret."""
+        forms = self._text_forms
+        cut = len(text) - max((_begun(text, form) for form in forms), default=0)
+        while cut < len(text):
+            earlier = min(_begin_across(text, form, cut) for form in forms)
+            if earlier == cut:
+                break
+            cut = earlier
+        return len(text) - cut
+
     def texts(self, texts: list[str]) -> list[str]:
         """Each of them; quicker than one by one where they hold none."""
         if not self._known:
@@ -97,6 +110,25 @@ def _replaced(text: AnyStr, forms: Mapping[AnyStr, AnyStr], empty: AnyStr) -> An
         end = max(end, stop)
     pieces.append(text[end:])
     return empty.join(pieces)
+
+
+def _begun(text: str, form: str) -> int:
+    """The most characters, but not all, that the form begins with and the text ends with."""
+    head = form[:VALUE_CHARS_MIN]
+    ends = max(0, len(text) - len(form) + 1)
+    at = text.find(head, ends)
+    while at >= 0:
+        if form.startswith(text[at:]):
+            return len(text) - at
+        at = text.find(head, at + 1)
+    fewer = range(min(len(head), len(text) + 1) - 1, 0, -1)
+    return next((count for count in fewer if text.endswith(head[:count])), 0)
+
+
+def _begin_across(text: str, form: str, cut: int) -> int:
+    """Where the form begins that lies across the cut; the cut where none does."""
+    at = text.find(form, max(0, cut - len(form) + 1), cut + len(form) - 1)
+    return cut if at < 0 else at
 
 
 def _at(form: AnyStr, text: AnyStr) -> Iterator[int]:

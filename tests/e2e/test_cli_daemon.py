@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import SCRIPT, guest_path
+from rocksdict import Options, Rdict
 
 from spear.client.client import Client
 
@@ -354,6 +355,31 @@ def test_a_node_starts_on_what_is_left_once_the_loss_is_accepted(home: Home) -> 
         assert home("invoke", "hello").stdout == b"Hello, SPEAR!\n"
     finally:
         home.down()
+
+
+def test_what_is_lost_is_told_row_by_row(home: Home) -> None:
+    home.up()
+    home("task", "register", guest_path("hello"))
+    ids = [home("submit", "hello").stdout.decode().strip() for _ in range(25)]
+    for id in ids:
+        home("wait", id)
+    home.down()
+    db = Rdict(str(home.data / "metadata"), Options(raw_mode=True))
+    for id in ids:
+        db[b"exec/" + id.encode()] = b"no record"
+    db.close()
+    refused = home(*UP)
+    assert (refused.returncode, b"spear node accept-loss" in refused.stderr) == (1, True)
+    said = home("node", "accept-loss").stdout.decode().splitlines()
+    assert [line for line in said if line.startswith("lost: ")] == [
+        f"lost: key b'exec/{id}'" for id in ids[:20]
+    ]
+    assert "and 5 more: --output json has them all" in said
+    assert said[-1].endswith("metadata.damaged")
+    again = home.json("node", "accept-loss")
+    assert (again["lost"], again["kept_in"]) == ([], "")
+    home.up()
+    home.down()
 
 
 def test_there_is_no_loss_to_accept_where_nothing_was_kept(home: Home) -> None:

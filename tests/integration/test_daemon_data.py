@@ -16,11 +16,12 @@ from real_daemon import RealDaemon, real_daemon
 from rocksdict import Options, Rdict
 from small_disk import fill, small_disk
 
-from spear.errors import KvFull, SpearError
+from spear.errors import KvFull, NotFound, SpearError
 from spear.kv import format
 from spear.kv.rows import seal, unseal
 from spear.records.execution import Execution, Invocation
 from spear.spearlet.node import rows
+from spear.spearlet.node.upkeep import accept_loss
 
 KEYED = Invocation(idempotency_key="monday", args=("Ada",))
 LARGE = bytes(range(256)) * 1000
@@ -181,6 +182,55 @@ async def test_a_damaged_database_is_told_at_start(daemon: RealDaemon, tmp_path:
     whole.rename(metadata)
     await daemon.live()
     assert [task.name for task in await daemon.client.tasks()] == ["hello"]
+
+
+async def kept_but_one(daemon: RealDaemon, older: bool) -> tuple[list[Execution], bytes]:
+    """What is kept, where the newest record cannot be read; its key."""
+    made = await used(daemon)
+    if older:
+        as_of_format_2(daemon)
+    newest = rows.ENDED + max(made, key=lambda execution: execution.id).id.encode()
+    db = raw(daemon)
+    db[newest] = b"\x00" + db[newest][1:]
+    db.close()
+    return made, newest
+
+
+def as_of_format_2(daemon: RealDaemon) -> None:
+    """As a version wrote it whose rows by time do not say how many bytes a record takes."""
+    db = raw(daemon)
+    db[format.FORMAT] = seal(format.FORMAT, b"2")
+    for key, value in list(db.items()):
+        if key.startswith(rows.BY_TIME):
+            row = unseal(key, value)
+            db[key] = seal(key, row[:8] + b"+" + row[17:])
+    db.close()
+
+
+@pytest.mark.parametrize("older", [False, True])
+async def test_a_damaged_record_is_told_at_start_and_can_be_given_up(
+    daemon: RealDaemon, older: bool
+) -> None:
+    made, damaged = await kept_but_one(daemon, older)
+    code, said = await daemon.refused("--real")
+    assert (code, len(said.splitlines())) == (1, 1), said
+    assert repr(damaged) in said
+    assert "spear node accept-loss" in said
+    found = await accept_loss(str(daemon.data))
+    assert found.lost == [f"key {damaged!r}"]
+    db = Rdict(found.kept_in, Options(raw_mode=True))
+    assert db[damaged].startswith(b"\x00")
+    db.close()
+    client = await daemon.live()
+    kept = [was for was in made if was.id.encode() not in damaged]
+    assert [now.id for now in (await client.executions()).executions] == [
+        was.id for was in reversed(kept)
+    ]
+    for was in kept:
+        assert (await client.execution(was.id, include_output=True)).output == was.output
+    with pytest.raises(NotFound):
+        await client.execution(damaged.removeprefix(rows.ENDED).decode())
+    await client.collect_garbage()
 
 
 async def test_a_directory_on_a_read_only_disk_is_refused(

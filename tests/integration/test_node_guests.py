@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import wasmtime
 from guest_runs import guest_bytes
 from node_runs import HANG_S, Bench, until
+from text_guests import MEMORY, NATIVE
 
 from spear.clock import Clock
 from spear.errors import InUse, InvalidArgument, NotFound
@@ -159,6 +161,23 @@ async def test_a_shared_reactor_that_trapped_is_made_anew(node: NodeServices):
     await call(node, "count")
     assert (await call(node, "boom")).status == "failed"
     assert (await call(node, "count")).value == (1,)
+
+
+async def test_a_shared_reactor_has_the_limits_of_its_task(node: NodeServices):
+    """Eight KiB of output, and 20 lines of 6 characters."""
+    write = "(drop (call $write (i32.const 1) (i32.const 400) (i32.const 1) (i32.const 12)))"
+    say = "(drop (call $log (i32.const 2) (i32.const 16) (i32.const 6)))"
+    text = f"""(module {NATIVE} {MEMORY}
+      (func (export "write") {write * 2}) (func (export "say") {say * 20}))"""
+    artifact = await node.put_artifact(bytes(wasmtime.wat2wasm(text)))
+    limits, pool = Limits(output_bytes=8191, log_bytes=10 * (6 + 32)), Pool(isolation="shared")
+    await node.register(
+        TaskSpec(name="reactor", artifact=artifact.digest, limits=limits, pool=pool)
+    )
+    written = await call(node, "write")
+    assert (written.status, written.cause) == ("failed", "output_limit")
+    said = await call(node, "say")
+    assert (said.status, said.log_truncated, said.log_lines) == ("completed", True, 11)
 
 
 async def test_calls_of_a_shared_reactor_run_side_by_side_up_to_the_pools_limit(

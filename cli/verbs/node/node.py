@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import click
 
@@ -15,6 +16,7 @@ from spear.cli.visits.visit import Visit, on_node
 _STORAGE_PATH = click.option(
     "--storage-path", metavar="DIRECTORY", help="The data directory (default: as configured)."
 )
+_LOST_SHOWN = 20
 
 
 @click.group()
@@ -102,8 +104,9 @@ def accept_loss(
 ) -> None:
     """Give up what a damaged data directory has lost, so that a node starts on what is left.
 
-    For a node that says its metadata store is damaged, where there is no backup to restore. It
-    cannot be undone: copy the directory first.
+    For a node that says its metadata store is damaged, where there is no backup to restore. What
+    is lost is told, by its key in the store. Damaged rows stay as they were in a folder beside;
+    else it cannot be undone: copy the directory first.
 
     \b
     spear node accept-loss
@@ -114,9 +117,16 @@ def accept_loss(
     from spear.spearlet.node.upkeep import accept_loss as accepted
 
     data_dir = _data_dir(path, storage_path)
-    counts = asyncio.run(accepted(data_dir))
-    left = overview.counted(counts) or "nothing"
-    _say(f"{words.one_line(data_dir)}: {left} left, what is lost is given up", counts, output)
+    found = asyncio.run(accepted(data_dir))
+    left = f"rows {found.rows}" if found.rows else "nothing"
+    said = [f"{words.one_line(data_dir)}: {left} left, what is lost is given up"]
+    if found.lost:
+        said += [f"lost: {words.one_line(what)}" for what in found.lost[:_LOST_SHOWN]]
+        if (more := len(found.lost) - _LOST_SHOWN) > 0:
+            said.append(f"and {more} more: --output json has them all")
+        said.append(f"the store as it was: {words.one_line(found.kept_in)}")
+    fields = {"rows": found.rows, "lost": found.lost, "kept_in": found.kept_in}
+    _say("\n".join(said), fields, output)
     context.exit(exits.OK)
 
 
@@ -126,6 +136,6 @@ def _data_dir(path: str | None, storage_path: str | None) -> str:
     return configuration.load(path, flags=flags, refusals=[]).data_dir
 
 
-def _say(sentence: str, counts: dict[str, int], output: str) -> None:
+def _say(sentence: str, counts: Mapping[str, object], output: str) -> None:
     text = f"{sentence}\n".encode("utf-8", "backslashreplace")
     terminal.write(terminal.STDOUT, values.dump(counts) if output == "json" else text)

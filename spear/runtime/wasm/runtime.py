@@ -126,6 +126,8 @@ class WasmRuntime:
             env=invocation.env,
             timeout_ns=invocation.timeout_ns,
             memory_bytes_max=invocation.memory_bytes_max,
+            output_bytes_max=invocation.output_bytes_max,
+            log_bytes_max=invocation.log_bytes_max,
             fuel=invocation.fuel,
             objects=objects and objects(),
             task=invocation.task,

@@ -22,6 +22,8 @@ from spear.telemetry.redact import Redactor
 BATCH_LINES = 256
 _BATCH_BYTES = 1 << 20
 _MESSAGE_CHARS_MAX = 1 << 16
+_PIECE_BYTES = 1 << 14  # a longer line of a stream comes in pieces of this
+_PIECE_CHARS_MIN = _PIECE_BYTES // 4
 _LEVEL, _WORST = dict(enumerate(LEVELS)), LEVELS[-1]
 
 
@@ -41,8 +43,8 @@ class OpenLog:
     behind lines that are on disk, once those have been found."""
 
     __slots__ = (
-        "_clock", "_generation", "_key", "_node_name", "_redactor", "_task_name", "_untold",
-        "_waiting", "execution_id", "extents", "finished", "head", "lost", "resumed", "seq", "task",
+        "_clock", "_generation", "_key", "_node_name", "_task_name", "_untold", "_waiting",
+        "execution_id", "extents", "finished", "head", "lost", "redactor", "resumed", "seq", "task",
         "written",
     )  # fmt: skip
 
@@ -52,7 +54,7 @@ class OpenLog:
     ) -> None:  # fmt: skip
         self.execution_id, self._task_name, self._node_name = execution_id, task_name, node_name
         self.head, self._key, self.task = head, key_of(head), task
-        self._clock, self._redactor = clock, redactor
+        self._clock, self.redactor = clock, redactor
         self.extents = Extents()
         self.seq = self.written = self.lost = self._untold = self._generation = 0
         self.resumed = self.finished = False
@@ -131,13 +133,21 @@ class OpenLog:
         return True
 
     def _stored(self, lines: Sequence[LogLine], instance_id: str) -> list[StoredLine]:
-        messages = self._redactor.texts([_bounded(line.message) for line in lines])
+        messages = self.redactor.texts([self._bounded(line.message) for line in lines])
         execution_id, task, node = self.execution_id, self._task_name, self._node_name
         return [
             StoredLine(execution_id, seq, line.time_ms, _LEVEL.get(line.level, _WORST), line.stream,
                        task, instance_id, node, message)
             for seq, (line, message) in enumerate(zip(lines, messages, strict=True), self.seq + 1)
         ]  # fmt: skip
+
+    def _bounded(self, message: str) -> str:
+        """Cut where no secret goes on behind."""
+        if len(message) <= _MESSAGE_CHARS_MAX:
+            return message
+        kept = message[:_MESSAGE_CHARS_MAX]
+        kept = kept[: len(kept) - self.redactor.begun(kept)]
+        return f"{kept}... (cut, {len(message)} characters)"
 
     def _tell_lost(self, instance_id: str, behind: int) -> bool:
         """Whether a line with the number of those that were lost could be written; if not, the
@@ -161,11 +171,12 @@ class OpenLog:
 class Sink:
     """One attempt's way into its execution's log: the lines of one run, and the node's own."""
 
-    __slots__ = ("_expected_seq", "_finished", "_instance_id", "_log")
+    __slots__ = ("_begun", "_expected_seq", "_finished", "_instance_id", "_log")
 
     def __init__(self, log: OpenLog, instance_id: str, finished: Callable[[OpenLog], None]) -> None:
         self._log, self._instance_id, self._finished = log, instance_id, finished
         self._expected_seq = 1
+        self._begun: dict[str, _Said] = {}  # what goes to the next piece of each stream's line
 
     @property
     def lines(self) -> int:
@@ -186,6 +197,8 @@ class Sink:
         if first != self._expected_seq or last - first != len(lines) - 1:
             lines = self._with_gaps(lines)
         self._expected_seq = last + 1
+        if self._log.redactor:
+            lines = self._cut_elsewhere(lines)
         for at in range(0, len(lines), BATCH_LINES):
             self._log.write(lines[at : at + BATCH_LINES], self._instance_id)
 
@@ -195,9 +208,30 @@ class Sink:
 
     def finish(self) -> None:
         """The execution has ended, and nothing comes any more: its followers end."""
+        self.flush()
         if not self._log.finished:
             self._log.finish(self._instance_id)
             self._finished(self._log)
+
+    def flush(self) -> None:
+        """The run has ended."""
+        begun, self._begun = list(self._begun.values()), {}
+        if begun:
+            self._log.write(begun, self._instance_id)
+
+    def _cut_elsewhere(self, lines: Sequence[LogLine]) -> list[LogLine]:
+        """A secret that lies across the cut of a long line would be found in neither piece: what
+        may be its beginning goes to the next one. It is no more than the longest secret has."""
+        found: list[LogLine] = []
+        for line in lines:
+            message, ahead = line.message, self._begun.pop(line.stream, None)
+            if ahead is not None:
+                message = ahead.message + message
+            if _is_piece(line) and (count := self._log.redactor.begun(message)):
+                self._begun[line.stream] = _said(line, message[len(message) - count :])
+                message = message[: len(message) - count]
+            found.append(line if message is line.message else _said(line, message))
+        return found
 
     def _with_gaps(self, lines: Sequence[LogLine]) -> list[LogLine]:
         found: list[LogLine] = []
@@ -212,10 +246,15 @@ class Sink:
         return found
 
 
-def _bounded(message: str) -> str:
-    if len(message) <= _MESSAGE_CHARS_MAX:
-        return message
-    return f"{message[:_MESSAGE_CHARS_MAX]}... (cut, {len(message)} characters)"
+def _is_piece(line: LogLine) -> bool:
+    message = line.message
+    if line.stream == "log" or len(message) < _PIECE_CHARS_MIN:
+        return False
+    return len(message.encode("utf-8", "replace")) >= _PIECE_BYTES
+
+
+def _said(line: LogLine, message: str) -> _Said:
+    return _Said(line.seq, line.time_ms, line.level, line.stream, message)
 
 
 def _lost(count: int) -> str:

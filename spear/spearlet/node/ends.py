@@ -7,8 +7,10 @@ as `volatile`, held in memory and written again until it is kept.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,7 +19,7 @@ from spear.spearlet.node import rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from spear.records.execution import Execution
     from spear.spearlet.node.parts import Parts
@@ -27,6 +29,19 @@ INLINE_BYTES_MAX = 65536  # of a result in its record, and of an input in its ro
 _AGAIN_S = 1.0
 
 Rows = list[tuple[bytes, bytes]]
+
+
+class End(NamedTuple):
+    """What is kept of one execution that has ended. `then` is called once the record and the rows
+    `more` are kept or cannot be; the record's durability says which. `spoilt` is told instead of
+    what nobody foresaw, and that nothing is kept."""
+
+    execution: Execution
+    more: Rows
+    then: Callable[[], None]
+    spoilt: Callable[[Exception], None]
+    written: bool  # there is a row of its beginning
+    hiding: Hiding | None = None  # of what is not to be seen in its output
 
 
 class Ends:
@@ -61,7 +76,10 @@ class Ends:
         try:
             yield
         except BaseException:
-            self._later(id)
+            if self._closed:
+                self._write_again(id)
+            else:
+                self._later(id)
             raise
         finally:
             self._removing.discard(id)
@@ -80,55 +98,50 @@ class Ends:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        for id in self.unkept:
+        for id in self.unkept.keys() - self._removing:
             self._write_again(id)
 
-    def keep(
-        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool,
-        hiding: Hiding | None,
-    ) -> None:  # fmt: skip
-        """Calls `then` once the record and the rows `more` are kept or cannot be; the record's
-        durability says which. `written`: there is a row of its beginning; `hiding`: of what is not
-        to be seen in its output."""
+    def keep(self, end: End) -> None:
+        execution = end.execution
         if len(execution.output) > INLINE_BYTES_MAX:
-            task = asyncio.get_running_loop().create_task(
-                self._keep_large(execution, more, then, written, hiding)
-            )
+            task = asyncio.get_running_loop().create_task(self._keep_large(end))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        else:
-            if hiding is not None:
-                execution.output = hiding.now(execution.output)
-            self.write(execution, execution, more, then, written)
-
-    async def _keep_large(
-        self, execution: Execution, more: Rows, then: Callable[[], None], written: bool,
-        hiding: Hiding | None,
-    ) -> None:  # fmt: skip
-        """The file first, so that no record names one that is not there."""
-        if hiding is not None:
-            execution.output = await hiding.in_turns(execution.output)
-        sync = execution.mode == "async"
+            return
         try:
-            execution.output_digest = await self._parts.files.results.put(
-                execution.output, sync=sync
-            )
+            if end.hiding is not None:
+                execution.output = end.hiding.now(execution.output)
+            self.write(end, execution)
+        except Exception as error:
+            end.spoilt(error)
+
+    async def _keep_large(self, end: End) -> None:
+        """The file first, so that no record names one that is not there."""
+        execution = end.execution
+        try:
+            if end.hiding is not None:
+                execution.output = await end.hiding.in_turns(execution.output)
+            await self._put_result(execution)
+            self.write(end, msgspec.structs.replace(execution, output=b""))
+        except Exception as error:
+            self._let_go(execution)
+            end.spoilt(error)
+
+    async def _put_result(self, execution: Execution) -> None:
+        put, sync = self._parts.files.results.put, execution.mode == "async"
+        try:
+            execution.output_digest = await put(execution.output, sync=sync)
         except (KvError, OSError) as error:
             self._parts.log.error("result not kept", execution=execution.id, reason=str(error))
-        kept = msgspec.structs.replace(execution, output=b"")
-        self.write(execution, kept, more, then, written)
 
-    def write(
-        self, execution: Execution, kept: Execution, more: Rows, then: Callable[[], None],
-        written: bool,
-    ) -> None:  # fmt: skip
+    def write(self, end: End, kept: Execution) -> None:
         """As `keep`; `kept` is the record as its row has it, with no large output."""
         journal, power = self._parts.journal, kept.mode == "async"
-        execution.durability = kept.durability = journal.class_of(power)
-        if written:
+        end.execution.durability = kept.durability = journal.class_of(power)
+        if end.written:
             journal.delete(rows.live_key(kept.id))
-        size = self._put(kept, more)
-        journal.then(partial(self._written, execution, kept, more, size, then), power=power)
+        size = self._put(kept, end.more)
+        journal.then(partial(self._written, end, kept, size), power=power)
 
     def _put(self, kept: Execution, more: Rows) -> int:
         """How many bytes it takes."""
@@ -140,25 +153,22 @@ class Ends:
             put(key, value)
         return size
 
-    def _written(
-        self, execution: Execution, kept: Execution, more: Rows, size: int,
-        then: Callable[[], None], error: Exception | None,
-    ) -> None:  # fmt: skip
+    def _written(self, end: End, kept: Execution, size: int, error: Exception | None) -> None:
         if error is not None:
-            execution.durability = "volatile"
-            self.unkept[kept.id] = kept, more
+            end.execution.durability = "volatile"
+            self.unkept[kept.id] = kept, end.more
             self._parts.log.error("end not kept", execution=kept.id, reason=str(error))
             self._later(kept.id)
         else:
             self._is_kept(kept, size)
-        then()
+        end.then()
 
     def _is_kept(self, kept: Execution, size: int) -> None:
         self._kept(kept, size)
         self._let_go(kept)
 
     def _let_go(self, kept: Execution) -> None:
-        """Its row names the result now."""
+        """A row names the result now, or none will."""
         if kept.output_digest:
             self._parts.files.results.let_go(kept.output_digest)
 

@@ -20,15 +20,23 @@ from spear.records.execution import (
     RUNNING,
     TERMINATED,
     TIMEOUT,
-    TRANSITIONS,
     Execution,
     ExecutionError,
 )
 from spear.spearlet.node import rows
-from spear.spearlet.node.ends import Ends, Rows
-from spear.spearlet.node.follower import Follower
+from spear.spearlet.node.ends import End, Ends, Rows
+from spear.spearlet.node.follower import LINES_A_LOOK, PAUSE_IN_FLOOD_S, Follower
 from spear.spearlet.node.inputs import Inputs
-from spear.spearlet.node.outcomes import cancelled, error_of, redacted, unstarted
+from spear.spearlet.node.outcomes import (
+    SPOILT,
+    cancelled,
+    end,
+    error_of,
+    redacted,
+    spoil,
+    unstarted,
+)
+from spear.spearlet.node.refused import Refused
 from spear.spearlet.node.starter import Starter
 from spear.spearlet.node.work import (
     ENDING,
@@ -54,6 +62,7 @@ if TYPE_CHECKING:
     from spear.spearlet.node.family import Family
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.plan import Plan
+    from spear.spearlet.node.secrets import Hiding
 
 _FULL_S = 0.5  # until a queue that was full is tried again, by what may not be refused
 _GONE = "the node was closed"
@@ -70,6 +79,7 @@ class Executions:
         self._ends = Ends(parts, kept)
         self._starter = Starter(parts, self._runs, self._end_unstarted)
         self._works: dict[str, Work] = {}
+        self._refused = Refused(parts, self._works)
         self.newest_id = ""  # no execution that is or was known here has a later one, as texts
         self._inputs = Inputs(parts.files.inputs, parts.input_bytes_max)
         self._follower = Follower(parts.logs, self._surely_ended)
@@ -121,7 +131,7 @@ class Executions:
             work.stage = RESTING
             self._wake_in(work, min(wait_ns, work.plan.spec.retry.backoff_max_ns))  # clocks jump
         else:
-            self._line_up_again(work)
+            self._line_up(work)
 
     def settle_unknown(self, work: Work) -> None:
         """An execution of an earlier process that had begun: nobody knows how far it came. What was
@@ -130,10 +140,6 @@ class Executions:
         self._take(work)
         if not (work.powered and not work.bound and self._rest(work, error.code)):
             self._finish(work, FAILED, "lost", error)
-
-    def settle_gone(self, work: Work) -> None:
-        """An execution of an earlier process that did not begin and whose caller is gone."""
-        self.settle(work, TERMINATED, "cancelled", cancelled("its caller went with the node"))
 
     def settle(self, work: Work, status: str, cause: str, error: ExecutionError) -> None:
         """An execution of an earlier process that ends here and now."""
@@ -222,7 +228,7 @@ class Executions:
 
     def _line_up(self, work: Work) -> None:
         """Of one that was accepted before: a full queue makes it wait, never refuses it."""
-        work.timer = None
+        work.timer, work.execution.next_attempt_ns = None, 0
         try:
             self._offer(work)
         except QueueFull:
@@ -268,7 +274,7 @@ class Executions:
         if error is not None:
             self._release(work)
             self._forget(work)
-            self._take_back(work)
+            self._refused.take_back(work.execution.id, power=work.powered)
             self._follower.finish(work)
             work.fail(error)
             return
@@ -289,19 +295,6 @@ class Executions:
             work.stage = QUEUED
             if not work.powered:
                 self._limit_wait(work)
-
-    def _take_back(self, work: Work) -> None:
-        """It was refused; where only the flush of its row failed, the row goes, or the node's next
-        process would run it beside what its caller has sent again."""
-        key = rows.live_key(work.execution.id)
-        again = work.execution.id in self._works  # sent again under its id: the row is that one's
-        if not again and self._parts.kv.get(key) is not None:
-            self._parts.journal.delete(key)
-            self._parts.journal.then(partial(self._taken_back, work), power=work.powered)
-
-    def _taken_back(self, work: Work, error: Exception | None) -> None:
-        if error is not None:
-            asyncio.get_running_loop().call_later(_FULL_S, self._take_back, work)
 
     def _limit_wait(self, work: Work) -> None:
         """A caller waits: the time in the queue is part of the time it gave."""
@@ -341,13 +334,15 @@ class Executions:
         if execution.log_lines:
             self._follower.pump(work, run)
         self._enter(work)
-        self._ends.write(execution, execution, [], partial(self._kept, work, []), written=False)
+        kept, spoilt = partial(self._kept, work, []), partial(self._spoilt, work)
+        self._ends.write(End(execution, [], kept, spoilt, False), execution)
 
     def take_begun(self, work: Work, run: Run) -> None:
-        """Takes in a new execution that has begun in the room that there was."""
+        """Takes in a new execution that has begun in the room that there was. It is written before
+        others can ask for it, if only its end: taking what it logged may need many turns."""
         self._take(work)
         self._offer(work)
-        if run.done:
+        if run.done and run.outcome.log_lines < LINES_A_LOOK:
             self._surely_ended(work, run)
         else:
             self._write(work, partial(self._accepted_begun, work, run))
@@ -374,11 +369,6 @@ class Executions:
         else:
             self._follower.follow(work, run)
 
-    def _give_back(self, work: Work, *, spent: bool) -> None:
-        if work.lease is not None:
-            self._parts.pools.give_back(work.lease, spent=spent)
-            work.lease = None
-
     # ---- the end of an attempt, and of all
 
     def _surely_ended(self, work: Work, run: Run) -> None:
@@ -390,15 +380,18 @@ class Executions:
             if work.stage != ENDING:
                 sentence = f"its end was not understood: {error}"
                 why = ExecutionError(code="INTERNAL", message=sentence)
-                self._finish(work, FAILED, "internal", why)
+                self._finish(work, FAILED, SPOILT, why)
 
     def _ended(self, work: Work, run: Run) -> None:
         if self._follower.pump(work, run):
-            asyncio.get_running_loop().call_soon(self._surely_ended, work, run)
+            loop = asyncio.get_running_loop()
+            loop.call_later(PAUSE_IN_FLOOD_S, self._surely_ended, work, run)
             return
         outcome = run.outcome
         work.run = None
-        self._give_back(work, spent=outcome.status != COMPLETED)
+        if work.lease is not None:
+            self._parts.pools.give_back(work.lease, spent=outcome.status != COMPLETED)
+            work.lease = None
         run.fill(work.execution)
         work.plan.pace.took(outcome.cpu_ns)
         error = error_of(outcome)
@@ -423,7 +416,8 @@ class Executions:
         execution, clock = work.execution, self._parts.clock
         random = int.from_bytes(clock.random_bytes(RANDOM_BITS // 8), "big")
         wait_ns = next_delay_ns(work.plan.spec.retry, execution.attempt, code, random)
-        if wait_ns is None or not (work.powered or self._has_time(work, wait_ns)):
+        in_time = work.powered or not self._closed
+        if wait_ns is None or not (in_time and work.has_time(wait_ns, clock.monotonic_ns())):
             return False
         if work.kin is not None:
             work.kin.over()
@@ -442,37 +436,42 @@ class Executions:
         return True
 
     def _wake_in(self, work: Work, wait_ns: int) -> None:
-        work.timer = asyncio.get_running_loop().call_later(wait_ns / 1e9, self._line_up_again, work)
-
-    def _has_time(self, work: Work, wait_ns: int) -> bool:
-        """Whether the caller still waits when the next attempt begins."""
-        left_ns = work.time_left_ns(self._parts.clock.monotonic_ns())
-        return not self._closed and wait_ns < left_ns
-
-    def _line_up_again(self, work: Work) -> None:
-        work.execution.next_attempt_ns = 0
-        self._line_up(work)
+        work.timer = asyncio.get_running_loop().call_later(wait_ns / 1e9, self._line_up, work)
 
     def _finish(
         self, work: Work, status: str, cause: str, error: ExecutionError | None,
         output: bytes = b"",
     ) -> None:  # fmt: skip
         execution = work.execution
-        if status not in TRANSITIONS[execution.status]:
-            raise RuntimeError(f"{execution.id} cannot go from {execution.status} to {status}")
+        end(execution, status, cause, redacted(error, self._parts.redactor), output)
         work.stop_timer()
         work.stage = ENDING
         if work.kin is not None:
             work.kin.over()
-        execution.status, execution.cause = status, cause
-        execution.error = redacted(error, self._parts.redactor)
-        execution.output, execution.output_bytes = output, len(output)
         execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
         self._release(work)
+        covered = partial(self._follower.covered, work)
+        self._keep_end(
+            work, self._parts.secrets.hiding(work.plan.spec, covered) if output else None
+        )
+
+    def _keep_end(self, work: Work, hiding: Hiding | None) -> None:
+        execution = work.execution
         notices = rows_for(execution, *work.webhooks) if any(work.webhooks) else []
-        covered, kept = partial(self._follower.covered, work), partial(self._kept, work, notices)
-        hiding = self._parts.secrets.hiding(work.plan.spec, covered) if output else None
-        self._ends.keep(execution, notices, kept, written=work.written, hiding=hiding)
+        kept, spoilt = partial(self._kept, work, notices), partial(self._spoilt, work)
+        self._ends.keep(End(execution, notices, kept, spoilt, work.written, hiding))
+
+    def _spoilt(self, work: Work, error: Exception) -> None:
+        """Its end could not be written down as it was: it has failed then, without its output,
+        which may show what it must not. If not even that can be, memory alone has it."""
+        self._parts.log.failure("an end could not be kept", error, execution=work.execution.id)
+        execution, again = work.execution, work.execution.cause == SPOILT
+        spoil(execution, error, self._parts.redactor)
+        if again:
+            execution.durability = "volatile"
+            self._kept(work, [])
+        else:
+            self._keep_end(work, None)
 
     def _kept(self, work: Work, notices: Rows) -> None:
         self._forget(work)

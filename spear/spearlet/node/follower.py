@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LINES_A_LOOK = 1024  # about 2 ms of the loop
 _PAUSE_S = 0.02  # between two looks at the log of a guest that writes
-_PAUSE_IN_FLOOD_S = 0.005
+PAUSE_IN_FLOOD_S = 0.005  # where the last look left some
 
 
 class Follower:
@@ -43,6 +43,7 @@ class Follower:
     def log_anew(self, work: Work) -> None:
         """Lines of this attempt name its instance, where there are lines of an earlier one."""
         if work.sink is not None:
+            work.sink.flush()
             work.sink = None
             self.log_of(work)
 
@@ -69,6 +70,14 @@ class Follower:
         if run.done:
             self._ended(work, run)
         else:
-            pause_s = _PAUSE_IN_FLOOD_S if self.pump(work, run) else _PAUSE_S
+            self._look(work, run)
+
+    def _look(self, work: Work, run: Run) -> None:
+        """Whatever fails within it, its end is heard."""
+        pause_s = _PAUSE_S
+        try:
+            if self.pump(work, run):
+                pause_s = PAUSE_IN_FLOOD_S
             run.read_output()  # nobody follows it: unread it would be news again at the next look
+        finally:
             asyncio.get_running_loop().call_later(pause_s, self.follow, work, run)

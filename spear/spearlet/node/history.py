@@ -13,7 +13,7 @@ import asyncio
 from functools import partial
 from typing import NamedTuple
 
-from spear.errors import InvalidArgument
+from spear.errors import InvalidArgument, SpearError
 from spear.records.execution import Execution
 from spear.spearlet.node import rows
 from spear.spearlet.node.ages import Ages
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Rows = list[tuple[bytes, bytes]]  # stamps and values of an index
     Sized = list[tuple[bytes, bytes, int]]  # with the bytes that each takes
+_Stuck = dict[bytes, str]  # the stamps of what cannot be forgotten now, and why
 
 _SLICE = 256
 _OVER_BYTES_MIN = 1 << 20  # beyond the bound, before forgetting does not wait for the next round
@@ -42,15 +43,21 @@ class Bounds(NamedTuple):
 
 
 class History:
-    """Of one node, on its loop. `forget` is told of each execution that goes."""
+    """Of one node, on its loop. `forget` is told of each execution that goes; `pending` says of an
+    id whether its end is not kept yet: then it is not counted, whatever rows of it are there."""
 
     def __init__(
-        self, parts: Parts, forget: Callable[[Execution], Awaitable[None]], bounds: Bounds
-    ) -> None:
-        self._parts, self._forget, self._bounds = parts, forget, bounds
+        self, parts: Parts, forget: Callable[[Execution], Awaitable[None]],
+        pending: Callable[[str], bool], bounds: Bounds,
+    ) -> None:  # fmt: skip
+        self._parts, self._forget, self._pending = parts, forget, pending
+        self._bounds = bounds
         self._counts = dict.fromkeys(rows.BY_TIME, 0)
         self._bytes = dict.fromkeys(rows.BY_TIME, 0)  # of records and results
         self.bytes_taken = 0  # by all of them
+        self._forgotten = 0  # since the start
+        self._leaving: set[bytes] = set()  # rows by time that are counted, and being deleted
+        self._stuck: set[bytes] = set()  # stamps of what the last round could not forget
         self._ages = Ages(parts.clock)
         self._forgetting = asyncio.Lock()
         self._far_over_bytes = bounds.bytes_max + max(bounds.bytes_max // 4, _OVER_BYTES_MIN)
@@ -112,25 +119,32 @@ class History:
         return found, ""
 
     async def trim(self) -> int:
-        """Forgets what is beyond the bounds; how many."""
+        """Forgets what is beyond the bounds; how many. What cannot be forgotten now is passed over,
+        told once, and tried again in the next round. Raises KvError where nothing can be."""
         async with self._forgetting:
-            until_ns = self._ages.now_ns() - self._bounds.age_ns_max
-            held = await self._trim(rows.HELD_BY_TIME, until_ns, self._bounds.bytes_max)
+            until_ns, stuck = self._ages.now_ns() - self._bounds.age_ns_max, _Stuck()
+            before = self._forgotten
+            await self._trim(rows.HELD_BY_TIME, until_ns, self._bounds.bytes_max, stuck)
             left = self._bounds.bytes_max - self._bytes[rows.HELD_BY_TIME]
-            return held + await self._trim(rows.PLAIN_BY_TIME, until_ns, left)
+            await self._trim(rows.PLAIN_BY_TIME, until_ns, left, stuck)
+            if stuck.keys() - self._stuck:
+                stamp, reason = next(iter(stuck.items()))
+                self._parts.log.warn(
+                    "executions not forgotten", count=len(stuck), first=rows.id_of_stamp(stamp),
+                    reason=reason,
+                )  # fmt: skip
+            self._stuck = set(stuck)
+            return self._forgotten - before
 
-    async def _trim(self, index: bytes, until_ns: int, bytes_max: int) -> int:
-        gone = 0
+    async def _trim(self, index: bytes, until_ns: int, bytes_max: int, stuck: _Stuck) -> None:
         async for part in self._slices(index):
-            leaving, more = self._beyond(index, part, until_ns, bytes_max)
-            await self._forget_rows(index, leaving)
-            gone += len(leaving)
+            leaving, more = self._beyond(index, part, until_ns, bytes_max, stuck)
+            await self._forget_rows(index, leaving, stuck)
             if not more:
                 break
-        return gone
 
     def _beyond(
-        self, index: bytes, part: Rows, until_ns: int, bytes_max: int
+        self, index: bytes, part: Rows, until_ns: int, bytes_max: int, stuck: _Stuck
     ) -> tuple[Sized, bool]:
         """Those of a part that are too many, too large together or too old, with their sizes; and
         whether there may be more behind it."""
@@ -143,7 +157,13 @@ class History:
                     return found, False
                 if counted_ns(rows.finished_ns_of(value)) >= until_ns:
                     continue
-            size = self._size_of(stamp, value)
+            if self._pending(rows.id_of_stamp(stamp)):
+                continue
+            try:
+                size = self._size_of(stamp, value)
+            except SpearError as error:
+                stuck[stamp] = str(error)
+                continue
             count, taken = count - 1, taken - size
             found.append((stamp, value, size))
         return found, True
@@ -154,32 +174,33 @@ class History:
             stamp, kv = rows.stamp_of(execution), self._parts.kv
             for index in rows.BY_TIME:  # a held one of an earlier version is in that of plain ones
                 value = kv.get(index + stamp)
-                if value is not None:
-                    found = [(stamp, value, self._size_of(stamp, value))]
-                    await self._forget_rows(index, found, power=True)
-                    return
-            await self._forget_more(execution)  # whose rows could not be kept
+                if value is not None and not self._pending(execution.id):
+                    size = self._size_of(stamp, value)
+                    await self._forget_row(index, stamp, value, size, power=True)
+                    break
+            else:
+                await self._forget_more(execution)  # whose rows are not kept, and not counted
             await self._parts.journal.kept()
 
-    async def _forget_rows(self, index: bytes, leaving: Sized, *, power: bool = False) -> None:
-        """They are counted until that is kept, whether or not its caller still waits."""
-        journal, sizes = self._parts.journal, []
-        if not leaving:
-            return
-        try:
-            for stamp, value, size in leaving:
-                await self._forget_row(index, stamp, value)
-                sizes.append(size)
-        finally:
-            journal.then(partial(self._left, index, sizes), power=power)
-        await journal.kept(power=power)
+    async def _forget_rows(self, index: bytes, leaving: Sized, stuck: _Stuck) -> None:
+        for stamp, value, size in leaving:
+            try:
+                await self._forget_row(index, stamp, value, size)
+            except SpearError as error:
+                stuck[stamp] = str(error)
+        if leaving:
+            await self._parts.journal.kept(power=False)
 
-    def _left(self, index: bytes, sizes: list[int], error: Exception | None) -> None:
-        if error is None:
-            taken = sum(sizes)
-            self._counts[index] -= len(sizes)
-            self._bytes[index] -= taken
-            self.bytes_taken -= taken
+    def _left(self, index: bytes, stamp: bytes, size: int, error: Exception | None) -> None:
+        """It is counted until its row is gone, whether or not who wanted that still waits. Where a
+        flush failed the row is gone all the same, and stays so."""
+        row = index + stamp
+        if row in self._leaving and (error is None or self._parts.kv.get(row) is None):
+            self._leaving.discard(row)
+            self._forgotten += 1
+            self._counts[index] -= 1
+            self._bytes[index] -= size
+            self.bytes_taken -= size
 
     def _size_of(self, stamp: bytes, value: bytes) -> int:
         """Also of one of an earlier version, whose record is then read."""
@@ -189,7 +210,9 @@ class History:
             size = rows.bytes_of(rows.decode_execution(record), record) if record else 0
         return size
 
-    async def _forget_row(self, index: bytes, stamp: bytes, value: bytes) -> None:
+    async def _forget_row(
+        self, index: bytes, stamp: bytes, value: bytes, size: int, *, power: bool = False
+    ) -> None:
         journal, id = self._parts.journal, rows.id_of_stamp(stamp)
         if not rows.stands_alone(value):
             execution = self.find(id)
@@ -197,6 +220,8 @@ class History:
                 await self._forget_more(execution)
         journal.delete(index + stamp)
         journal.delete(rows.execution_key(id))
+        self._leaving.add(index + stamp)
+        journal.then(partial(self._left, index, stamp, size), power=power)  # of just this write
 
     async def _forget_more(self, execution: Execution) -> None:
         """What belongs to it beside its record. Its log first, which may be refused: then its key

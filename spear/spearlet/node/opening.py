@@ -98,7 +98,7 @@ class OpenNode:
             parts.kv, parts.clock, parts.ids, self._submit, self._has_ended, self._report
         )
         self._tasks = Tasks(parts.kv, parts.journal, parts.clock, parts.ids, parts.config)
-        self._history = History(parts, self._forget, _bounds_of(parts.config))
+        self._history = History(parts, self._forget, self._is_pending, _bounds_of(parts.config))
         self._executions = Executions(parts, self._told, self._history.added)
         self._tallies = tallies
         self._artifacts = Artifacts(parts, self._users)
@@ -156,6 +156,9 @@ class OpenNode:
     def _told(self, execution: Execution) -> None:
         self._tallies.add(execution)
         self._scheduler.execution_ended(execution.id)
+
+    def _is_pending(self, id: str) -> bool:
+        return self._executions.known(id) is not None
 
     async def _submit(self, task: str, input: bytes, invocation: Invocation) -> Execution:
         return await self.services.submit(task, input, invocation)

@@ -1,6 +1,6 @@
 """From what a runtime says of a run to what a record says of its end.
 
-The rule: pure, and one place for the codes of errors; see ExecutionError for the list.
+The rule: one place for the codes of errors; see ExecutionError for the list.
 """
 
 from __future__ import annotations
@@ -8,12 +8,21 @@ from __future__ import annotations
 import msgspec
 
 from spear.errors import InvalidArgument, KvError, KvFull, NodeBusy, NodeClosed, NotFound
-from spear.records.execution import COMPLETED, ExecutionError, Frame
+from spear.records.execution import (
+    COMPLETED,
+    FAILED,
+    TRANSITIONS,
+    Execution,
+    ExecutionError,
+    Frame,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spear.runtime.interface import Outcome
     from spear.telemetry.redact import Redactor
+
+SPOILT = "internal"  # the cause of what the node itself could not carry to its end
 
 
 def error_of(outcome: Outcome) -> ExecutionError | None:
@@ -40,6 +49,24 @@ def cancelled(reason: str) -> ExecutionError:
     `cancelled` is no reason."""
     why = "" if reason == "cancelled" else f": {reason}"
     return ExecutionError(code="CANCELLED", message=f"the guest was cancelled before it began{why}")
+
+
+def end(
+    execution: Execution, status: str, cause: str, error: ExecutionError | None, output: bytes
+) -> None:
+    """Its one terminal state. RuntimeError where there is no such step."""
+    if status not in TRANSITIONS[execution.status]:
+        raise RuntimeError(f"{execution.id} cannot go from {execution.status} to {status}")
+    execution.status, execution.cause, execution.error = status, cause, error
+    execution.output, execution.output_bytes = output, len(output)
+
+
+def spoil(execution: Execution, error: Exception, redactor: Redactor) -> None:
+    """Its end could not be written down as it was."""
+    execution.status, execution.cause = FAILED, SPOILT
+    execution.output, execution.output_digest = b"", ""
+    sentence = f"its end could not be kept: {type(error).__name__}: {error}"
+    execution.error = redacted(ExecutionError(code="INTERNAL", message=sentence), redactor)
 
 
 def redacted(error: ExecutionError | None, redactor: Redactor) -> ExecutionError | None:

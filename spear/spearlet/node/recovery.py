@@ -8,9 +8,10 @@ as OUTCOME_UNKNOWN and is tried again only if its task says so.
 from __future__ import annotations
 
 from spear.errors import SpearError
-from spear.records.execution import FAILED, PENDING, ExecutionError
+from spear.records.execution import FAILED, PENDING, TERMINATED, ExecutionError
 from spear.records.task import TaskSpec
 from spear.spearlet.node import rows
+from spear.spearlet.node.outcomes import cancelled
 from spear.spearlet.node.plan import Plan
 from spear.spearlet.node.work import Work
 
@@ -41,7 +42,8 @@ def recover(parts: Parts, tasks: Tasks, executions: Executions) -> int:
         elif work.powered and not work.bound:
             executions.readmit(work)
         else:
-            executions.settle_gone(work)
+            gone = cancelled("its caller went with the node")  # and it did not begin
+            executions.settle(work, TERMINATED, "cancelled", gone)
     return len(found)
 
 

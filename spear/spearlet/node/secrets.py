@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 
 from spear.spearlet.node.plan import secrets_of
-from spear.telemetry.cover import Cover, covered
+from spear.telemetry.cover import Cover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from spear.records.task import TaskSpec
+    from spear.telemetry.cover import Covering
     from spear.telemetry.redact import Redactor
 
     Told = Callable[[], None]
 
 COVERED = "values of its environment were covered in its output"
 _COVERS_MAX = 256
-_PIECE_BYTES = 1 << 20  # looked through in one turn of the loop
+PIECE_BYTES = 1 << 17  # looked through in one turn of the loop
 
 
 class Secrets:
@@ -65,18 +66,18 @@ class Hiding:
 
     def now(self, output: bytes) -> bytes:
         """Of a small one."""
-        spans = self._cover.spans(output, 0, len(output))
-        return self._covered(output, spans)
+        covering = self._cover.over(output)
+        covering.look(0, len(output))
+        return self._done(covering)
 
     async def in_turns(self, output: bytes) -> bytes:
-        spans = []
-        for begin in range(0, len(output), _PIECE_BYTES):
-            spans += self._cover.spans(output, begin, min(begin + _PIECE_BYTES, len(output)))
+        covering = self._cover.over(output)
+        for begin in range(0, len(output), PIECE_BYTES):
+            covering.look(begin, min(begin + PIECE_BYTES, len(output)))
             await asyncio.sleep(0)
-        return self._covered(output, spans)
+        return self._done(covering)
 
-    def _covered(self, output: bytes, spans: list[tuple[int, int]]) -> bytes:
-        if not spans:
-            return output
-        self._told()
-        return covered(output, spans)
+    def _done(self, covering: Covering) -> bytes:
+        if covering.found:
+            self._told()
+        return covering.value()

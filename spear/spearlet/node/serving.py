@@ -86,6 +86,8 @@ def _open_kv(config: Config) -> LocalKv:
     if config.storage_backend == "memory":
         return open_memory()
     from spear.kv.rocks import open_rocks
+    from spear.kv.salvage import check_salvaged
 
     path = os.path.join(config.data_dir, "metadata")
+    check_salvaged(path)
     return open_rocks(path, cache_bytes=config.kv_cache_mb << 20)

@@ -18,6 +18,7 @@ from spear.spearlet.node.files import Files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from spear.kv.salvage import Salvaged
     from spear.spearlet.node.executions import Executions
     from spear.spearlet.node.history import History
     from spear.spearlet.node.objects import NodeObjects
@@ -117,23 +118,16 @@ async def restore(folder: str, data_dir: str) -> dict[str, int]:
     return found
 
 
-async def accept_loss(data_dir: str) -> dict[str, int]:
-    """Gives up what the metadata of `data_dir` has lost; how many rows are left. Raises NotFound,
-    KvLocked, PermissionDenied, KvError, and KvDamaged for a row that cannot be read."""
-    from spear.kv.rocks import open_rocks
+async def accept_loss(data_dir: str) -> Salvaged:
+    """Gives up what the metadata of `data_dir` has lost. Raises NotFound, KvLocked,
+    PermissionDenied, KvError, and KvDamaged where it cannot be opened at all."""
+    from spear.kv.salvage import salvage
 
     path = os.path.join(data_dir, "metadata")
-    if not os.path.isdir(path):
+    if not (os.path.isdir(path) or os.path.isdir(path + ".salvaged")):
         raise NotFound(f"{data_dir!r} is no data directory of a node: it has no metadata")
     held = open_data_dir(data_dir)
     try:
-        kv = open_rocks(path, accept_loss=True)
-        try:
-            count, after = 0, b""
-            while found := kv.scan(b"", after=after):
-                count, after = count + len(found), found[-1][0]
-        finally:
-            await kv.close()
+        return await salvage(path)
     finally:
         held.close()
-    return {"rows": count}

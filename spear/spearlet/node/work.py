@@ -79,6 +79,10 @@ class Work:
         timeout_ns = self.execution.timeout_ns
         return timeout_ns if self.powered else timeout_ns - (now_ns - self.taken_ns)
 
+    def has_time(self, wait_ns: int, now_ns: int) -> bool:
+        """Whether a caller, where one waits, still does after so long."""
+        return self.powered or wait_ns < self.time_left_ns(now_ns)
+
     def waited_before_ns(self, now_ns: int) -> int:
         """How long it has waited in an earlier process, not having begun there; by the wall clock,
         which may have been set back since."""

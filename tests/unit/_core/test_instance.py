@@ -6,8 +6,11 @@ import gc
 import threading
 
 import pytest
+import wasmtime
+from text_guests import MEMORY, NATIVE, text_engine
 
 from spear._core.batches import Batch
+from spear._core.engine import Module
 from spear._core.instance import Function, Instance
 from spear._core.run import Run
 from spear.errors import GuestTrap, InvalidArgument, ModuleInvalid, ModuleLimit, NodeClosed
@@ -180,3 +183,63 @@ def test_handles_cannot_be_made_by_hand():
             kind.__new__(kind)
     with pytest.raises(InvalidArgument, match="not made"):
         Instance.__new__(Instance).function("add")
+
+
+WRITE = "(drop (call $write (i32.const 1) (i32.const 400) (i32.const 1) (i32.const 12)))"  # 4 KiB
+SAY = "(drop (call $log (i32.const 2) (i32.const 16) (i32.const 6)))"  # "shared"
+TALKER = f"""(module {NATIVE} {MEMORY}
+  (func (export "write") {WRITE * 2})
+  (func (export "say") {SAY * 20}))"""
+
+
+@pytest.fixture(scope="module")
+def talker() -> Module:
+    return text_engine(False).load(bytes(wasmtime.wat2wasm(TALKER)))
+
+
+@pytest.mark.parametrize("isolation", ["shared", "fresh"])
+def test_the_limit_of_its_output_holds_for_each_call(talker: Module, isolation: str):
+    with executor() as node:
+        roomy = node.instantiate(talker, isolation=isolation, output_bytes_max=8192)
+        for _ in range(3):
+            run = roomy.function("write").start()
+            run.wait()
+            assert (run.outcome.cause, len(run.output)) == ("exit", 8192)
+        narrow = node.instantiate(talker, isolation=isolation, output_bytes_max=8191)
+        run = narrow.function("write").start()
+        run.wait()
+        assert (run.outcome.cause, run.outcome.output_bytes) == ("output_limit", 4096)
+        assert "8191" in run.outcome.message
+        narrow = node.instantiate(talker, isolation=isolation, output_bytes_max=8191)
+        with pytest.raises(GuestTrap, match="8191"):
+            narrow.function("write")()
+
+
+@pytest.mark.parametrize("log_waits", [False, True])
+def test_the_limit_of_its_log_holds_for_each_call(talker: Module, log_waits: bool):
+    counted = 6 + 32 * log_waits
+    with executor() as node:
+        instance = node.instantiate(talker, log_bytes_max=10 * counted, log_waits=log_waits)
+        for _ in range(3):
+            run = instance.function("say").start()
+            run.wait()
+            assert (run.outcome.log_truncated, len(run.read_logs())) == (True, 11)  # and the mark
+
+
+def test_a_call_in_place_has_its_limits_too():
+    """Of a module that imports nothing which may wait."""
+    text = f"""(module (import "spear" "log" (func $log (param i32 i32 i32) (result i32)))
+      (memory (export "memory") 1) (data (i32.const 16) "shared")
+      (func (export "say") {SAY * 20}))"""
+    module = engine().load(bytes(wasmtime.wat2wasm(text)))
+    with executor() as node:
+        instance = node.instantiate(module, log_bytes_max=60)
+        for _ in range(2):
+            instance.function("say")()
+            assert len(instance.read_logs()) == 11
+
+
+@pytest.mark.parametrize("limit", ["output_bytes_max", "log_bytes_max"])
+def test_a_limit_without_sense_is_refused(talker: Module, limit: str):
+    with executor() as node, pytest.raises(InvalidArgument, match=limit):
+        node.instantiate(talker, **{limit: -1})

@@ -14,6 +14,7 @@ import wasmtime
 from guest_runs import HANG_S, MS, executor, guest
 from text_guests import MEMORY, NATIVE, text_engine, text_guest, times
 
+from spear._core.engine import Module
 from spear._core.executor import Executor
 from spear._core.run import Run
 from spear.errors import InvalidArgument
@@ -21,6 +22,7 @@ from spear.errors import InvalidArgument
 LINE = "(drop (call $log (i32.const 2) (i32.const 16) (i32.const 6)))"  # "shared"
 VECTOR = 400  # of two pieces, see text_guests
 KEPT = 16
+ENTRY_BYTES = 32  # counted beside a line's text
 
 
 @pytest.fixture
@@ -76,15 +78,27 @@ def test_one_that_logs_in_its_first_slice_waits_as_well(node: Executor):
     assert all_of(run) == list(range(1, 20_001))
 
 
-def test_lines_that_come_in_one_call_are_all_kept(node: Executor):
-    """It cannot wait within the call."""
-    newlines = "(memory.fill (i32.const 4096) (i32.const 10) (i32.const 65536))"
+def newlines(times: int) -> Module:
+    """A guest that writes 65,536 of them in one call, so often, and does not wait between."""
+    fill = "(memory.fill (i32.const 4096) (i32.const 10) (i32.const 65536))"
     one = "(i32.store (i32.const 404) (i32.const 65536))"
     write = f"(drop (call $write (i32.const 2) (i32.const {VECTOR}) (i32.const 1) (i32.const 12)))"
-    module = text_guest(f"{newlines} {one} {write}")
-    run = node.start(module, log_waits=True, log_lines_max=KEPT)
+    return text_guest(f"{fill} {one} {write * times}")
+
+
+def test_lines_that_come_in_one_call_are_all_kept(node: Executor):
+    """It cannot wait within the call."""
+    run = node.start(newlines(1), log_waits=True, log_lines_max=KEPT)
     assert all_of(run, 1000) == list(range(1, 65_537))
     assert run.outcome.log_lost == 0
+
+
+def test_lines_without_text_take_no_more_room_than_the_limit_says(node: Executor):
+    run = node.start(
+        newlines(10), log_waits=True, log_lines_max=KEPT, log_bytes_max=100_000 * ENTRY_BYTES
+    )
+    assert all_of(run, 1000) == list(range(1, 100_002))  # and the mark
+    assert run.outcome.log_truncated
 
 
 def test_code_without_a_check_between_its_lines_loses_none(node: Executor):
@@ -112,7 +126,7 @@ def test_one_that_waits_is_cancelled_at_once(node: Executor):
 
 
 def test_the_limit_in_bytes_holds_and_is_marked(node: Executor):
-    run = flood(node, 20_000, log_bytes_max=1300)
+    run = flood(node, 20_000, log_bytes_max=100 * (13 + ENTRY_BYTES))
     lines = all_of(run)
     assert lines == list(range(1, 102))  # 100 of 13 bytes, and the mark
     assert (run.outcome.log_truncated, run.outcome.log_lost) == (True, 0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from base64 import b64encode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spear.telemetry.cover import Cover, covered
+from spear.telemetry.cover import Cover
 from spear.telemetry.redact import forms_of
 
 SECRET = 'kd93/"jf+0s%q2'
@@ -16,7 +17,14 @@ FORMS = [form.encode() for form in sorted(set(forms_of(SECRET)))]
 
 
 def whole(cover: Cover, data: bytes) -> bytes:
-    return covered(data, cover.spans(data, 0, len(data)))
+    return in_parts(cover, data, len(data) or 1)
+
+
+def in_parts(cover: Cover, data: bytes, size: int) -> bytes:
+    covering = cover.over(data)
+    for begin in range(0, len(data), size):
+        covering.look(begin, min(begin + size, len(data)))
+    return covering.value()
 
 
 def plainly(data: bytes) -> bytes:
@@ -37,10 +45,35 @@ pieces = st.one_of(st.sampled_from(FORMS), st.binary(max_size=4), st.just(FORMS[
 @given(st.lists(pieces, max_size=8).map(b"".join), st.integers(1, 40))
 def test_it_is_as_said_plainly_and_in_parts_as_at_once(data: bytes, size: int) -> None:
     cover = Cover([SECRET])
-    spans = []
-    for begin in range(0, len(data), size):
-        spans += cover.spans(data, begin, min(begin + size, len(data)))
-    assert covered(data, spans) == whole(cover, data) == plainly(data)
+    assert in_parts(cover, data, size) == whole(cover, data) == plainly(data)
+
+
+@given(st.integers(0, 40), st.integers(1, 40))
+def test_what_overlaps_itself_is_covered_to_its_end(times: int, size: int) -> None:
+    cover, data = Cover(["abababab"]), b"." + b"ab" * times + b"."
+    hidden = times >= 4
+    assert in_parts(cover, data, size) == (b"." + b"*" * 2 * times + b"." if hidden else data)
+
+
+def test_data_without_a_secret_is_given_back_itself() -> None:
+    data = bytes(range(256)) * 4
+    covering = Cover([SECRET]).over(data)
+    covering.look(0, len(data))
+    assert not covering.found
+    assert covering.value() is data
+
+
+@pytest.mark.parametrize("secret", ["abcdefgh", "aaaaaaaa"])
+def test_a_secret_all_through_the_data_takes_one_copy_of_it(secret: str) -> None:
+    data = secret.encode() * (1 << 15)
+    tracemalloc.start()
+    try:
+        made = whole(Cover([secret]), data)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made == b"*" * len(data)
+    assert peak_bytes < 1.25 * len(data)
 
 
 @pytest.mark.parametrize("ahead", range(4))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spear.telemetry.redact import Redactor
+from spear.telemetry.redact import Redactor, forms_of
 
 CANARY = 'c4na/ry+"s3cret\\ ünd~'
 SAFE = st.text("abc xyz.,", max_size=30)
@@ -116,3 +116,33 @@ def test_any_secret_is_gone_from_any_text(value: str, ahead: str, behind: str) -
 @given(st.text())
 def test_other_text_stays(text: str) -> None:
     assert knowing(A="\U0010ffff" * 4).text(text) == text
+
+
+PARTS = st.sampled_from(
+    ("abab1234abab", "abab", "1234", "ab", "a", "x", "YWJhYjEyMzRhYmFi", "6162")
+)
+
+
+@given(st.lists(PARTS, max_size=12).map("".join), st.integers(1, 30))
+def test_text_that_is_cut_where_no_secret_begins_shows_none(text: str, size: int) -> None:
+    redactor = Redactor()
+    redactor.learn("TOKEN", "abab1234abab")
+    pieces, ahead = [], ""
+    for at in range(0, len(text), size):
+        piece = ahead + text[at : at + size]
+        begun = redactor.begun(piece)
+        ahead = piece[len(piece) - begun :]
+        pieces.append(piece[: len(piece) - begun])
+    pieces.append(ahead)
+    assert "".join(pieces) == text
+    shown = "".join(map(redactor.text, pieces))
+    assert shown.count("[redacted:TOKEN]") >= ("abab1234abab" in text)
+    assert not any(form in shown for form in forms_of("abab1234abab"))
+
+
+def test_what_begins_no_secret_is_left_where_it_is() -> None:
+    redactor = Redactor()
+    redactor.learn("TOKEN", "xyzw-98765")
+    assert redactor.begun("other words") == 0
+    assert redactor.begun("xyzw-98765") == 0  # a whole one
+    assert [redactor.begun("..." + "xyzw-98765"[:n]) for n in range(1, 10)] == list(range(1, 10))

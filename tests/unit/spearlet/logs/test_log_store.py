@@ -109,6 +109,45 @@ def test_secrets_are_not_in_the_file(bench: Bench) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("shown", range(1, 12))
+def test_a_secret_across_the_cut_of_a_long_line_is_not_in_the_file(
+    bench: Bench, shown: int
+) -> None:
+    """The runtime cuts lines of a stream at 16 KiB; other streams' lines may come between."""
+    bench.redactor.learn("TOKEN", "s3cret-value")
+    text = "." * ((1 << 14) - shown) + "s3cret-value" + "," * (1 << 14)
+    store = bench.store()
+    sink = store.sink("e1", TASK)
+    sink.append([line(1, text[: 1 << 14], stream="stdout"), line(2, "other", stream="stderr")])
+    sink.append([line(3, text[1 << 14 : 2 << 14], stream="stdout")])
+    sink.append([line(4, text[2 << 14 :], stream="stdout")])
+    assert b"s3cr" not in bench.files()[0].read_bytes()
+    found = messages(store.read("e1", TASK))
+    assert len(found) == 4
+    assert found[0] + found[2] + found[3] == (
+        "." * ((1 << 14) - shown) + "[redacted:TOKEN]" + "," * (1 << 14)
+    )
+
+
+def test_what_looked_like_the_beginning_of_a_secret_is_kept_at_the_end(bench: Bench) -> None:
+    bench.redactor.learn("TOKEN", "s3cret-value")
+    store = bench.store()
+    for sink in (store.sink("e1", TASK), store.sink("e2", TASK)):
+        sink.append([line(1, "." * ((1 << 14) - 4) + "s3cr", stream="stdout")])
+        sink.finish()
+    found = [one for batch in store.read("e2", TASK) for one in batch]
+    assert [(one.seq, one.stream, one.message[-4:]) for one in found] == [
+        (1, "stdout", "...."), (2, "stdout", "s3cr"),
+    ]  # fmt: skip
+
+
+def test_a_secret_where_an_overlong_message_is_cut_is_not_shown_in_part(bench: Bench) -> None:
+    bench.redactor.learn("TOKEN", "s3cret-value")
+    store = bench.store()
+    store.sink("e1", TASK).append([line(1, "." * 65_530 + "s3cret-value" + "." * 9)])
+    assert b"s3c" not in bench.files()[0].read_bytes()
+
+
 def test_an_odd_line_is_kept_within_bounds(bench: Bench) -> None:
     store = bench.store()
     sink = store.sink("e1", TASK)

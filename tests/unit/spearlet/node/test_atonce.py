@@ -13,6 +13,7 @@ from spear.records.execution import Invocation
 from spear.records.task import Retry, TaskSpec
 from spear.runtime.stub import StubProgram, StubRun
 from spear.spearlet.node.executions import Executions
+from spear.spearlet.node.follower import LINES_A_LOOK
 from spear.spearlet.node.services import NodeServices
 
 
@@ -65,6 +66,27 @@ async def test_an_id_of_the_callers_is_one_execution(tmp_path: Path):
         with pytest.raises(AlreadyExists):
             await services.register(TaskSpec(name="other", artifact=DIGEST))
             await services.invoke("other", b"", call)
+
+
+async def test_what_a_submission_of_its_id_was_answered_with_is_kept(tmp_path: Path):
+    """Also while much that it logged has not been taken yet."""
+
+    def talkative(run: StubRun) -> None:
+        for number in range(3 * LINES_A_LOOK):
+            run.log(f"line {number}")
+        run.finish()
+
+    async with bench(tmp_path, talkative) as node:
+        services = await trusted(node)
+        call = Invocation(execution_id="0123456789abcdef")
+        invoked = asyncio.ensure_future(services.invoke("work", b"", call))
+        await asyncio.sleep(0)
+        assert (await services.submit("work", b"", call)).id == call.execution_id
+        assert not invoked.done()
+        services = await node.crash()
+        assert (await services.wait(call.execution_id)).id == call.execution_id
+        invoked.cancel()
+        await asyncio.gather(invoked, return_exceptions=True)
 
 
 async def test_one_with_an_id_can_be_waited_for_before_it_is_kept(tmp_path: Path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from node_runs import bench, until
+import pytest
+from node_runs import HANG_S, bench, until
 
 from spear.runtime.stub import StubRun
+from spear.spearlet.logs.sink import Sink
 from spear.spearlet.node.follower import LINES_A_LOOK
 
 LINES = 3 * LINES_A_LOOK + 1
@@ -40,6 +42,46 @@ async def test_what_is_left_at_the_end_is_taken_in_turns_with_others(tmp_path: P
         assert len(run._lines) == LINES - LINES_A_LOOK
         execution = await running
         assert await node.logged(execution.id) == [f"line {number}" for number in range(LINES)]
+
+
+async def test_the_loop_is_others_between_two_looks_at_what_is_left(tmp_path: Path):
+    """However many there are that have ended: they are not looked at in every turn."""
+    async with bench(tmp_path) as node:
+        services = await node.ready()
+        running = asyncio.ensure_future(services.invoke("work"))
+        run = await node.run()
+        talkative(run)
+        await until(lambda: len(run._lines) < LINES)
+        for _ in range(2 * LINES // LINES_A_LOOK):
+            await asyncio.sleep(0)
+        assert not running.done()
+        await running
+
+
+async def test_a_look_that_fails_does_not_miss_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path) as node:
+        services = await node.ready()
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+        running = asyncio.ensure_future(services.invoke("work"))
+        run = await node.run()
+        await until(lambda: services._executions.works()[0].run)
+
+        def fails(*_: object) -> None:
+            raise RuntimeError("planted")
+
+        monkeypatch.setattr(Sink, "append", fails)
+        run.log("lost")
+        await until(lambda: told)
+        monkeypatch.undo()
+        run.log("kept")
+        run.finish()
+        async with asyncio.timeout(HANG_S):
+            execution = await running
+        assert execution.completed
+        assert (await node.logged(execution.id))[-1] == "kept"
 
 
 async def test_one_that_says_much_at_once_loses_nothing(tmp_path: Path):

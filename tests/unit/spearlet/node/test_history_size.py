@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from node_runs import Bench, Store, answer, bench, until
 
-from spear.errors import KvFull, NotFound, SpearError
+from spear.errors import KvFull, LogUnavailable, NotFound, SpearError
 from spear.kv.batch import Batch
 from spear.records.execution import Execution, Invocation
 from spear.spearlet.node import rows
@@ -254,3 +254,125 @@ async def test_what_fills_the_disk_is_forgotten_before_the_next_round(tmp_path: 
         with pytest.raises(SpearError):
             await services.execution(made[0].id)
         assert (await services.execution(made[-1].id)).completed
+
+
+# ---- what goes wrong midway
+
+
+def assert_counted(node: Bench) -> None:
+    """Its sums are those of the rows that are there."""
+    ids = [id for index in rows.BY_TIME for id in ids_in(node.rows, index)]
+    history = node.services._history
+    assert history.count == len(ids)
+    assert history.bytes_taken == sum(taken_by(node.rows, id) for id in ids)
+
+
+async def with_unkept(node: Bench) -> Execution:
+    """An execution whose rows are there and whose flush failed."""
+    services = await node.ready()
+    accepted = await services.submit("work")
+    run = await node.run()
+    node.store.sync_faults.append(KvFull("no room (planted)"))
+    answer(run)
+    execution = await services.wait(accepted.id)
+    assert execution.durability == "volatile"
+    assert node.rows.get(rows.execution_key(execution.id)) is not None
+    return execution
+
+
+async def test_an_end_whose_flush_failed_is_neither_counted_nor_forgotten(tmp_path: Path):
+    async with bench(tmp_path, **{"history.retention": "1h"}) as node:
+        execution = await with_unkept(node)
+        node.clock.advance(2 * 3600 * 10**9)
+        history, ends = node.services._history, node.services._executions._ends
+        assert await history.trim() == 0
+        assert (history.count, history.bytes_taken) == (0, 0)
+        ends._stop_timer(execution.id)
+        ends._write_again(execution.id)
+        await until(lambda: not ends.unkept)
+        assert_counted(node)
+        assert await history.trim() == 1
+        assert_counted(node)
+
+
+async def test_one_whose_flush_failed_is_removed_and_was_not_counted(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        execution = await with_unkept(node)
+        await node.services.remove(execution.id)
+        assert not node.rows.scan(b"exec")
+        assert_counted(node)
+
+
+async def keyed(node: Bench, count: int) -> list[Execution]:
+    """Each of them has more than its record."""
+    found = []
+    for n in range(count):
+        node.clock.advance(1_000_000)
+        call = Invocation(idempotency_key=f"key-{n}")
+        found.append(await node.services.invoke("work", b"%d" % n, call))
+    return found
+
+
+async def test_a_removal_whose_flush_failed_is_counted_as_done(tmp_path: Path):
+    async with bench(tmp_path, answer) as node:
+        await node.ready()
+        one, _ = await keyed(node, 2)
+        node.store.sync_faults.append(KvFull("no room (planted)"))
+        with pytest.raises(KvFull):
+            await node.services.remove(one.id)
+        assert_counted(node)
+
+
+@pytest.mark.parametrize("first_fails", [False, True])
+async def test_a_round_of_several_writes_counts_those_that_were_made(
+    tmp_path: Path, first_fails: bool
+):
+    async with bench(tmp_path, answer, **{"history.count": 0}) as node:
+        await node.ready()
+        await keyed(node, 3)
+        history, seen = node.services._history, []
+
+        async def forget(execution: Execution) -> None:
+            """Writes what was put for those before it, as what was cut off does."""
+            seen.append(execution)
+            if len(seen) == 2:
+                node.store.full = first_fails
+                try:
+                    await node.services._parts.journal.kept(power=False)
+                finally:
+                    node.store.full = not first_fails
+
+        history._forget = forget
+        if first_fails:
+            assert await history.trim() == 1
+        else:
+            with pytest.raises(KvFull):
+                await history.trim()
+        assert_counted(node)
+        assert history.count == 2
+        node.store.full = False
+        assert await history.trim() == 2
+        assert_counted(node)
+
+
+async def test_one_that_cannot_be_forgotten_keeps_no_other(tmp_path: Path):
+    async with bench(tmp_path, answer, **{"history.count": 0}) as node:
+        await node.ready()
+        made = await keyed(node, 4)
+        history, stuck = node.services._history, {made[0].id, made[2].id}
+        whole = history._forget
+
+        async def forget(execution: Execution) -> None:
+            if execution.id in stuck:
+                raise LogUnavailable("its log is elsewhere (planted)")
+            await whole(execution)
+
+        history._forget = forget
+        assert [await history.trim(), await history.trim()] == [2, 0]
+        assert ids_in(node.rows, rows.HELD_BY_TIME) == [made[0].id, made[2].id]
+        assert_counted(node)
+        told = [line for line in node.said.lines if line["event"] == "executions not forgotten"]
+        assert [(line["count"], line["first"]) for line in told] == [(2, made[0].id)]
+        stuck.clear()
+        assert await history.trim() == 2
+        assert_counted(node)

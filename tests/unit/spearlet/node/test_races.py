@@ -165,16 +165,15 @@ async def test_what_was_sent_again_under_its_id_is_not_taken_back(
     node: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     services = await node.ready()
-    executions = services._executions
-    back: list[object] = []
-    monkeypatch.setattr(executions, "_taken_back", lambda work, error: back.append((work, error)))
+    refused, back = services._executions._refused, []
+    monkeypatch.setattr(refused, "_taken_back", lambda id, power, error: back.append(id))
     node.store.sync_faults.append(KvFull("no room (planted)"))
     again = Invocation(execution_id="0123456789abcdef")
     with pytest.raises(KvFull):
         await services.submit("work", b"", again)
     await until(lambda: len(back) == 1)
     accepted = await services.submit("work", b"", again)
-    executions._take_back(back[0][0])  # type: ignore[index]  # once more, since that failed
+    refused.take_back(back[0], power=True)  # once more, since that failed
     await services._parts.journal.kept()
     services = await node.crash(power=True)
     assert (await services.execution(accepted.id)).id == accepted.id

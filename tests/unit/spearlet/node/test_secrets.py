@@ -20,8 +20,9 @@ from node_runs import DIGEST, Bench, bench, until
 from spear.records.execution import Execution, Invocation
 from spear.records.task import TaskSpec
 from spear.runtime.stub import StubRun
-from spear.spearlet.node.secrets import COVERED
+from spear.spearlet.node.secrets import COVERED, PIECE_BYTES, Secrets
 from spear.spearlet.node.services import NodeServices
+from spear.telemetry.redact import Redactor
 
 CANARY = 'canary/7+kd93"jf0s'
 RAW = CANARY.encode()
@@ -32,7 +33,7 @@ SAID = (
 SOUGHT = (*(said for said in SAID if said != SAID[2]), SAID[2][12:-4])
 ENV_FROM = {"KEY": "NODE_KEY"}
 HOOK = "http://127.0.0.1:1/hook"
-SMALL, LARGE = 10, (1 << 20) - 5  # of what comes first: the first form lies across two pieces
+SMALL, LARGE = 10, PIECE_BYTES - 5  # of what comes first: the first form lies across two pieces
 
 
 def indiscreet(run: StubRun) -> None:
@@ -97,6 +98,22 @@ async def test_a_canary_is_in_no_sink(tmp_path: Path, mode: str, size: int):
         assert_hidden(await seen_of(node, ended.id), "what can be asked")
         assert_hidden(kept_of(node), "what is kept")
         assert (await node.logged(ended.id))[-1] == COVERED
+
+
+@pytest.mark.parametrize("said", [b"quite other words", RAW])
+async def test_others_have_their_turns_while_a_large_output_is_looked_through(said: bytes):
+    secrets, told = Secrets({"NODE_KEY": CANARY}, Redactor()), []
+    spec = TaskSpec(name="work", artifact=DIGEST, env_from=ENV_FROM)
+    hiding = secrets.hiding(spec, lambda: told.append(1))
+    assert hiding is not None
+    output = said * (1 << 16)
+    looking, turns = asyncio.ensure_future(hiding.in_turns(output)), 0
+    while not looking.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= len(output) / (128 << 10)
+    assert looking.result() == (b"*" * len(output) if said == RAW else output)
+    assert told == [1] * (said == RAW)
 
 
 async def watch(services: NodeServices, told: list[Execution]) -> None:

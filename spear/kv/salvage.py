@@ -1,0 +1,157 @@
+"""What can still be read of a damaged store, as a whole store in its place.
+
+The rule: a damaged row is never changed and never dropped in silence. Whole rows are copied into
+a new store, the damaged one keeps all its files under another name, and what was lost is told by
+its key. It can be cut short anywhere and goes on when it is called again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spear.errors import KvDamaged, KvError
+from spear.kv.archive import Row, sync_folder
+from spear.kv.batch import Batch, shown
+from spear.kv.engine import FIRST_KEY
+from spear.kv.rocks import RocksKv, open_rocks
+from spear.kv.rows import unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rocksdict import RdictIter
+
+BATCH_ROWS, BATCH_BYTES = 1000, 4 << 20
+_MAKING, _WHOLE, _DAMAGED = ".salvaging", ".salvaged", ".damaged"
+
+
+@dataclass(frozen=True)
+class Salvaged:
+    """How many rows are there now; what was lost, in words; the folder that has what it was, ""
+    where no row was damaged."""
+
+    rows: int
+    lost: list[str]
+    kept_in: str
+
+
+def check_salvaged(path: str) -> None:
+    """Raises KvDamaged where a salvage was cut short as it put the new store in its place."""
+    if not os.path.lexists(path) and os.path.isdir(path + _WHOLE):
+        raise KvDamaged(
+            f"the metadata store {path!r} was salvaged and is not in its place yet: call "
+            "`spear node accept-loss` once more"
+        )
+
+
+async def salvage(path: str) -> Salvaged:
+    """Gives up what the store at `path` has lost; nobody else may use it. Raises KvLocked,
+    KvFormat, KvFull, KvError, and KvDamaged where it cannot even be opened."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.lexists(path) and os.path.isdir(path + _WHOLE):
+        _rename(path + _WHOLE, path, folder)
+    kv = open_rocks(path, accept_loss=True)
+    try:
+        found = _Readable(kv.unchecked)
+        rows = sum(1 for _ in found)
+        if not found.lost:
+            return Salvaged(rows, [], "")
+        for left in (path + _MAKING, path + _WHOLE):
+            shutil.rmtree(left, ignore_errors=True)
+        await _fill(path + _MAKING, _Readable(kv.unchecked))
+    finally:
+        await kv.close()
+    kept_in = _free_name(path + _DAMAGED)
+    _rename(path + _MAKING, path + _WHOLE, folder)
+    _rename(path, kept_in, folder)
+    _rename(path + _WHOLE, path, folder)
+    return Salvaged(rows, found.lost, kept_in)
+
+
+class _Readable:
+    """The whole rows of a store, in no order; `lost` tells of the others once all were given.
+    What lies in a block that cannot be read is passed by, from both of its sides."""
+
+    def __init__(self, cursor: Callable[[], RdictIter]) -> None:
+        self._cursor = cursor
+        self.lost: list[str] = []
+
+    def __iter__(self) -> Iterator[Row]:
+        last = b""
+        for key, stored in self._forward():
+            if (value := self._whole(key, stored)) is not None:
+                last = key
+                yield key, value
+        if self._at_end:
+            return
+        first = b""
+        for key, stored in self._backward(last):
+            if (value := self._whole(key, stored)) is not None:
+                first = key
+                yield key, value
+        end = f"before {shown(first)}" if first else "to the end"
+        self.lost.append(f"all behind {shown(last)} {end}")
+
+    def _forward(self) -> Iterator[Row]:
+        cursor = self._cursor()
+        cursor.seek(FIRST_KEY)
+        while cursor.valid():
+            yield cursor.key(), cursor.value()
+            cursor.next()
+        self._at_end = _is_well(cursor)
+
+    def _backward(self, last: bytes) -> Iterator[Row]:
+        cursor = self._cursor()
+        cursor.seek_to_last()
+        while cursor.valid() and cursor.key() > max(last, FIRST_KEY):
+            yield cursor.key(), cursor.value()
+            cursor.prev()
+
+    def _whole(self, key: bytes, stored: bytes) -> bytes | None:
+        try:
+            return unseal(key, stored)
+        except KvDamaged:
+            self.lost.append(shown(key))
+            return None
+
+
+def _is_well(cursor: RdictIter) -> bool:
+    try:
+        cursor.status()
+    except Exception:  # whatever it is that cannot be read
+        return False
+    return True
+
+
+async def _fill(path: str, found: _Readable) -> None:
+    kv: RocksKv = open_rocks(path)
+    try:
+        batch = Batch()
+        for key, value in found:
+            batch.put(key, value)
+            if len(batch.changes) >= BATCH_ROWS or batch.bytes >= BATCH_BYTES:
+                kv.write(batch)
+                batch = Batch()
+        await kv.commit(batch)
+    finally:
+        await kv.close()
+
+
+def _free_name(path: str) -> str:
+    number, name = 1, path
+    while os.path.lexists(name):
+        number += 1
+        name = f"{path}-{number}"
+    return name
+
+
+def _rename(path: str, to: str, folder: str) -> None:
+    try:
+        os.rename(path, to)
+        sync_folder(folder)
+    except OSError as error:
+        raise KvError(f"cannot rename {path!r} to {to!r}: {error.strerror}") from error
