@@ -2,8 +2,8 @@
 
 Rule: on the loop that serves, or where none is left. A handle is kept from its answer on until its
 note comes; a guest's notes come in the order of its deeds, so what a call names is kept while that
-call begins. Whoever leaves is told of once. What is finished, and of which nobody is told, is the guest's alone:
-a note would wake the loop for nothing.
+call begins. Whoever leaves is told of once. What is finished, and of which nobody is told, is the
+guest's alone: a note would wake the loop for nothing.
 """
 
 from spear._core.abibits cimport EIO

@@ -1,9 +1,9 @@
 """Reads the sockets of many streams in one call of an event loop.
 
 Rule: a socket is read once a turn, into one buffer for all. What its tap's short way takes costs no
-Python; all else, an end and an error go to who has the socket; an error is told, since no later read
-finds it. What one tap raises is told to that tap alone. A tap may be removed at any time, also by what another one's bytes lead to. On one event
-loop.
+Python; all else, an end and an error go to who has the socket; an error is told, since no later
+read finds it. What one tap raises is told to that tap alone. A tap may be removed at any time, also
+by what another one's bytes lead to. On one event loop.
 """
 
 cimport cython
