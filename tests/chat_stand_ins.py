@@ -113,9 +113,9 @@ class FakeHandle:
         self.room, self.drafted = Room(), list[tuple[int, bytes, bytes]]()
         self.drafts_left = 0
 
-    def drafts(self, left: int) -> list[tuple[int, bytes, bytes]]:
+    def drafts(self, left: int) -> list[tuple[int, bytes, bytes, int]]:
         drafted, self.drafted, self.drafts_left = self.drafted, [], left
-        return drafted
+        return [(*draft, 100) for draft in drafted]
 
     def when_closed(self, callback: Callable[[Any], object]) -> None:
         self.closed = callback

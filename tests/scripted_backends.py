@@ -44,6 +44,8 @@ class Scripted:
         self.closed = False
         self.pieces: list[str | Act] = ["a", "b"]
 
+    keeps_time = False
+
     async def chat(self, request: ChatRequest, model: str) -> Reply:
         await self._act(request, model)
         message = {"role": "assistant", "content": f"by {self.spec.name}"}

@@ -27,7 +27,7 @@ OPS = {
     "mixed": trial.MIXED, "send": trial.SEND,
 }  # fmt: skip
 PAGE = 65536
-ENOENT, EIO, EFAULT, EINVAL, ENOSPC, ENOSYS = -2, -5, -14, -22, -28, -38
+ENOENT, EIO, ENOMEM, EFAULT, EINVAL, ENOSPC, ENOSYS = -2, -5, -12, -14, -22, -28, -38
 Pieces = list[tuple[int, bytes]]
 
 

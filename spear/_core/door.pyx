@@ -205,8 +205,7 @@ cdef class Door:
         for op, handler in handlers.items():
             self.handlers[op] = handler
             self.post.answers[<int>op] = 1
-            if isinstance(handler, Drafted):
-                self.post.drafts = True
+        self.post.drafts = any(isinstance(one, Drafted) for one in self.handlers.values())
         loop = running_loop()
         if loop is not None and not self.alone:
             self.bind(loop)
@@ -321,10 +320,16 @@ cdef class Door:
             request_release(request)
 
     cdef _begin(self, request_t *request):
+        cdef Call call
         adopted = None                     # kept by `args` too, once there are any
-        if request.handle != NULL and request.handle.face == NULL:
-            adopted = self.handles.adopt(request.handle)
-        cdef Call call = _new_call(self, request)
+        try:
+            if request.handle != NULL and request.handle.face == NULL:
+                adopted = self.handles.adopt(request.handle)
+            call = _new_call(self, request)
+        except MemoryError:
+            request.status = -ENOMEM
+            self._send(request)
+            return
         handler = self.handlers[call.op]
         request.call = <void *>call        # kept by this step, and by `calls` beyond it
         try:

@@ -279,7 +279,8 @@ cdef list drafts_take(drafts_t *drafts, int32_t left):
         text = <const char *>(draft + 1)
         found.append((
             draft.kind, text[:draft.first_size],
-            text[draft.first_size:draft.first_size + draft.second_size]))
+            text[draft.first_size:draft.first_size + draft.second_size],
+            draft.charge // (STRUCTURES if draft.kind == DRAFT_SETTING else 1)))
         _drop_first(drafts)
     drafts.left = min(left, <int32_t>DRAFTS)
     return found

@@ -46,7 +46,8 @@ cdef class Handle:
 
     def __dealloc__(self):
         if self.native != NULL:
-            self.native.face = NULL
+            if self.native.face == <void *>self:
+                self.native.face = NULL
             handle_release(self.native)
 
     def __repr__(self):

@@ -2,7 +2,8 @@
 
 Rule: on the loop that serves, or where none is left. A handle is kept from its answer on until its
 note comes; a guest's notes come in the order of its deeds, so what a call names is kept while that
-call begins. Whoever leaves is told of once.
+call begins. Whoever leaves is told of once. What is finished, and of which nobody is told, is the
+guest's alone: a note would wake the loop for nothing.
 """
 
 from spear._core.abibits cimport EIO
@@ -24,7 +25,10 @@ cdef class OpenHandles:
         if gone or not handle_promise(handle.native, self.hub):
             self.let_go(handle)
             return gone
-        self.kept.add(handle)
+        if handle.on_close is None and handle.value is None and handle_finished(handle.native):
+            handle.native.face = NULL      # nobody is to be told, or to be given it back
+        else:
+            self.kept.add(handle)
         request.opening = handle.native
         return True
 

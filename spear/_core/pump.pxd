@@ -17,4 +17,4 @@ cdef class Pump:
     cdef dict taps                 # by the number of their socket
 
     cdef _pass(self, int fd, Tap tap, Py_ssize_t size)
-    cdef _over(self, int fd, Tap tap)
+    cdef _over(self, int fd, Tap tap, int error)

@@ -6,15 +6,16 @@ from spear._core.plainstream import PlainStream
 
 class Tap:
     """Where what comes from one socket goes: to `straight` while that takes it, else to `passed`.
-    `ended`: the socket is at its end, or broken, and is not read any more; whoever has it finds out
-    by a read. `failed`: one of the others raised this, and the socket is not read any more."""
+    `ended`: the socket is not read any more: it is at its end (None), which whoever has it finds by
+    a read, or broken by this error, which no read finds again. `failed`: one of the others raised
+    this, and the socket is not read any more."""
 
     straight: PlainStream | None
 
     def __init__(
         self,
         passed: Callable[[bytes], object],
-        ended: Callable[[], object],
+        ended: Callable[[OSError | None], object],
         failed: Callable[[Exception], object],
     ) -> None: ...
 

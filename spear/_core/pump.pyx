@@ -1,9 +1,9 @@
 """Reads the sockets of many streams in one call of an event loop.
 
 Rule: a socket is read once a turn, into one buffer for all. What its tap's short way takes costs no
-Python; all else, an end and an error go to who has the socket. What one tap raises is told to that
-tap alone. A tap may be removed at any time, also by what another one's bytes lead to. On one event
-loop.
+Python; all else, an end and an error go to who has the socket; an error is told, since no later
+read finds it. What one tap raises is told to that tap alone. A tap may be removed at any time, also
+by what another one's bytes lead to. On one event loop.
 """
 
 cimport cython
@@ -96,8 +96,10 @@ cdef class Pump:
             size = recv(fd, self.read, READ_BYTES, MSG_DONTWAIT)
             if size > 0:
                 self._pass(fd, tap, size)
-            elif size == 0 or (errno != EAGAIN and errno != EINTR):
-                self._over(fd, tap)
+            elif size == 0:
+                self._over(fd, tap, 0)
+            elif errno != EAGAIN and errno != EINTR:
+                self._over(fd, tap, errno)
 
     cdef _pass(self, int fd, Tap tap, Py_ssize_t size):
         try:
@@ -107,9 +109,9 @@ cdef class Pump:
             self.remove(fd)
             tap.failed(error)
 
-    cdef _over(self, int fd, Tap tap):
+    cdef _over(self, int fd, Tap tap, int error):
         self.remove(fd)
-        tap.ended()
+        tap.ended(OSError(error, os.strerror(error)) if error != 0 else None)
 
     def close(self):
         for fd in list(self.taps):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spear._core.drafts import Drafts, Room
+from spear._core.drafts import SETTING, STRUCTURE, Drafts, Room
 from spear.hostcalls.llm.chat.params import Params, mcp_status, read_setting
 from spear.hostcalls.llm.chat.session import Session
 
@@ -31,7 +31,8 @@ def test_a_message_counts_what_python_counts_for_it(role: bytes, content: bytes)
     if drafts.message(role, content):
         Session(other).write(role.decode(), content.decode())
         assert room.taken == other.taken
-        assert drafts.take(0) == [(0, role, content)]
+        assert drafts.take(0) == [(0, role, content, other.taken)]
+        assert room.taken == 0
     else:
         replaced = (role + content).decode(errors="replace")
         assert "\ufffd" in replaced
@@ -53,8 +54,15 @@ def test_a_parameter_is_taken_only_where_python_says_nothing(
     assert setting is not None
     assert mcp_status(setting) == 0
     assert Params().set(setting) == ""
-    Session(other).set(setting)
+    session = Session(other)
+    session.set(setting)
     assert 0 < other.taken <= room.taken
+    ((*draft, size),) = drafts.take(0)
+    assert draft == [SETTING, text.encode() + tail, b""]
+    assert session.bytes <= size
+    drafted = Session(room)
+    drafted.draft(*draft, size)
+    assert (drafted.bytes, room.taken) == (size, size * STRUCTURE)
 
 
 @given(st.binary(max_size=60))

@@ -145,7 +145,7 @@ class Attempts:
                 "model answered", **self._about(attempt), prompt_tokens=usage.prompt_tokens,
                 completion_tokens=usage.completion_tokens,
             )  # fmt: skip
-        return msgspec.structs.replace(reply, usage=usage)
+        return Reply(body=reply.body, backend=reply.backend, model=reply.model, usage=usage)
 
     def failed(self, attempt: Attempt, error: ModelError) -> bool:
         """Counts it; whether another try can help."""

@@ -193,8 +193,14 @@ class Models:
         retries: int | None = None,
     ) -> Reply:  # fmt: skip
         attempts: Attempts | None = None
+        now_ns = self._clock.monotonic_ns()
+        if not request.deadline_ns:
+            request = msgspec.structs.replace(request, deadline_ns=now_ns + DEADLINE_NS)
         try:
-            attempts = await self._routed(request, retries)
+            order = self._order_at_once(request, now_ns)
+            if order is None:
+                order = await self._order_in_time(request, now_ns)
+            attempts = self._attempts(request, order, retries)
             while True:
                 one = await attempts.next()
                 try:
@@ -211,18 +217,15 @@ class Models:
             if attempts is not None:
                 attempts.over()
 
-    async def _routed(self, request: Request, retries: int | None = None) -> Attempts:
+    async def _order_in_time(self, request: Request, now_ns: int) -> Order:
         """Who is to be asked, the first one first. Raises ModelError."""
-        now_ns = self._clock.monotonic_ns()
-        if not request.deadline_ns:
-            request = msgspec.structs.replace(request, deadline_ns=now_ns + DEADLINE_NS)
-        order = self._order_at_once(request, now_ns)
-        if order is None:
-            try:
-                order = await within((request.deadline_ns - now_ns) / 1e9, self._order(request))
-            except TimeoutError:
-                sentence = "the time for the model was over before one was chosen"
-                raise ModelTimeout(sentence) from None
+        try:
+            return await within((request.deadline_ns - now_ns) / 1e9, self._order(request))
+        except TimeoutError:
+            sentence = "the time for the model was over before one was chosen"
+            raise ModelTimeout(sentence) from None
+
+    def _attempts(self, request: Request, order: Order, retries: int | None) -> Attempts:
         return Attempts(
             request,
             order,
@@ -334,11 +337,15 @@ def need_of(request: Request) -> Need:
 
 
 def _ask_chat(one: Attempt) -> Answer:
-    return _in_time(one, one.backend.chat(one.request, one.model))
+    backend = one.backend
+    answer = backend.chat(one.request, one.model)
+    return answer if backend.keeps_time else _in_time(one, answer)
 
 
 def _ask_embed(one: Attempt) -> Answer:
-    return _in_time(one, one.backend.embed(one.request, one.model))
+    backend = one.backend
+    answer = backend.embed(one.request, one.model)
+    return answer if backend.keeps_time else _in_time(one, answer)
 
 
 async def _in_time(one: Attempt, answer: Awaitable[Reply]) -> Reply:

@@ -20,13 +20,30 @@ T = TypeVar("T")
 
 
 async def within(left_s: float, wait: Awaitable[T]) -> T:
-    """What the one wait gives. Raises TimeoutError."""
-    limit = WaitLimit(left_s)
-    with limit:
-        try:
-            return await wait
-        finally:
-            limit.close()
+    """What the one wait gives. Raises TimeoutError. As a WaitLimit for it alone, at half the cost:
+    each request has one."""
+    task = asyncio.current_task()
+    assert task is not None
+    cancelling, struck = task.cancelling(), False
+
+    def strike(task: asyncio.Task[object]) -> None:
+        nonlocal struck
+        struck = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(left_s, strike, task)
+    try:
+        return await wait
+    except asyncio.CancelledError as error:
+        ours, struck = struck, False
+        if ours and task.uncancel() <= cancelling:
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+        if struck:
+            task.uncancel()
+        del task  # or it keeps itself, where the error that ended the wait is its own
 
 
 class WaitLimit:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from spear._core.drafts import DRAFTS_MAX, MESSAGE, SESSION_BYTES_MAX, SETTING, Drafts, Room
+from spear._core.drafts import (
+    DRAFTS_MAX,
+    ENTRY_BYTES,
+    MESSAGE,
+    SESSION_BYTES_MAX,
+    SETTING,
+    Drafts,
+    Room,
+)
 
 
 def test_drafts_are_given_in_their_order_and_once() -> None:
@@ -15,9 +23,9 @@ def test_drafts_are_given_in_their_order_and_once() -> None:
     assert drafts.message(b"", b"")
     assert room.taken > 0
     assert drafts.take(DRAFTS_MAX) == [
-        (MESSAGE, b"system", "schön".encode()),
-        (SETTING, b'{"key":"model","value":"m"}', b""),
-        (MESSAGE, b"", b""),
+        (MESSAGE, b"system", "schön".encode(), 24 + 6 + 6 + ENTRY_BYTES),
+        (SETTING, b'{"key":"model","value":"m"}', b"", 27 + ENTRY_BYTES),
+        (MESSAGE, b"", b"", 24 + ENTRY_BYTES),
     ]
     assert (drafts.take(DRAFTS_MAX), room.taken) == ([], 0)
 

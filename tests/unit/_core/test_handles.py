@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from guest_runs import HANG_S, ended, executor, logged, python
 from handle_guests import (
+    CANCEL,
     CREATE,
     CTL,
     EBADF,
@@ -23,6 +24,7 @@ from handle_guests import (
     INVOKE,
     SEND,
     STREAM,
+    TEXT,
     WRITE,
     Maker,
     calls,
@@ -135,6 +137,31 @@ def test_the_end_of_a_stream_closes_its_channel():
     Handle(CHAT_STREAM, channel=channel).finish(0, b"")
     with pytest.raises(ChannelClosed):
         channel.put_nowait(b"late")
+
+
+def test_what_is_finished_and_nobodys_to_be_told_of_is_the_guests_alone(node: Executor):
+    """A call that names it all the same gets one that says so; nobody keeps that one's elder."""
+    made: list[Handle] = []
+
+    def give(call: Call) -> Handle:
+        made.append(Handle(TASK_CALL))
+        made[0].finish(0, b"body")
+        return made[0]
+
+    def count(call: Call) -> int:
+        made.clear()
+        gc.collect()
+        return sum(isinstance(one, Handle) for one in gc.get_objects())
+
+    def look(call: Call) -> int:
+        return count(call) * 100 + call.args[0].kind * 10 + call.args[0].finished
+
+    node.serve({INVOKE: give, CREATE: count, CANCEL: look})
+    cancel = "(call $cancel (local.get $a) (i32.const 4096) (i32.const 0))"
+    body = f"""(local.set $a (call $invoke {TEXT} {TEXT} (i32.const 0))) (call $create)
+      {cancel} {cancel} (call $leave (local.get $a))"""
+    one = 100 + TASK_CALL * 10 + 1
+    assert gives(node, body, 4) == (0, one, one, 0)
 
 
 # ---- a number for a handle

@@ -36,7 +36,7 @@ from trial_runs import OPS, calling, trial_engine
 from spear._core.door import Call
 from spear._core.engine import Engine
 from spear._core.executor import Executor
-from spear._core.handles import CHAT_RESPONSE, Handle
+from spear._core.handles import CHAT_RESPONSE, Drafted, Handle
 
 SENT = "(local.set $a (call $send (call $create) (i32.const 0)))"
 RECV = "(call $recv (local.get $a) (i32.const 64) (i32.const 0))"
@@ -54,6 +54,14 @@ def node() -> Iterator[Executor]:
 
 def answering(node: Executor, body: bytes = b'{"a":1}', about: bytes = b'{"n":2}') -> None:
     node.serve({CREATE: session, SEND: response(body, about), EMBED: response(body, about)})
+
+
+def test_sessions_are_pythons_again_with_a_handler_that_opens_them(node: Executor):
+    node.serve({CREATE: Drafted()})
+    opened: list[Call] = []
+    node.serve({CREATE: lambda call: opened.append(call) or session(call)})
+    assert gives(node, "(call $create)", 1) >= 1000
+    assert len(opened) == 1
 
 
 # ---- responses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -24,15 +25,15 @@ class End:
         self.peer, self.socket = socket.socketpair()
         self.socket.setblocking(False)
         self.pump, self.passed = pump, list[bytes]()
-        self.ended, self.failed = 0, list[Exception]()
+        self.ended, self.failed = list[OSError | None](), list[Exception]()
         self.tap = Tap(self.take, self.end, self.failed.append)
         pump.add(self.socket.fileno(), self.tap)
 
     def take(self, data: bytes) -> None:
         self.passed.append(data)
 
-    def end(self) -> None:
-        self.ended += 1
+    def end(self, error: OSError | None) -> None:
+        self.ended.append(error)
 
     def close(self) -> None:
         self.pump.remove(self.socket.fileno())
@@ -80,19 +81,22 @@ def test_a_socket_at_its_end_is_told_once_and_read_no_more(ends: list[End]) -> N
     ends[0].peer.close()
     for _ in range(3):
         ends[0].pump.turn()
-    assert (ends[0].passed, ends[0].ended, len(ends[0].pump)) == ([b"last"], 1, 2)
+    assert (ends[0].passed, ends[0].ended, len(ends[0].pump)) == ([b"last"], [None], 2)
 
 
-def test_a_broken_socket_is_told_as_an_end(ends: list[End]) -> None:
+def test_a_broken_socket_is_told_with_its_reason(ends: list[End]) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     near = socket.create_connection(listener.getsockname())
     far, _ = listener.accept()
-    end, told = ends[0], list[str]()
-    end.pump.add(near.fileno(), Tap(end.take, lambda: told.append("end"), end.failed.append))
+    end = ends[0]
+    end.pump.add(near.fileno(), end.tap)
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closed by a reset
     far.close()
     end.pump.turn()
-    assert (told, end.passed, end.failed) == (["end"], [], [])
+    assert (end.passed, end.failed) == ([], [])
+    (error,) = end.ended
+    assert isinstance(error, ConnectionResetError)
+    assert str(error) == f"[Errno {errno.ECONNRESET}] {os.strerror(errno.ECONNRESET)}"
     near.close()
     listener.close()
 
@@ -111,7 +115,7 @@ def test_what_one_raises_is_told_to_it_alone(ends: list[End]) -> None:
     odd.pump.turn()
     odd.pump.turn()
     assert [end.passed for end in ends] == [[b"x"], [], [b"x"]]
-    assert (odd.failed, odd.ended, len(odd.pump)) == ([mistake], 0, 2)
+    assert (odd.failed, odd.ended, len(odd.pump)) == ([mistake], [], 2)
 
 
 def test_one_that_is_removed_by_what_another_brought_is_not_read(ends: list[End]) -> None:

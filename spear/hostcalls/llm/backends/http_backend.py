@@ -47,6 +47,8 @@ _encode = msgspec.json.Encoder().encode
 class HttpBackend:
     """`credential` is the secret in the client's headers."""
 
+    keeps_time = True  # the client does
+
     def __init__(
         self, spec: BackendSpec, clock: Clock, dialect: Dialect, http: HttpClient, credential: str
     ) -> None:

@@ -22,6 +22,8 @@ class Backend(Protocol):
     @property
     def spec(self) -> BackendSpec: ...
 
+    keeps_time: bool  # `chat` and `embed` end at the deadline; else they are cut off from outside
+
     async def chat(self, request: ChatRequest, model: str) -> Reply:
         """The whole answer. Raises ModelError."""
         ...

@@ -36,6 +36,8 @@ _PIECE = re.compile(r"\s*\S+")
 
 
 class StubBackend:
+    keeps_time = False
+
     def __init__(self, spec: BackendSpec) -> None:
         self.spec = spec
 

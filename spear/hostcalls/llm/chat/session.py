@@ -49,15 +49,15 @@ class Session:
         self.offsets: dict[str, int] = {}  # of the guest's functions, by their tools' names
         self.params = Params()
 
-    def draft(self, kind: int, first: bytes, second: bytes) -> None:
+    def draft(self, kind: int, first: bytes, second: bytes, size: int) -> None:
         """What the guest was told is taken: a message, or a parameter that needs no word. So it is
-        never refused, whatever an answer has added since."""
+        never refused, whatever an answer has added since, and counts as it did there."""
         if kind == MESSAGE:
-            self.answer({"role": first.decode(), "content": second.decode()})
+            self._take(size)
+            self.messages.append({"role": first.decode(), "content": second.decode()})
         else:
             setting = read_setting(first)
             assert setting is not None
-            size = _size({setting.key: setting.value})
             self._take(size - self._sizes.get(setting.key, 0), STRUCTURE)
             self._keep(setting, size)
 

@@ -180,12 +180,21 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
-        response = self.response
-        if response is not None and not response.complete and self._failure is None:
-            self._failure = _end(response, error)
+        self._break_off(error)
         self._end_aside()  # before another socket has its number
         self._wake()
         self._over(self)
+
+    def _break_off(self, error: Exception | None) -> None:
+        """The peer sends no more."""
+        response = self.response
+        if response is not None and not response.complete and self._failure is None:
+            self._failure = _end(response, error)
+
+    def _lost(self, error: OSError) -> None:
+        """To the pump: the transport would only find an end."""
+        self._break_off(error)
+        self.abort()
 
     def _look_ahead(self, response: Response) -> None:
         """The sink may say who takes what comes next, unless it has just failed."""
@@ -193,7 +202,7 @@ class Connection(asyncio.Protocol):
             return
         self._straight = self._sink.straight(response.bytes_left)
         if self._aside is not None and self._straight is not None:
-            self._aside.begin(self._transport, self._passed, self._wake)
+            self._aside.begin(self._transport, self._passed, self._wake, self._lost)
             self._aside.straight(self._straight)
 
     def _look_back(self) -> None:

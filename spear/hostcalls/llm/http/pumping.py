@@ -1,9 +1,10 @@
 """Has the sockets of streams that have a short way read together, past their transports.
 
-The rule: a socket is read by its transport or by the pump, never by both, and an end or an error is
-always the transport's to find. What comes by TLS is not to be read past it. Without the pump all
-goes its usual way, only slower. What comes first after a pause is read at once; after a turn nobody
-is read for PAUSE_S, so that the loop wakes once for many streams.
+The rule: a socket is read by its transport or by the pump, never by both; an end is always the
+transport's to find, and an error that the pump found is told, as it is found only once. What comes
+by TLS is not to be read past it. Without the pump all goes its usual way, only slower. What comes
+first after a pause is read at once; after a turn nobody is read for PAUSE_S, so that the loop wakes
+once for many streams.
 """
 
 from __future__ import annotations
@@ -63,19 +64,21 @@ class Pumping:
 class Aside:
     """The reading of one socket past its transport, from `begin` to `end`."""
 
-    __slots__ = ("_fd", "_pump", "_pumping", "_tap", "_transport")
+    __slots__ = ("_fd", "_lost", "_pump", "_pumping", "_tap", "_transport")
 
     def __init__(self, pumping: Pumping) -> None:
         self._pumping, self._fd = pumping, -1
         self._pump: Pump | None = None
         self._tap: Tap | None = None
         self._transport: asyncio.Transport
+        self._lost: Callable[[OSError], object]
 
     def begin(
         self, transport: asyncio.Transport, passed: Callable[[bytes], object],
-        failed: Callable[[Exception], object],
+        failed: Callable[[Exception], object], lost: Callable[[OSError], object],
     ) -> None:  # fmt: skip
-        """What has no short way is `passed` on; what one raises ends it and is `failed`'s."""
+        """What has no short way is `passed` on; what one raises ends it and is `failed`'s; by what
+        the connection is `lost` is told."""
         socket = transport.get_extra_info("socket")
         if self._tap is not None or socket is None or transport.is_closing():
             return
@@ -85,9 +88,10 @@ class Aside:
             pump = self._pumping.pump()
         except OSError:  # no descriptor for it is left
             return
-        fd, tap = socket.fileno(), Tap(passed, self.end, failed)
+        fd, tap = socket.fileno(), Tap(passed, self._ended, failed)
         transport.pause_reading()
         self._pump, self._fd, self._tap, self._transport = pump, fd, tap, transport
+        self._lost = lost
         try:
             pump.add(fd, tap)
         except OSError:
@@ -97,6 +101,11 @@ class Aside:
         """The short way of what comes next; None: there is none now."""
         if self._tap is not None:
             self._tap.straight = way
+
+    def _ended(self, error: OSError | None) -> None:
+        self.end()
+        if error is not None:
+            self._lost(error)
 
     def end(self) -> None:
         """The transport reads on."""

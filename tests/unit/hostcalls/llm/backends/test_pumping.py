@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -37,7 +39,8 @@ LAST = chunk("", "stop") + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 
 
 class Teller:
-    """A model that says what it is told to, when it is told; `None` closes the connection."""
+    """A model that says what it is told to, when it is told; `None` closes the connection, and an
+    empty text resets it."""
 
     def __init__(self) -> None:
         self.said: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -59,8 +62,11 @@ class Teller:
             self.gone.set()
 
     async def _tell(self, writer: asyncio.StreamWriter) -> None:
-        while (said := await self.said.get()) is not None:
+        while said := await self.said.get():
             writer.write(said)
+        if said is not None:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         writer.close()
 
 
@@ -171,6 +177,19 @@ def test_a_stream_that_breaks_off_is_no_answer(play: Callable[[Act], None]) -> N
         assert await asker.held(1) == [" two"]
         scene.teller.said.put_nowait(None)
         with pytest.raises(ModelGarbled, match="broke off"):
+            await task
+        assert (scene.pumped, scene.http.connections) == (0, 0)
+
+    play(act)
+
+
+def test_a_stream_that_is_reset_says_so(play: Callable[[Act], None]) -> None:
+    async def act(scene: Scene) -> None:
+        asker, task = await scene.begin()
+        scene.teller.said.put_nowait(chunk(" two"))
+        assert await asker.held(1) == [" two"]
+        scene.teller.said.put_nowait(b"")
+        with pytest.raises(ModelGarbled, match=r"broke off: .*reset by peer"):
             await task
         assert (scene.pumped, scene.http.connections) == (0, 0)
 

@@ -379,8 +379,8 @@ def test_what_was_drafted_is_taken_whatever_an_answer_has_added_since() -> None:
     session.answer({"role": "assistant", "content": "x" * SESSION_BYTES_MAX})
     with pytest.raises(SessionFull):
         session.write("user", "")
-    session.draft(MESSAGE, b"system", b"short")
-    session.draft(SETTING, b'{"key":"model","value":"m"}', b"")
+    session.draft(MESSAGE, b"system", b"short", 99)
+    session.draft(SETTING, b'{"key":"model","value":"m"}', b"", 91)
     assert session.messages[-1] == {"role": "system", "content": "short"}
     assert session.params.model == "m"
 
