@@ -11,8 +11,9 @@ import pytest
 from node_runs import CODE, DIGEST, Bench, bench
 
 from spear.errors import InUse, KvFull, NotFound
-from spear.records.task import TaskSpec
+from spear.records.task import Artifact, TaskSpec
 from spear.spearlet.node.blobs import Blobs
+from spear.spearlet.node.services import NodeServices
 
 
 async def cut(data: bytes) -> AsyncIterator[bytes]:
@@ -53,13 +54,18 @@ async def test_what_another_one_needs_stays_also_over_a_restart(node: Bench):
     services = node.services
     other = await services.put_artifact(OTHER, dependencies=[DIGEST[:12]])
     assert other.dependencies == (DIGEST,)
-    for services in (services, await node.crash()):
-        await services.collect_garbage()
-        with pytest.raises(InUse, match=f"needed by artifact {other.digest[:12]}: remove that"):
-            await services.delete_artifact(DIGEST)
-        assert b"".join([part async for part in services.read_artifact(DIGEST)]) == CODE
+    await stays(services, other)
+    services = await node.crash()
+    await stays(services, other)
     await services.delete_artifact(other.digest)
     await services.delete_artifact(DIGEST)
+
+
+async def stays(services: NodeServices, other: Artifact) -> None:
+    await services.collect_garbage()
+    with pytest.raises(InUse, match=f"needed by artifact {other.digest[:12]}: remove that"):
+        await services.delete_artifact(DIGEST)
+    assert b"".join([part async for part in services.read_artifact(DIGEST)]) == CODE
 
 
 async def test_what_needs_something_that_is_not_there_is_refused(node: Bench):
