@@ -1,4 +1,4 @@
-"""What a power cut leaves of two logs that were not synced: the writes before the gap, no others."""
+"""What a power cut leaves of two logs that were not synced: writes before the gap, no others."""
 
 from __future__ import annotations
 
