@@ -72,6 +72,14 @@ class RealDaemon(Child):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0])
 
+    def highest_kib(self) -> int:
+        """The most that was resident since this was asked last: tables of the store fill and are
+        emptied, so one look is any point between that and the least."""
+        process = Path(f"/proc/{self.process.pid}")
+        highest = int((process / "status").read_text().partition("VmHWM:")[2].split()[0])
+        (process / "clear_refs").write_text("5")  # the kernel's word for: count anew
+        return highest
+
 
 @asynccontextmanager
 async def real_daemon(folder: Path) -> AsyncIterator[RealDaemon]:

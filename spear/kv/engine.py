@@ -8,7 +8,7 @@ The rule: only this file, `format` and `rocks` know rocksdict; whatever it raise
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rocksdict import (
@@ -25,6 +25,7 @@ from rocksdict import (
 
 from spear.errors import KvDamaged, KvError, KvFull, KvLocked
 from spear.kv.archive import Row, sync_folder
+from spear.kv.logs import first_gap
 from spear.kv.rows import prefix_end, unseal
 
 BLOOM_BITS = 10  # a key; a miss is then answered without reading a block
@@ -92,6 +93,25 @@ def open_database(path: str, settings: Options) -> Rdict:
         kind = KvFull if any(words in text for words in NO_ROOM) else KvDamaged
         hint = "make room on its disk" if kind is KvFull else "restore a backup"
         raise kind(f"cannot open the metadata store {path!r}: {text}; {hint}") from error
+
+
+def end_at_first_gap(path: str, settings: Options, lost: Callable[[int], None]) -> None:
+    """Removes the logs behind the first gap between logs, which a power cut leaves where none of
+    them was synced. `lost` is told the last write before it, and raises where that may not be."""
+    if first_gap(path) is None:
+        return
+    try:
+        db = open_to_read(path, settings)
+        least = int(db.property_value("rocksdb.min-log-number-to-keep") or 0)
+        db.close()
+    except Exception:  # opening it to write says what is wrong with it
+        return
+    gap = first_gap(path, least)
+    if gap is not None:
+        lost(gap.last)
+        for log in gap.behind:
+            os.unlink(log)
+        sync_folder(path)
 
 
 def open_to_read(path: str, settings: Options) -> Rdict:

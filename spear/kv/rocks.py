@@ -181,7 +181,14 @@ class RocksKv:
 
     def _open(self, accept_loss: bool, least: int = 0) -> None:
         """`least`: the last write that must be found, beside what the watermark says."""
-        mark = None if accept_loss else read_mark(self._path)
+        mark = None
+        if not accept_loss:
+            mark = read_mark(self._path)
+            engine.end_at_first_gap(
+                self._path,
+                self._settings,
+                lambda found: _check_sequence(self._path, found, mark, least),
+            )
         db = self._opener(self._path, self._settings)
         try:
             found = db.latest_sequence_number()

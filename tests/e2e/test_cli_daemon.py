@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import select
 import signal
 import subprocess
@@ -35,10 +36,12 @@ class Home:
             "SPEARLET_GRPC_ADDR": "127.0.0.1:1",  # where no other node of the machine is
         }  # fmt: skip
 
-    def start(self, *words: str | Path, program: Path = SCRIPT) -> subprocess.Popen[bytes]:
+    def start(
+        self, *words: str | Path, program: Path = SCRIPT, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [program, *words], env=self.environment, cwd=self.path, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [program, *words], env={**self.environment, "TERM": "xterm"}, cwd=self.path,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
         )  # fmt: skip
 
     def __call__(
@@ -175,6 +178,52 @@ def test_an_interrupted_wait_leaves_its_guest(node: Home) -> None:
         assert waiting.wait(30) == 130
     assert node.json("status", found["id"])["status"] == "running"
     node("cancel", found["id"])
+
+
+class Terminal:
+    """The stderr of a command, and what a person sees there."""
+
+    def __init__(self, home: Home, *words: str | Path) -> None:
+        self._ours, theirs = pty.openpty()
+        self.process = home.start(*words, stderr=theirs)
+        os.close(theirs)
+        self.shown = b""
+
+    def until(self, text: bytes) -> None:
+        while text not in self.shown:
+            self.shown += os.read(self._ours, 4096)
+
+    def end(self) -> tuple[bytes, bytes]:
+        """What the command wrote to stdout, and what is left to see of its stderr."""
+        try:
+            while part := os.read(self._ours, 4096):
+                self.shown += part
+        except OSError:  # nobody holds the other end any more
+            pass
+        os.close(self._ours)
+        out, _ = self.process.communicate(timeout=60)
+        return out, self.shown.rpartition(b"\x1b[2K")[2]
+
+
+def test_an_upload_is_shown_while_it_goes_on(node: Home) -> None:
+    sent = Terminal(node, "artifact", "put", guest_path("answer/answer"))
+    sent.until(b"sending answer.wasm")
+    out, left = sent.end()
+    assert sent.process.returncode == 0
+    assert left.strip().endswith(b"answer.wasm is kept (durability: power)"), "no bar is left"
+    found = node.json("artifact", "show", out.decode().strip())
+    assert f"{found['size'] / 1000:.1f}/{found['size'] / 1000:.1f} kB".encode() in sent.shown
+
+
+def test_a_wait_is_shown_until_it_is_over(node: Home) -> None:
+    id = node("submit", guest_path("loop/loop")).stdout.decode().strip()
+    waited = Terminal(node, "wait", id)
+    waited.until(b"waiting for " + id[-8:].encode())
+    assert node("cancel", id).returncode == 0
+    out, left = waited.end()
+    assert out.startswith(b"terminated in ")
+    assert waited.process.returncode == 1
+    assert b"waiting" not in left
 
 
 def test_objects_go_in_and_out(node: Home) -> None:

@@ -276,7 +276,9 @@ async def test_what_was_answered_holds(tmp_path: Path, seed: int):
 @pytest.mark.parametrize("batch", range(50))
 async def test_what_was_answered_holds_for_many_seeds(tmp_path: Path, batch: int):
     for seed in range(1000 + batch * 100, 1000 + (batch + 1) * 100):
-        await life(tmp_path / str(seed), seed)
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        await life(folder, seed)
 
 
 def _answer_before_the_flush(patch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ deleted while a task, an execution or another artifact needs it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import contextmanager
 
 from spear.errors import InUse, InvalidArgument, NotFound
 from spear.records.task import RUNTIMES, Artifact
@@ -29,6 +31,8 @@ class Artifacts:
 
     def __init__(self, parts: Parts, users: Callable[[str], Iterator[str]]) -> None:
         self._parts, self._users = parts, users
+        self._leaving: set[str] = set()  # whose row is being removed
+        self._wanted: Counter[str] = Counter()  # by those that come and have no row yet
 
     async def put(
         self, data: Bytes, digest: str, name: str, version: str, runtime: str,
@@ -38,6 +42,23 @@ class Artifacts:
         if runtime not in RUNTIMES:
             raise InvalidArgument(f"no runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}")
         needed = tuple(self.find(one).digest for one in dependencies)
+        with self._wanting(needed):
+            return await self._put(data, digest, name, version, runtime, needed)
+
+    @contextmanager
+    def _wanting(self, needed: Sequence[str]) -> Iterator[None]:
+        """Inside they stay."""
+        self._wanted.update(needed)
+        try:
+            yield
+        finally:
+            self._wanted.subtract(needed)
+            self._wanted = +self._wanted
+
+    async def _put(
+        self, data: Bytes, digest: str, name: str, version: str, runtime: str,
+        needed: tuple[str, ...],
+    ) -> Artifact:  # fmt: skip
         parts = self._parts
         bytes_max = parts.config.module_bytes_max
         chunks = _chunks(data) if isinstance(data, bytes) else data
@@ -88,7 +109,10 @@ class Artifacts:
             raise NotFound(f"the artifact {digest!r} is not on this node")
         if len(found) > 1:
             raise InvalidArgument(f"more than one artifact begins with {digest!r}")
-        return rows.decode_artifact(found[0][1])
+        artifact = rows.decode_artifact(found[0][1])
+        if artifact.digest in self._leaving:
+            raise NotFound(f"the artifact {digest!r} is being deleted")
+        return artifact
 
     def list(self, limit: int, after: str) -> list[Artifact]:
         """By digest, behind `after`."""
@@ -106,8 +130,12 @@ class Artifacts:
         if users:
             shown = ", ".join(sorted(users)[:5])
             raise InUse(f"artifact {artifact.digest[:12]} is needed by {shown}: remove that first")
-        self._parts.journal.delete(rows.artifact_key(artifact.digest))
-        await self._parts.journal.kept()
+        self._leaving.add(artifact.digest)
+        try:
+            self._parts.journal.delete(rows.artifact_key(artifact.digest))
+            await self._parts.journal.kept()
+        finally:
+            self._leaving.discard(artifact.digest)
         self._parts.files.artifacts.delete(artifact.digest)
         return artifact
 
@@ -118,6 +146,8 @@ class Artifacts:
         await self._parts.programs.load(digest, False, data)
 
     def _depending(self, digest: str) -> Iterator[str]:
+        if digest in self._wanted:
+            yield "an artifact that is being put"
         after = b""
         while page := self._parts.kv.scan(rows.ARTIFACTS, after=after, limit=_SCAN):
             for _, value in page:

@@ -109,10 +109,12 @@ class NodeServices(ModelServices, ObjectServices):
     # ---- tasks
 
     async def register(self, spec: TaskSpec) -> Task:
-        return await _through(self._limited(self._tasks.register(self._whole(spec))))
+        return await _through(self._limited(lambda: self._tasks.register(self._whole(spec))))
 
     async def update(self, spec: TaskSpec, *, if_version: int = 0) -> Task:
-        return await _through(self._limited(self._tasks.update(self._whole(spec), if_version)))
+        return await _through(
+            self._limited(lambda: self._tasks.update(self._whole(spec), if_version))
+        )
 
     async def task(self, task: str) -> Task:
         return self._tasks.find(task).task
@@ -139,8 +141,9 @@ class NodeServices(ModelServices, ObjectServices):
         """The spec with its artifact's whole digest."""
         return msgspec.structs.replace(spec, artifact=self._artifacts.find(spec.artifact).digest)
 
-    async def _limited(self, change: Coroutine[object, object, Task]) -> Task:
-        task = await change
+    async def _limited(self, change: Callable[[], Coroutine[object, object, Task]]) -> Task:
+        """The artifact is looked for in the step that names it, or it could go in between."""
+        task = await change()
         self._parts.secrets.learn(task.spec)
         for key in unread(task.spec.config):
             self._parts.log.warn("nothing reads this of a task's config", task=task.name, key=key)

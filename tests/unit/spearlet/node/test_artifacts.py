@@ -1,14 +1,19 @@
-"""An artifact is compiled from the bytes that came, not from what was written of them."""
+"""An artifact is compiled from the bytes that came, not from what was written of them; it stays as
+long as another one needs it, also one that is only coming."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from node_runs import CODE, DIGEST, bench
+from node_runs import CODE, DIGEST, Bench, bench
 
+from spear.errors import InUse, KvFull, NotFound
+from spear.records.task import Artifact, TaskSpec
 from spear.spearlet.node.blobs import Blobs
+from spear.spearlet.node.services import NodeServices
 
 
 async def cut(data: bytes) -> AsyncIterator[bytes]:
@@ -32,3 +37,83 @@ async def test_what_is_put_is_not_read_back(
         monkeypatch.undo()
         found = b"".join([part async for part in services.read_artifact(DIGEST)])
         assert found == CODE
+
+
+OTHER = CODE + b", which needs it"
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench(tmp_path) as made:
+        await made.start()
+        await made.services.put_artifact(CODE)
+        yield made
+
+
+async def test_what_another_one_needs_stays_also_over_a_restart(node: Bench):
+    services = node.services
+    other = await services.put_artifact(OTHER, dependencies=[DIGEST[:12]])
+    assert other.dependencies == (DIGEST,)
+    await stays(services, other)
+    services = await node.crash()
+    await stays(services, other)
+    await services.delete_artifact(other.digest)
+    await services.delete_artifact(DIGEST)
+
+
+async def stays(services: NodeServices, other: Artifact) -> None:
+    await services.collect_garbage()
+    with pytest.raises(InUse, match=f"needed by artifact {other.digest[:12]}: remove that"):
+        await services.delete_artifact(DIGEST)
+    assert b"".join([part async for part in services.read_artifact(DIGEST)]) == CODE
+
+
+async def test_what_needs_something_that_is_not_there_is_refused(node: Bench):
+    with pytest.raises(NotFound):
+        await node.services.put_artifact(OTHER, dependencies=["0" * 64])
+    assert len(await node.services.artifacts()) == 1
+
+
+async def test_what_a_coming_one_needs_stays(node: Bench):
+    services = node.services
+
+    async def slowly() -> AsyncIterator[bytes]:
+        with pytest.raises(InUse, match="an artifact that is being put"):
+            await services.delete_artifact(DIGEST)
+        yield OTHER
+
+    other = await services.put_artifact(slowly(), dependencies=[DIGEST])
+    assert (await services.artifact(DIGEST)).digest in other.dependencies
+
+
+async def test_one_that_does_not_come_holds_nothing(node: Bench):
+    async def broken() -> AsyncIterator[bytes]:
+        yield OTHER
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await node.services.put_artifact(broken(), dependencies=[DIGEST])
+    await node.services.delete_artifact(DIGEST)
+
+
+@pytest.mark.parametrize("how", ["register", "put"])
+async def test_nothing_begins_to_need_one_that_is_being_deleted(node: Bench, how: str):
+    services = node.services
+    deleting = asyncio.ensure_future(services.delete_artifact(DIGEST))
+    await asyncio.sleep(0)  # its row is removed when this turn ends
+    with pytest.raises(NotFound):
+        if how == "register":
+            await services.register(TaskSpec(name="work", artifact=DIGEST))
+        else:
+            await services.put_artifact(OTHER, dependencies=[DIGEST])
+    await deleting
+    assert await services.tasks() == []
+
+
+async def test_one_whose_deletion_was_not_kept_is_there_as_before(node: Bench):
+    services = node.services
+    node.store.full = True
+    with pytest.raises(KvFull):
+        await services.delete_artifact(DIGEST)
+    node.store.full = False
+    await services.register(TaskSpec(name="work", artifact=DIGEST))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from node_runs import CODE, DIGEST, HANG_S, INSTANT, Bench, bench, until
 
-from spear.errors import InUse, KvFull
+from spear.errors import InUse, KvFull, NotFound
 from spear.records.execution import Invocation
 from spear.records.task import Retry, TaskSpec
 from spear.spearlet.node import rows
@@ -123,6 +123,20 @@ async def test_an_artifact_is_not_deleted_under_a_task_that_is_being_registered(
     with pytest.raises(InUse):
         await services.delete_artifact(DIGEST)
     await registering
+
+
+@pytest.mark.parametrize("verb", ["register", "update"])
+async def test_an_artifact_deleted_in_the_same_turn_is_needed_or_missed(node: Bench, verb: str):
+    """Whichever of the two comes first, the other is refused."""
+    services = await node.ready()
+    other = (await services.put_artifact(CODE + b"!")).digest
+    spec = TaskSpec(name="a" if verb == "register" else "work", artifact=other)
+    changing = asyncio.ensure_future(getattr(services, verb)(spec))
+    deleting = asyncio.ensure_future(services.delete_artifact(other))
+    found = await asyncio.gather(changing, deleting, return_exceptions=True)
+    assert [isinstance(one, NotFound | InUse) for one in found].count(True) == 1
+    named = {task.spec.artifact for task in await services.tasks()}
+    assert named <= {artifact.digest for artifact in await services.artifacts()}
 
 
 async def test_of_two_tasks_that_want_an_endpoint_at_once_one_gets_it(node: Bench):
