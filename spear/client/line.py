@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 from google.protobuf.message import DecodeError, Message
 
 from spear.client.caller import Caller, Lost
 from spear.errors import NodeClosed, SpearError
+from spear.protocol.convert.mirror import Mirror
 
 M = TypeVar("M", bound=Message)
+R = TypeVar("R", bound=msgspec.Struct)
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Line:
@@ -35,6 +39,18 @@ class Line:
         data = request.SerializeToString()
         found = await self.call(path, data, again=again, deadline_ms=deadline_ms)
         return parsed(answer, found)
+
+    async def ask_record(
+        self, path: str, request: R, kinds: tuple[Mirror[R, Any], Mirror[S, Any]], *,
+        again: bool = True,
+    ) -> S:  # fmt: skip
+        """As `ask`, of records; `kinds`: of the request and of the answer."""
+        asked, answer = kinds
+        found = await self.call(path, asked.encode(request), again=again)
+        try:
+            return answer.decode(found)
+        except DecodeError as error:
+            raise unreadable(answer.kind, error) from error
 
     def call(
         self, path: str, data: bytes, *, again: bool = True, deadline_ms: int | None = None

@@ -12,11 +12,25 @@ from typing import Final
 from spear.client.artifacts import chunks
 from spear.client.line import Line
 from spear.errors import SpearError
-from spear.protocol.convert.object import OBJECT_CHANGE, OBJECT_INFO
+from spear.protocol.convert.object import (
+    GET_OBJECT,
+    OBJECT_CHANGE,
+    OBJECT_HEAD,
+    OBJECT_INFO,
+    READ_OBJECT,
+    STAT_OBJECT,
+    WRITE_OBJECT,
+    ObjectHead,
+    ObjectKey,
+    WriteObject,
+)
 from spear.protocol.pb.spear.v1 import object_pb2 as pb
 from spear.records.objects import ObjectChange, ObjectInfo, ObjectPage
 
 _SERVICE: Final = "/spear.v1.ObjectService"
+_WRITE: Final = f"{_SERVICE}/Write"
+_READ: Final = f"{_SERVICE}/Read"
+_STAT: Final = f"{_SERVICE}/Stat"
 _SMALL_BYTES_MAX: Final = 1 << 20  # of a value that goes in one message
 
 
@@ -27,17 +41,18 @@ class ObjectCalls:
         self, key: str, value: bytes, *, metadata: Mapping[str, str] | None = None,
         overwrite: bool = True, if_version: int | None = None, durable: bool = False,
     ) -> ObjectInfo:  # fmt: skip
-        head = pb.ObjectHead(
-            key=key, metadata=metadata, overwrite=overwrite, if_version=if_version, durable=durable
-        )
+        head = ObjectHead(
+            key=key, metadata=dict(metadata or {}), overwrite=overwrite, if_version=if_version,
+            durable=durable,
+        )  # fmt: skip
         if len(value) <= _SMALL_BYTES_MAX:
-            request = pb.WriteObjectRequest(head=head, value=value)
-            path = f"{_SERVICE}/Write"
-            answer = await self._line.ask(path, request, pb.ObjectInfo, again=False)
-            return OBJECT_INFO.record(answer)
+            return await self._line.ask_record(
+                _WRITE, WriteObject(head=head, value=value), (WRITE_OBJECT, OBJECT_INFO),
+                again=False,
+            )  # fmt: skip
 
         async def requests() -> AsyncGenerator[pb.PutObjectRequest, None]:
-            yield pb.PutObjectRequest(head=head)
+            yield pb.PutObjectRequest(head=OBJECT_HEAD.message(head))
             async for chunk in chunks(value):
                 yield pb.PutObjectRequest(chunk=chunk)
 
@@ -45,13 +60,14 @@ class ObjectCalls:
         return OBJECT_INFO.record(found)
 
     async def get_object(self, key: str) -> tuple[ObjectInfo, bytes]:
-        request = pb.GetObjectRequest(key=key)
-        found = await self._line.ask(f"{_SERVICE}/Read", request, pb.ReadObjectResponse)
+        request = ObjectKey(key=key)
+        found = await self._line.ask_record(_READ, request, (GET_OBJECT, READ_OBJECT))
         if len(found.value) == found.info.size:
-            return OBJECT_INFO.record(found.info), found.value
-        return await self._get_large(key, request)
+            return found.info, found.value
+        return await self._get_large(key)
 
-    async def _get_large(self, key: str, request: pb.GetObjectRequest) -> tuple[ObjectInfo, bytes]:
+    async def _get_large(self, key: str) -> tuple[ObjectInfo, bytes]:
+        request = pb.GetObjectRequest(key=key)
         info: ObjectInfo | None = None
         value = bytearray()
         async for part in self._line.receive(f"{_SERVICE}/Get", request, pb.GetObjectResponse):
@@ -64,8 +80,8 @@ class ObjectCalls:
         return info, bytes(value)
 
     async def stat_object(self, key: str) -> ObjectInfo:
-        request = pb.StatObjectRequest(key=key)
-        return OBJECT_INFO.record(await self._line.ask(f"{_SERVICE}/Stat", request, pb.ObjectInfo))
+        request = ObjectKey(key=key)
+        return await self._line.ask_record(_STAT, request, (STAT_OBJECT, OBJECT_INFO))
 
     async def list_objects(
         self, prefix: str = "", *, limit: int = 1000, start_after: str = ""

@@ -14,7 +14,7 @@ from table_caller import TableCaller
 
 from spear.client.caller import Caller, Lost
 from spear.client.client import Client
-from spear.errors import NodeClosed, Unreachable
+from spear.errors import InvalidArgument, NodeClosed, SpearError, Unreachable
 from spear.records.execution import Invocation
 from spear.records.task import TaskSpec
 
@@ -221,3 +221,28 @@ async def test_a_closed_client_says_so(node: FakeNode) -> None:
     await client.close()
     with pytest.raises(NodeClosed, match="client is closed"):
         await client.info()
+
+
+class GarbageCaller(TableCaller):
+    """Answers with bytes that are no message."""
+
+    async def call(self, path: str, request: bytes, deadline_ms: int) -> bytes:
+        await super().call(path, request, deadline_ms)
+        return b"\xff\xff"
+
+
+@pytest.mark.parametrize("method", ["stat_object", "get_object"])
+async def test_an_answer_that_is_no_message_is_told_as_such(node: FakeNode, method: str) -> None:
+    await node.put_object("shared/a", b"1")
+    client = TableClient(node, GarbageCaller(node))
+    with pytest.raises(SpearError, match=r"what the node sent is no spear\.v1\."):
+        await getattr(client, method)("shared/a")
+
+
+async def test_an_object_that_no_message_holds_is_refused_by_name(node: FakeNode) -> None:
+    client = TableClient(node)
+    with pytest.raises(InvalidArgument, match=r"ObjectHead\.key"):
+        await client.put_object("\udc80", b"x")
+    with pytest.raises(InvalidArgument, match=r"ObjectKey\.key"):
+        await client.get_object("\udc80")
+    assert client.made == []

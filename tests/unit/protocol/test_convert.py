@@ -17,7 +17,15 @@ from spear.protocol.convert.execution import ERROR, EXECUTION, INSTANCE, INVOCAT
 from spear.protocol.convert.log import LOG_LINE
 from spear.protocol.convert.mirror import Mirror
 from spear.protocol.convert.model import MODEL_INFO, MODEL_TEST
-from spear.protocol.convert.object import OBJECT_INFO
+from spear.protocol.convert.object import (
+    OBJECT_HEAD,
+    OBJECT_INFO,
+    READ_OBJECT,
+    WRITE_OBJECT,
+    ObjectHead,
+    ReadObject,
+    WriteObject,
+)
 from spear.protocol.convert.schedule import SCHEDULE
 from spear.protocol.convert.task import TASK
 from spear.protocol.pb.spear.v1 import (
@@ -44,6 +52,9 @@ PAIRS: dict[str, tuple[type[msgspec.Struct], Any, Any]] = {
     "model": (models.ModelInfo, model_pb2.ModelInfo, MODEL_INFO),
     "model test": (models.ModelTest, model_pb2.ModelTest, MODEL_TEST),
     "object": (objects.ObjectInfo, object_pb2.ObjectInfo, OBJECT_INFO),
+    "object head": (ObjectHead, object_pb2.ObjectHead, OBJECT_HEAD),
+    "read object": (ReadObject, object_pb2.ReadObjectResponse, READ_OBJECT),
+    "write object": (WriteObject, object_pb2.WriteObjectRequest, WRITE_OBJECT),
     "schedule": (schedule.Schedule, schedule_pb2.Schedule, SCHEDULE),
 }
 INNER = {
@@ -176,3 +187,11 @@ def test_a_mirror_of_one_field_works_too() -> None:
     mirror = Mirror(Reading, execution_pb2.ReadResultRequest)
     assert mirror.record(mirror.message(Reading(id="x"))) == Reading(id="x")
     assert mirror.records(mirror.messages([Reading("1"), Reading("2")]))[1] == Reading("2")
+
+
+def test_the_common_calls_of_objects_go_by_bytes() -> None:
+    info = objects.ObjectInfo(key="a", size=1, version=1 << 62, durability="power")
+    write = WriteObject(head=ObjectHead(key="a", overwrite=False, if_version=0), value=b"x")
+    assert OBJECT_INFO.fields.encode(info) is not None
+    assert WRITE_OBJECT.fields.encode(write) is not None
+    assert READ_OBJECT.fields.encode(ReadObject(info=info, value=bytes(1 << 20))) is not None

@@ -8,12 +8,32 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from spear.errors import InvalidArgument
-from spear.protocol.convert.object import OBJECT_CHANGE, OBJECT_INFO
+from spear.protocol.convert.object import (
+    GET_OBJECT,
+    OBJECT_CHANGE,
+    OBJECT_HEAD,
+    OBJECT_INFO,
+    READ_OBJECT,
+    STAT_OBJECT,
+    WRITE_OBJECT,
+    ObjectHead,
+    ObjectKey,
+    ReadObject,
+    WriteObject,
+)
 from spear.protocol.pb.spear.v1 import object_pb2 as pb
 from spear.records.node import Node
 from spear.records.objects import ObjectInfo
 from spear.spearlet.rpc.chunks import cut, head_of, rest_of, whole
-from spear.spearlet.rpc.method import Method, client_stream, closing, server_stream, service, unary
+from spear.spearlet.rpc.method import (
+    Method,
+    client_stream,
+    closing,
+    recorded,
+    server_stream,
+    service,
+    unary,
+)
 
 _LIMIT = 1000
 SMALL_BYTES_MAX = 1 << 20  # of a value that goes in one message
@@ -28,35 +48,33 @@ class Putting:
     async def put(self, node: Node, requests: AsyncIterator[pb.PutObjectRequest]) -> pb.ObjectInfo:
         head = (await head_of(requests)).head
         value = await whole(rest_of(requests), f"object {head.key!r}", self._bytes_max)
-        return await _put(node, head, value)
+        return OBJECT_INFO.message(await _put(node, OBJECT_HEAD.record(head), value))
 
 
-async def write(node: Node, request: pb.WriteObjectRequest) -> pb.ObjectInfo:
+async def write(node: Node, request: WriteObject) -> ObjectInfo:
+    head = request.head or ObjectHead()
     if len(request.value) > SMALL_BYTES_MAX:
         raise InvalidArgument(
-            f"object {request.head.key!r} has {len(request.value)} bytes, Write takes up to "
+            f"object {head.key!r} has {len(request.value)} bytes, Write takes up to "
             f"{SMALL_BYTES_MAX}: send it by Put"
         )
-    return await _put(node, request.head, request.value)
+    return await _put(node, head, request.value)
 
 
-async def _put(node: Node, head: pb.ObjectHead, value: bytes) -> pb.ObjectInfo:
-    info: ObjectInfo = await node.put_object(
+async def _put(node: Node, head: ObjectHead, value: bytes) -> ObjectInfo:
+    return await node.put_object(
         head.key,
         value,
-        metadata=dict(head.metadata),
-        overwrite=head.overwrite if head.HasField("overwrite") else True,
-        if_version=head.if_version if head.HasField("if_version") else None,
+        metadata=head.metadata,
+        overwrite=head.overwrite,
+        if_version=head.if_version,
         durable=head.durable,
     )
-    return OBJECT_INFO.message(info)
 
 
-async def read(node: Node, request: pb.GetObjectRequest) -> pb.ReadObjectResponse:
+async def read(node: Node, request: ObjectKey) -> ReadObject:
     info, value = await node.get_object(request.key)
-    if len(value) > SMALL_BYTES_MAX:
-        value = b""
-    return pb.ReadObjectResponse(info=OBJECT_INFO.message(info), value=value)
+    return ReadObject(info=info, value=value if len(value) <= SMALL_BYTES_MAX else b"")
 
 
 async def get(node: Node, request: pb.GetObjectRequest) -> AsyncIterator[pb.GetObjectResponse]:
@@ -66,8 +84,8 @@ async def get(node: Node, request: pb.GetObjectRequest) -> AsyncIterator[pb.GetO
         yield pb.GetObjectResponse(chunk=part)
 
 
-async def stat(node: Node, request: pb.StatObjectRequest) -> pb.ObjectInfo:
-    return OBJECT_INFO.message(await node.stat_object(request.key))
+async def stat(node: Node, request: ObjectKey) -> ObjectInfo:
+    return await node.stat_object(request.key)
 
 
 async def list_(node: Node, request: pb.ListObjectsRequest) -> pb.ListObjectsResponse:
@@ -133,9 +151,9 @@ def methods(object_bytes_max: int) -> dict[str, Method]:
         {
             "Put": client_stream(pb.PutObjectRequest, pb.ObjectInfo, put),
             "Get": server_stream(pb.GetObjectRequest, pb.GetObjectResponse, get),
-            "Write": unary(pb.WriteObjectRequest, pb.ObjectInfo, write, prompt=True),
-            "Read": unary(pb.GetObjectRequest, pb.ReadObjectResponse, read, prompt=True),
-            "Stat": unary(pb.StatObjectRequest, pb.ObjectInfo, stat),
+            "Write": recorded(WRITE_OBJECT, OBJECT_INFO, write),
+            "Read": recorded(GET_OBJECT, READ_OBJECT, read),
+            "Stat": recorded(STAT_OBJECT, OBJECT_INFO, stat),
             "List": unary(pb.ListObjectsRequest, pb.ListObjectsResponse, list_),
             "Delete": unary(pb.DeleteObjectRequest, pb.DeleteObjectResponse, delete),
             "AddRef": unary(pb.ObjectRefRequest, pb.ObjectRefResponse, add_ref),

@@ -95,6 +95,27 @@ async def test_errors_are_those_of_the_tree(served: FrameNode) -> None:
         await served.channel.call(INVOKE, b"\xff\xff")
 
 
+async def test_a_write_without_a_head_is_one_of_no_key(served: FrameNode) -> None:
+    answers = []
+    for head in (None, object_pb2.ObjectHead()):
+        request = object_pb2.WriteObjectRequest(head=head, value=b"x").SerializeToString()
+        try:
+            await served.channel.call("/spear.v1.ObjectService/Write", request)
+            answers.append(((await served.node.get_object(""))[1], ""))
+        except SpearError as error:
+            answers.append((b"", str(error)))
+    assert answers[0] == answers[1]
+
+
+async def test_a_value_too_large_for_one_answer_is_left_out_of_it(served: FrameNode) -> None:
+    for size, sent in ((1 << 20, 1 << 20), ((1 << 20) + 1, 0)):
+        await served.node.put_object("a", bytes(size))
+        request = object_pb2.GetObjectRequest(key="a").SerializeToString()
+        data = await served.channel.call("/spear.v1.ObjectService/Read", request)
+        found = object_pb2.ReadObjectResponse.FromString(data)
+        assert (found.info.size, len(found.value)) == (size, sent)
+
+
 async def test_a_fault_tells_the_log_and_nothing_to_the_caller(served: FrameNode) -> None:
     with pytest.raises(SpearError) as caught:
         await served.invoke("boom")
