@@ -122,7 +122,7 @@ def test_durable_put_alone(
         "us",
         values,
         {"rocksdict, sync put": ("<=", 1.1)},
-        "awaited, with its checksum; alone on a quick disk it is flushed on the loop's thread",
+        "awaited, with its checksum; flushed in a thread of its own, into a log that does not grow",
     )
 
 

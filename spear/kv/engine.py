@@ -7,6 +7,7 @@ The rule: only this file, `format` and `rocks` know rocksdict; whatever it raise
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,24 @@ def passing() -> ReadOptions:
     return made
 
 
+def lock_folder(path: str) -> int:
+    """A descriptor that has the folder for its own until it is closed: RocksDB takes its lock only
+    while it opens the store, and what is done before must not be done to another's. Raises
+    KvLocked, KvError."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(folder)
+            raise
+    except BlockingIOError as error:
+        raise _locked(path, ours=False) from error
+    except OSError as error:
+        raise translated(error, f"locking {path!r}") from error
+    return folder
+
+
 def open_database(path: str, settings: Options) -> Rdict:
     """Opens it, or makes it where there is none. Raises KvLocked, KvDamaged, KvFull, KvError."""
     settings.create_if_missing(_unborn(path))
@@ -131,7 +150,8 @@ def _holder(path: str) -> str:
         for line in Path("/proc/locks").read_text().splitlines():
             words = line.split()
             if device in words and int(words[4]) > 0:
-                return f"process {words[4]}"
+                ours = int(words[4]) == os.getpid()
+                return "this process" if ours else f"process {words[4]}"
     except (OSError, ValueError, IndexError):
         pass
     return "another process"
