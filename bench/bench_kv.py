@@ -122,7 +122,7 @@ def test_durable_put_alone(
         "us",
         values,
         {"rocksdict, sync put": ("<=", 1.1)},
-        "awaited, with its checksum; about 115 us of it go to and from the flush thread (ADR 0025)",
+        "awaited, with its checksum; flushed in a thread of its own, see ADR 0025",
     )
 
 

@@ -59,7 +59,7 @@ def damage(folder: Path, dice: random.Random) -> str:
         return f"no {kind}"
     path = dice.choice(paths)
     data = bytearray(path.read_bytes())
-    at = dice.randrange(len(data))
+    at = dice.randrange(len(data.rstrip(b"\0")) or 1)  # a log has zeros behind its records
     what = dice.choice(("flip", "flip", "flip", "cut", "remove", "zeros"))
     if what == "remove":
         path.unlink()

@@ -8,7 +8,8 @@ the last one begun. The writer tells its steps by a pipe, which outlives it: `i`
 `p` synced, each with g, and `s` the bytes of each log that a finished flush had before it.
 
 A power cut is acted: of each log the bytes that no finished flush had are dropped, at a random
-point, with a torn end; the mark of what was safe may be an old one.
+point, with a torn end, or block by block, since a log that was made longer may have got any of
+them; the mark of what was safe may be an old one.
 """
 
 from __future__ import annotations
@@ -86,9 +87,20 @@ class Recorded:
         sizes = {}
         for path in logs(Path(self._db.path())):
             with contextlib.suppress(FileNotFoundError):  # a log whose rows are in a table
-                sizes[path.name] = path.stat().st_size
+                sizes[path.name] = written_bytes(path) or path.stat().st_size
         self._db.flush_wal(sync)
         tell(f"s {json.dumps(sizes)}")
+
+
+def written_bytes(path: Path) -> int:
+    """How far RocksDB has written its open file: the file itself may be longer. 0 where it has
+    closed it, as it does when all of it was flushed."""
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if os.readlink(f"/proc/self/fd/{descriptor}") == str(path):
+                words = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split()
+                return int(words[1])
+    return 0
 
 
 def logs(folder: Path) -> list[Path]:
@@ -255,8 +267,13 @@ class Trial:
             (self.folder / MARK).write_bytes(old_mark)
 
     def _tear(self, path: Path, safe: int) -> None:
-        """Keeps the safe bytes; of the others a part, whose last block is as it may be."""
+        """Keeps the safe bytes; of the others a part, whose last block is as it may be, or some
+        blocks of all."""
         data = path.read_bytes()
+        if self.dice.random() < 0.5:
+            path.write_bytes(self._with_holes(data, safe))
+            return
+        data = data.rstrip(b"\0").ljust(safe, b"\0")
         kept = self.dice.randint(min(safe, len(data)), len(data))
         torn = max(safe, kept - kept % BLOCK)
         end = data[torn:kept]
@@ -266,6 +283,14 @@ class Trial:
         elif how == 2:
             end = self.dice.randbytes(len(end))
         path.write_bytes(data[:torn] + end)
+
+    def _with_holes(self, data: bytes, safe: int) -> bytes:
+        made = bytearray(data)
+        for at in range(safe - safe % BLOCK, len(data), BLOCK):
+            if self.dice.random() < 0.3:
+                lost = slice(max(at, safe), at + BLOCK)
+                made[lost] = bytes(len(made[lost]))
+        return bytes(made)
 
     @staticmethod
     def _last(told: list[str], kind: str, at_least: int) -> int:

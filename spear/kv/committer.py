@@ -69,6 +69,8 @@ class Committer:
     `failed` is called on the loop with what either raised, and gives the error that the waiters
     get.
 
+    `ready` is called on the loop before each flush, and does not raise.
+
     A flush begins when the callbacks that are due have run, so that it covers all writes of that
     turn of the loop: begun at once it would serve the first, and the others by turns with it.
     """
@@ -79,10 +81,11 @@ class Committer:
         flush: Callable[[], None],
         note: Callable[[int], None],
         failed: Callable[[Exception], KvError],
+        ready: Callable[[], None],
     ) -> None:
         self.state: GroupCommit[Told] = GroupCommit(sequence)
         self.flushes = 0
-        self._flush, self._note, self._failed = flush, note, failed
+        self._flush, self._note, self._failed, self._ready = flush, note, failed, ready
         self._work: SimpleQueue[tuple[asyncio.AbstractEventLoop, int] | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._due = False  # a beginning is scheduled
@@ -127,6 +130,7 @@ class Committer:
         self._due = False
         if self._stopped or (target := self.state.begin()) is None:
             return
+        self._ready()
         if self._thread is None:
             self._thread = Thread(target=self._run, name="spear-kv-flush", daemon=True)
             self._thread.start()

@@ -7,6 +7,7 @@ The rule: only this file, `format` and `rocks` know rocksdict; whatever it raise
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from rocksdict import (
 
 from spear.errors import KvDamaged, KvError, KvFull, KvLocked
 from spear.kv.archive import Row, sync_folder
-from spear.kv.logs import first_gap
+from spear.kv.logs import first_gap, read_logs
 from spear.kv.rows import prefix_end, unseal
 
 BLOOM_BITS = 10  # a key; a miss is then answered without reading a block
@@ -79,6 +80,24 @@ def unchecked() -> ReadOptions:
     return made
 
 
+def lock_folder(path: str) -> int:
+    """A descriptor that has the folder for its own until it is closed: RocksDB takes its lock only
+    while it opens the store, and what is done before must not be done to another's. Raises
+    KvLocked, KvError."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(folder)
+            raise
+    except BlockingIOError as error:
+        raise _locked(path, ours=False) from error
+    except OSError as error:
+        raise translated(error, f"locking {path!r}") from error
+    return folder
+
+
 def open_database(path: str, settings: Options) -> Rdict:
     """Opens it, or makes it where there is none. Raises KvLocked, KvDamaged, KvFull, KvError."""
     settings.create_if_missing(_unborn(path))
@@ -98,7 +117,8 @@ def open_database(path: str, settings: Options) -> Rdict:
 def end_at_first_gap(path: str, settings: Options, lost: Callable[[int], None]) -> None:
     """Removes the logs behind the first gap between logs, which a power cut leaves where none of
     them was synced. `lost` is told the last write before it, and raises where that may not be."""
-    if first_gap(path) is None:
+    logs = read_logs(path)
+    if first_gap(logs) is None:
         return
     try:
         db = open_to_read(path, settings)
@@ -106,7 +126,7 @@ def end_at_first_gap(path: str, settings: Options, lost: Callable[[int], None]) 
         db.close()
     except Exception:  # opening it to write says what is wrong with it
         return
-    gap = first_gap(path, least)
+    gap = first_gap(logs, least)
     if gap is not None:
         lost(gap.last)
         for log in gap.behind:
@@ -162,7 +182,8 @@ def _holder(path: str) -> str:
         for line in Path("/proc/locks").read_text().splitlines():
             words = line.split()
             if device in words and int(words[4]) > 0:
-                return f"process {words[4]}"
+                ours = int(words[4]) == os.getpid()
+                return "this process" if ours else f"process {words[4]}"
     except (OSError, ValueError, IndexError):
         pass
     return "another process"

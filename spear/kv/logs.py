@@ -1,23 +1,38 @@
-"""Where the logs of a store break off: what a power cut leaves of two that were both unsynced.
+"""Where the logs of a store end, and where one does not go on with the next.
 
-The rule: it reads RocksDB's log format and decides nothing else. RocksDB takes a log that ends at
-the end of a record, or goes on with zeros, for whole, and goes on with the next one although writes
-between them are lost; what it finds then is no beginning of what was written. But each write has
-its sequence numbers, so each log must begin with the one behind the last of the log before.
+The rule: RocksDB opens what is left up to the first record that is damaged, and takes three things
+for none. It reads on behind zeros where a record should begin, and from a log that breaks off to
+the next one: what it finds then is no beginning of what was written. And by a record of a kind that
+it does not write here it may search for ever (kinds 5 to 8 and 11, in RocksDB 9.8). So a log ends
+where no record of ours stands, and each log must begin with the sequence number behind the last one
+of the log before.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from struct import Struct
 from typing import NamedTuple
 
 from spear.kv.watermark import LOG_BLOCK_BYTES
 
-HEAD = Struct("<4xHB")  # checksum, length, type
+HEAD = Struct("<4xHB")  # checksum, length, kind
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 BATCH = Struct("<QI")  # at the beginning of a record: its first sequence number, and how many
+
+
+class Log(NamedTuple):
+    """`first` is the first sequence number, `next` the one behind the last; both 0 where it has no
+    record. `end` is where no record of ours stands, else the end of the file; `torn`: something
+    else than zeros is behind it."""
+
+    number: int
+    path: str
+    first: int
+    next: int
+    end: int
+    torn: bool
 
 
 class Gap(NamedTuple):
@@ -27,56 +42,72 @@ class Gap(NamedTuple):
     behind: list[str]
 
 
-def first_gap(folder: str, least: int = 0) -> Gap | None:
+def log_names(folder: str) -> list[str]:
+    """RocksDB's, whose numbers have six digits or more."""
+    return [name for name in os.listdir(folder) if name.endswith(".log")]
+
+
+def read_logs(folder: str) -> list[Log]:
+    """From the first to the last. Raises OSError."""
+    numbers = sorted((int(name.removesuffix(".log")), name) for name in log_names(folder))
+    return [read_log(number, os.path.join(folder, name)) for number, name in numbers]
+
+
+def read_log(number: int, path: str) -> Log:
+    with open(path, "rb") as file:
+        data = file.read()
+    first, behind, end = _spanned(data)
+    return Log(number, path, first, behind, end, data.count(0, end) < len(data) - end)
+
+
+def cut_logs(folder: str, lost: Callable[[int], None]) -> None:
+    """Cuts each log at its end. Who calls has the lock of the folder: to whom else it is open may
+    be writing. `lost` is told the last write that is left before anything else than zeros goes, and
+    raises where that may not be. Raises OSError."""
+    logs = read_logs(folder)
+    if logs and logs[-1].torn and logs[-1].next:
+        lost(logs[-1].next - 1)
+    for log in logs:
+        if log.end < os.stat(log.path).st_size:
+            os.truncate(log.path, log.end)
+
+
+def first_gap(logs: list[Log], least: int = 0) -> Gap | None:
     """Between the logs whose numbers are `least` and above; those below are in tables."""
-    paths = [path for number, path in _numbered(folder) if number >= least]
-    next_sequence: int | None = None
-    for at, path in enumerate(paths):
-        first, end = spanned(path)
-        if first and next_sequence not in (None, first):
-            return Gap((next_sequence or first) - 1, paths[at:])
-        if first:
-            next_sequence = end
+    live = [log for log in logs if log.number >= least]
+    expected = 0
+    for at, log in enumerate(live):
+        if log.first and expected not in (0, log.first):
+            return Gap(expected - 1, [behind.path for behind in live[at:]])
+        expected = log.next or expected
     return None
 
 
-def spanned(path: str) -> tuple[int, int]:
-    """The first sequence number of a log and the one behind its last; both 0 where it has no
-    record."""
-    first = end = 0
-    for beginning in _beginnings(path):
-        sequence, count = BATCH.unpack(beginning)
-        first, end = first or sequence, sequence + count
-    return first, end
-
-
-def _numbered(folder: str) -> list[tuple[int, str]]:
-    names = (name.removesuffix(".log") for name in os.listdir(folder) if name.endswith(".log"))
-    return sorted((int(name), os.path.join(folder, f"{name}.log")) for name in names)
-
-
-def _beginnings(path: str) -> Iterator[bytes]:
-    """The first bytes of each whole record."""
-    with open(path, "rb") as file:
-        data = file.read()
-    at, found, open_record = 0, b"", False
-    while True:
+def _spanned(data: bytes) -> tuple[int, int, int]:
+    """`first`, `next` and `end` of a Log. Damage of another kind is RocksDB's to find: nothing
+    behind it counts, and nothing of it is cut."""
+    at = first = behind = 0
+    beginning: bytes | None = None  # of a record whose last piece has not come
+    while at + HEAD.size <= len(data):
         left = LOG_BLOCK_BYTES - at % LOG_BLOCK_BYTES
         if left < HEAD.size:
             at += left
             continue
-        if at + HEAD.size > len(data):
-            return
         length, kind = HEAD.unpack_from(data, at)
+        if not WHOLE <= kind <= LAST:
+            return first, behind, at
         start, at = at + HEAD.size, at + HEAD.size + length
-        if not WHOLE <= kind <= LAST or HEAD.size + length > left or at > len(data):
-            return
+        if HEAD.size + length > left or at > len(data):
+            break
         if kind in (WHOLE, FIRST):
-            found, open_record = b"", True
-        if len(found) < BATCH.size:
-            found += data[start : min(at, start + BATCH.size - len(found))]
-        if kind in (WHOLE, LAST) and open_record:
-            if len(found) < BATCH.size:
-                return
-            yield found
-            open_record = False
+            beginning = b""
+        if beginning is None:
+            continue
+        if len(beginning) < BATCH.size:
+            beginning += data[start : min(at, start + BATCH.size - len(beginning))]
+        if kind in (WHOLE, LAST):
+            if len(beginning) < BATCH.size:
+                break
+            sequence, count = BATCH.unpack(beginning)
+            first, behind, beginning = first or sequence, sequence + count, None
+    return first, behind, len(data)

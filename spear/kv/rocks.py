@@ -25,6 +25,8 @@ from spear.kv.batch import Batch, conflict, shown
 from spear.kv.committer import Committer
 from spear.kv.format import settle
 from spear.kv.interface import SCAN_LIMIT
+from spear.kv.logroom import LogRoom
+from spear.kv.logs import cut_logs
 from spear.kv.rows import RESIDUE, unseal
 from spear.kv.watch import Watch, Watchers
 from spear.kv.watermark import NAME as MARK
@@ -55,7 +57,12 @@ class RocksKv:
         self._counts = {"conflicts": 0, "damaged_rows": 0, "reopened": 0}
         self._writes = 0
         self._blanks: list[WriteBatch] = []
-        self._open(accept_loss)
+        self._lock = engine.lock_folder(path)
+        try:
+            self._open(accept_loss)
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -177,19 +184,20 @@ class RocksKv:
             self._release()
             self._committer.fail(self._refused())
             # In one thread, to its end, also where who closes is cancelled.
-            await asyncio.to_thread(self._shut)
+            await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        self._shut()
+        os.close(self._lock)
 
     def _open(self, accept_loss: bool, least: int = 0) -> None:
         """`least`: the last write that must be found, beside what the watermark says."""
-        mark = None
-        if not accept_loss:
-            mark = read_mark(self._path)
-            engine.end_at_first_gap(
-                self._path,
-                self._settings,
-                lambda found: _check_sequence(self._path, found, mark, least),
-            )
-        db = self._opener(self._path, self._settings)
+        mark = None if accept_loss else read_mark(self._path)
+
+        def lost(found: int) -> None:
+            _check_sequence(self._path, found, mark, least)
+
+        db = self._opened(lost, accept_loss)
         try:
             found = db.latest_sequence_number()
             _check_sequence(self._path, found, mark, least)
@@ -208,7 +216,17 @@ class RocksKv:
                 raise
             raise engine.translated(error, f"opening {self._path!r}") from error
         self._db = db
-        self._committer = Committer(found, self._flush, self._mark.advance, self._stop)
+        room = LogRoom(self._path, self._room_bytes // 2)
+        self._committer = Committer(found, self._flush, self._mark.advance, self._stop, room.make)
+
+    def _opened(self, lost: Callable[[int], None], accept_loss: bool) -> Rdict:
+        try:
+            cut_logs(self._path, lost)
+            if not accept_loss:
+                engine.end_at_first_gap(self._path, self._settings, lost)
+        except OSError as error:
+            raise engine.translated(error, f"opening {self._path!r}") from error
+        return self._opener(self._path, self._settings)
 
     def _flush(self) -> None:
         """In the flush thread."""

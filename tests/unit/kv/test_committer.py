@@ -75,7 +75,7 @@ async def test_the_flush_runs_in_another_thread_and_covers_the_writes_of_a_turn(
     def flush() -> None:
         threads.append(threading.get_ident())
 
-    committer = Committer(0, flush, targets.append, lambda error: KvError(str(error)))
+    committer = Committer(0, flush, targets.append, lambda error: KvError(str(error)), lambda: None)
 
     async def commit() -> None:
         committer.state.written += 1
@@ -99,7 +99,9 @@ async def test_the_loop_goes_on_while_a_flush_waits_for_the_disk() -> None:
             stuck.set()
             assert go.wait(60)
 
-    committer = Committer(0, flush, lambda target: None, lambda error: KvError(str(error)))
+    committer = Committer(
+        0, flush, lambda target: None, lambda error: KvError(str(error)), lambda: None
+    )
     for write in range(1, 300):
         committer.state.written = write
         await committer.synced(write)
@@ -124,7 +126,7 @@ async def test_a_flush_that_cannot_be_noted_is_a_failure() -> None:
         told.append(error)
         return KvError(str(error))
 
-    committer = Committer(0, lambda: None, note, failed)
+    committer = Committer(0, lambda: None, note, failed, lambda: None)
     committer.state.written = 1
     await committer.synced(1)  # it is safe all the same
     while not told:
@@ -143,7 +145,7 @@ async def test_the_error_of_a_flush_reaches_every_waiter_as_what_it_is_made_to()
         told.append(error)
         return KvError(f"seen: {error}")
 
-    committer = Committer(0, flush, lambda target: None, failed)
+    committer = Committer(0, flush, lambda target: None, failed, lambda: None)
     committer.state.written = 2
     ends = await asyncio.gather(committer.synced(1), committer.synced(2), return_exceptions=True)
     assert [str(end) for end in ends] == ["seen: no luck"] * 2
@@ -158,7 +160,9 @@ async def test_stopping_tells_who_waits_and_joins_the_thread() -> None:
         began.set()
         go.wait(60)
 
-    committer = Committer(0, flush, lambda target: None, lambda error: KvError(str(error)))
+    committer = Committer(
+        0, flush, lambda target: None, lambda error: KvError(str(error)), lambda: None
+    )
     committer.state.written = 1
     waiting = asyncio.create_task(committer.synced(1))
     await asyncio.to_thread(began.wait, 60)
@@ -183,7 +187,7 @@ async def test_a_flush_that_fails_after_stopping_is_nobody_s_failure() -> None:
         told.append(error)
         return KvError("late")
 
-    committer = Committer(0, flush, lambda target: None, failed)
+    committer = Committer(0, flush, lambda target: None, failed, lambda: None)
     committer.state.written = 1
     waiting = asyncio.create_task(committer.synced(1))
     await asyncio.to_thread(began.wait, 60)
@@ -209,7 +213,7 @@ async def test_a_note_that_fails_after_stopping_is_nobody_s_failure() -> None:
         told.append(error)
         return KvError("late")
 
-    committer = Committer(0, lambda: None, note, failed)
+    committer = Committer(0, lambda: None, note, failed, lambda: None)
     committer.state.written = 1
     await committer.synced(1)
     await asyncio.to_thread(began.wait, 60)

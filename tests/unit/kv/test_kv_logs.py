@@ -1,17 +1,20 @@
-"""What a power cut leaves of two logs that were not synced: writes before the gap, no others."""
+"""Where the logs of a store end, and where one does not go on with the next."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from spear.errors import KvDamaged
 from spear.kv.batch import Batch
-from spear.kv.logs import BATCH, HEAD, first_gap, spanned
+from spear.kv.logs import BATCH, HEAD, cut_logs, first_gap, read_log, read_logs
 from spear.kv.rocks import open_rocks
+from spear.kv.watermark import LOG_BLOCK_BYTES
 from spear.kv.watermark import NAME as MARK
 
 ROWS = 10
@@ -33,12 +36,18 @@ def records(data: bytes) -> list[bytes]:
     return found
 
 
+def spanned(path: Path) -> tuple[int, int]:
+    found = read_log(1, str(path))
+    return found.first, found.next
+
+
 class Cut:
     """A store as it was while it was open, its log as records."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (self.log,) = folder.glob("*.log")
+        cut_logs(str(folder), lambda last: None)  # of its room
         self.records = records(self.log.read_bytes())
         self.next = folder / f"{int(self.log.stem) + 1:06}.log"
 
@@ -76,7 +85,7 @@ async def test_what_lies_behind_a_gap_between_logs_is_not_found(cut: Cut, tail: 
 async def test_logs_that_follow_one_another_are_all_read(cut: Cut) -> None:
     cut.log.write_bytes(b"".join(cut.records[:-4]))
     cut.next.write_bytes(b"".join(cut.records[-4:]))
-    assert first_gap(str(cut.folder)) is None
+    assert first_gap(read_logs(str(cut.folder))) is None
     assert await cut.found() == list(range(1, ROWS + 1))
 
 
@@ -89,7 +98,7 @@ async def test_a_gap_before_what_was_safe_is_damage_and_nothing_is_removed(cut: 
 
 
 def test_a_log_tells_its_sequence_numbers_as_far_as_its_records_are_whole(cut: Cut) -> None:
-    first, end = spanned(str(cut.log))
+    first, end = spanned(cut.log)
     counts = [BATCH.unpack_from(record, HEAD.size)[1] for record in cut.records]
     assert (first, end) == (1, 1 + sum(counts))
     data = cut.log.read_bytes()
@@ -99,4 +108,78 @@ def test_a_log_tells_its_sequence_numbers_as_far_as_its_records_are_whole(cut: C
         for record, count in zip(cut.records, counts, strict=True):
             at += len(record)
             whole += count if at <= length else 0
-        assert spanned(str(cut.log)) == ((1, 1 + whole) if whole else (0, 0))
+        assert spanned(cut.log) == ((1, 1 + whole) if whole else (0, 0))
+
+
+RECORD = b"crc!" + b"\x0c\0" + b"\x01" + BATCH.pack(1, 1)  # the least that there is
+SIZE = len(RECORD)
+
+
+def end_of(data: bytes, folder: Path) -> int:
+    path = folder / "000004.log"
+    path.write_bytes(data)
+    return read_log(4, str(path)).end
+
+
+@pytest.mark.parametrize(
+    ("data", "end"),
+    [
+        (b"", 0),
+        (bytes(100), 0),
+        (RECORD, SIZE),
+        (RECORD + bytes(50), SIZE),
+        (RECORD + bytes(6), SIZE + 6),  # too short for a head: of a log that ends so
+        (RECORD[:7] + bytes(12) + RECORD + bytes(7), 2 * SIZE),
+        (RECORD + bytes(7) + RECORD, SIZE),
+        (RECORD[:4] + b"\xff\xff\x01" + bytes(100), 107),  # longer than its block
+        (RECORD[:4] + b"\2\0\1ab" + bytes(100), 109),  # shorter than a batch
+    ],
+)
+def test_a_log_ends_where_zeros_stand_for_a_record(data: bytes, end: int, tmp_path: Path) -> None:
+    """Damage of another kind does not end it: that is RocksDB's to find."""
+    assert end_of(data, tmp_path) == end
+
+
+def test_a_log_ends_where_a_record_of_another_kind_stands(tmp_path: Path) -> None:
+    for kind in range(5, 256):
+        assert end_of(RECORD + RECORD[:6] + bytes((kind,)) + RECORD[7:], tmp_path) == SIZE
+
+
+def test_a_block_may_end_in_zeros(tmp_path: Path) -> None:
+    size = LOG_BLOCK_BYTES - 7 - 6
+    block = b"crc!" + size.to_bytes(2, "little") + b"\x01" + b"a" * size + bytes(6)
+    assert len(block) == LOG_BLOCK_BYTES
+    assert end_of(block + RECORD + bytes(40), tmp_path) == LOG_BLOCK_BYTES + SIZE
+
+
+def test_what_stands_behind_the_end_of_a_log_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "000004.log").write_bytes(RECORD)
+    (tmp_path / "000005.log").write_bytes(RECORD + bytes(40))
+    (tmp_path / "LOG").write_bytes(bytes(40))
+    cut_logs(str(tmp_path), lambda last: None)
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {
+        "000004.log": SIZE,
+        "000005.log": SIZE,
+        "LOG": 40,
+    }
+
+
+@pytest.mark.parametrize("kind", [5, 6, 7, 8, 11])
+async def test_a_torn_end_that_looks_like_another_kind_of_record(cut: Cut, kind: int) -> None:
+    """RocksDB would search behind it for ever, in the call that opens the store."""
+    torn = os.urandom(4) + b"\x71\x7d" + bytes((kind,)) + os.urandom(2000)
+    cut.log.write_bytes(cut.log.read_bytes() + torn)
+    program = (
+        "import asyncio; from spear.kv.rocks import open_rocks\n"
+        f"kv = open_rocks({str(cut.folder)!r}); asyncio.run(kv.close())"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    assert await cut.found() == list(range(1, ROWS + 1))
+
+
+async def test_a_torn_end_before_what_was_safe_is_damage_and_nothing_is_cut(cut: Cut) -> None:
+    data = b"".join(cut.records[:-8]) + RECORD[:6] + b"\x05" + b"".join(cut.records[-4:])
+    cut.log.write_bytes(data)
+    with pytest.raises(KvDamaged, match="had safe writes up to number"):
+        await cut.found()
+    assert cut.log.read_bytes() == data

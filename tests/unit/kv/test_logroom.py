@@ -1,0 +1,125 @@
+"""Room behind the end of RocksDB's log."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from spear.errors import KvDamaged, KvLocked
+from spear.kv import rocks
+from spear.kv.batch import Batch
+from spear.kv.logroom import LogRoom
+from spear.kv.logs import log_names
+from spear.kv.rocks import RocksKv, open_rocks
+from spear.kv.watermark import LOG_BLOCK_BYTES
+
+BUFFER = 256 << 10
+RECORD_BYTES = 1024  # so that blocks of the log end where records end
+ROWS = 3 * LOG_BLOCK_BYTES // RECORD_BYTES
+
+
+def key(number: int) -> bytes:
+    return b"row/%04d" % number
+
+
+async def fill(kv: RocksKv, numbers: range, value_bytes: int) -> None:
+    for number in numbers:
+        batch = Batch()
+        batch.put(key(number), os.urandom(value_bytes))
+        await kv.commit(batch)
+
+
+def log(folder: Path) -> Path:
+    return folder / max(log_names(str(folder)))
+
+
+async def aligned(live: Path, copy: Path) -> None:
+    """A store as a SIGKILL leaves it, each row a record of RECORD_BYTES, the first block of its log
+    as full as it was made by opening it."""
+    kv = open_rocks(str(live), write_buffer_bytes=BUFFER)
+    kv._db.flush()  # a new log, which begins with a record of ours
+    # A record's head, that of its batch, the kind, the lengths of key and value, the checksum.
+    await fill(kv, range(ROWS), RECORD_BYTES - 7 - 12 - 1 - 1 - len(key(0)) - 2 - 4)
+    shutil.copytree(live, copy)
+    await kv.close()
+
+
+async def test_a_log_is_longer_than_what_is_written(tmp_path: Path) -> None:
+    kv = open_rocks(str(tmp_path), write_buffer_bytes=BUFFER)
+    await fill(kv, range(1), 100)
+    assert log(tmp_path).stat().st_size == BUFFER
+    assert log(tmp_path).stat().st_blocks * 512 < BUFFER / 2
+    await kv.close()
+
+
+async def test_so_is_the_log_that_comes_next(tmp_path: Path) -> None:
+    kv = open_rocks(str(tmp_path), write_buffer_bytes=BUFFER)
+    await fill(kv, range(1), 100)
+    first = log(tmp_path)
+    kv._db.flush()
+    os.utime(tmp_path, ns=(0, 0))  # the folder's time may stand still for some milliseconds
+    await fill(kv, range(1), 100)
+    assert log(tmp_path) != first
+    assert log(tmp_path).stat().st_size == BUFFER
+    await kv.close()
+
+
+def test_a_log_is_never_made_shorter(tmp_path: Path) -> None:
+    (tmp_path / "000004.log").write_bytes(bytes(100))
+    LogRoom(str(tmp_path), 99).make()
+    assert log(tmp_path).stat().st_size == 100
+
+
+def test_a_folder_that_is_gone_is_no_error(tmp_path: Path) -> None:
+    LogRoom(str(tmp_path / "gone"), 99).make()
+
+
+async def test_what_a_killed_process_wrote_is_found(tmp_path: Path) -> None:
+    await aligned(tmp_path / "live", tmp_path / "kv")
+    kv = open_rocks(str(tmp_path / "kv"))
+    assert [found for found, _ in kv.scan(b"row/")] == [key(number) for number in range(ROWS)]
+    await kv.close()
+
+
+async def test_nothing_is_found_behind_a_hole(tmp_path: Path) -> None:
+    """A block of the log that did not reach the disk, with a block behind it that did."""
+    await aligned(tmp_path / "live", tmp_path / "kv")
+    path = log(tmp_path / "kv")
+    data = bytearray(path.read_bytes())
+    data[LOG_BLOCK_BYTES : 2 * LOG_BLOCK_BYTES] = bytes(LOG_BLOCK_BYTES)
+    path.write_bytes(data)
+    with pytest.raises(KvDamaged, match="safe writes up to"):
+        open_rocks(str(tmp_path / "kv"))
+    kv = open_rocks(str(tmp_path / "kv"), accept_loss=True)
+    before = LOG_BLOCK_BYTES // RECORD_BYTES
+    assert [found for found, _ in kv.scan(b"row/")] == [key(number) for number in range(before)]
+    await kv.close()
+
+
+async def test_the_hole_would_be_read_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why logs are cut: RocksDB takes the hole for no damage."""
+    monkeypatch.setattr(rocks, "cut_logs", lambda folder, lost: None)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await test_nothing_is_found_behind_a_hole(tmp_path)
+
+
+async def test_a_store_that_is_open_is_not_cut(tmp_path: Path) -> None:
+    kv = open_rocks(str(tmp_path), write_buffer_bytes=BUFFER)
+    await fill(kv, range(1), 100)
+    with pytest.raises(KvLocked, match="this process"):
+        open_rocks(str(tmp_path), write_buffer_bytes=BUFFER)
+    assert log(tmp_path).stat().st_size == BUFFER
+    await kv.close()
+    await open_rocks(str(tmp_path)).close()
+
+
+async def test_a_store_that_does_not_open_is_not_kept(tmp_path: Path) -> None:
+    await open_rocks(str(tmp_path)).close()
+    (tmp_path / "CURRENT").rename(tmp_path / "elsewhere")
+    with pytest.raises(KvDamaged):
+        open_rocks(str(tmp_path))
+    (tmp_path / "elsewhere").rename(tmp_path / "CURRENT")
+    await open_rocks(str(tmp_path)).close()
