@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t
 
 from spear._core.hub cimport backlog_t
+from spear._core.handles cimport Handle
 from spear._core.openhandles cimport OpenHandles
 from spear._core.post cimport post_t, request_t
 from spear._core.states cimport executor_t
@@ -46,10 +47,12 @@ cdef class Door:
     cdef _let_all_go(self)
     cdef void _drop_notes(self) noexcept
     cdef _begin(self, request_t *request)
+    cdef _hold(self, Call call)
     cdef _forget(self, Call call)
     cdef _settle(self, Call call, object result)
     cdef _fail(self, Call call, object error)
     cdef _reply(self, Call call, int32_t status, object data)
+    cdef bint _promise(self, request_t *request, Handle handle) except -1
     cdef _send(self, request_t *request)
     cdef _schedule(self)
     cdef _serve_alone(self)

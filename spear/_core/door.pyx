@@ -24,7 +24,6 @@ from spear._core.callvalues cimport (
     checked_answer, plain_status, request_arguments, tell_answers)
 from spear._core.completions cimport running_loop
 from spear._core.guest cimport *
-from spear._core.handles cimport Handle
 from spear._core.hosthandles cimport handle_open
 from spear._core.hub cimport backlog_pop, hub_collect, hub_new, hub_quiet, hub_release
 from spear._core.nativehandles cimport TOPIC_HANDLE, handle_release, handle_t
@@ -294,8 +293,8 @@ cdef class Door:
             self.draining = False
             self._flush()
             if self.backlog.oldest != NULL and self.loop is not None:
-                self.drain_due = True
                 self.loop.call_soon(self.drain)
+                self.drain_due = True
 
     cdef _look_at(self, void *what):
         if (<int32_t *>what)[0] == TOPIC_HANDLE:
@@ -341,11 +340,18 @@ cdef class Door:
                 call.unbegun, call.attending = result, _attend(self, call)
                 call.task = self.loop.create_task(call.attending)
         except BaseException as error:
-            if request.call != NULL:
-                self.calls.add(call)       # a guest that has ended asks for it once more
+            self._hold(call)
             self._fail(call, error)
             if not isinstance(error, Exception):
                 raise
+
+    cdef _hold(self, Call call):
+        """A guest that has ended asks for it once more; where it cannot be kept, it does not."""
+        try:
+            if call.request.call != NULL:
+                self.calls.add(call)
+        except MemoryError:
+            call.request.call = NULL
 
     cdef _forget(self, Call call):
         self.calls.discard(call)
@@ -368,8 +374,8 @@ cdef class Door:
     cdef _fail(self, Call call, object error):
         if call.gone or call.answered:
             return
+        self._reply(call, -EIO, None)      # first: it needs no memory, and the guest waits for it
         call.log(LEVEL_ERROR, f"{call.name} failed: {type(error).__name__}: {error}")
-        self._reply(call, -EIO, None)
         if self.failed is None:
             return
         try:
@@ -391,12 +397,19 @@ cdef class Door:
         free(request.data)
         request.data = NULL
         if isinstance(data, Handle):
-            if not self.handles.promise(request, data):
+            if not self._promise(request, data):
                 request.status = -ENOMEM
         elif data is not None and not bytes_replace(
                 &request.data, &request.size, <bytes>data, len(data)):
             request.status = -ENOMEM
         self._send(request)
+
+    cdef bint _promise(self, request_t *request, Handle handle) except -1:
+        try:
+            return self.handles.promise(request, handle)
+        except MemoryError:
+            self.handles.let_go(handle)
+            return False
 
     cdef _send(self, request_t *request):
         """Goes to the guest at the end of this turn."""
@@ -412,8 +425,11 @@ cdef class Door:
         if self.loop is None or self.loop.is_closed():
             self._flush()
         else:
-            self.flush_due = True
-            self.loop.call_soon(self.flush)
+            try:
+                self.loop.call_soon(self.flush)
+                self.flush_due = True
+            except MemoryError:
+                self._flush()
 
     def flush(self):
         self._flush()

@@ -272,15 +272,16 @@ cdef bint draft_setting(drafts_t *drafts, const uint8_t *text, uint32_t size) no
 
 cdef list drafts_take(drafts_t *drafts, int32_t left):
     cdef list found = []
-    cdef draft_t *draft
+    cdef draft_t *draft = drafts.first
     cdef const char *text
-    while drafts.first != NULL:
-        draft = drafts.first
+    while draft != NULL:
         text = <const char *>(draft + 1)
         found.append((
             draft.kind, text[:draft.first_size],
             text[draft.first_size:draft.first_size + draft.second_size],
             draft.charge // (STRUCTURES if draft.kind == DRAFT_SETTING else 1)))
+        draft = draft.next
+    while drafts.first != NULL:            # once all are given: what cannot be, stays
         _drop_first(drafts)
     drafts.left = min(left, <int32_t>DRAFTS)
     return found

@@ -22,13 +22,17 @@ cdef class OpenHandles:
 
     cdef bint promise(self, request_t *request, Handle handle) except -1:
         cdef bint gone = load32(&request.turn) == TURN_GONE
+        # Nobody is to be told of its close, or to be given it back.
+        cdef bint alone = (
+            handle.on_close is None and handle.value is None and handle_finished(handle.native))
+        if not alone:
+            self.kept.add(handle)          # first: it may find no memory
         if gone or not handle_promise(handle.native, self.hub):
+            self.kept.discard(handle)
             self.let_go(handle)
             return gone
-        if handle.on_close is None and handle.value is None and handle_finished(handle.native):
-            handle.native.face = NULL      # nobody is to be told, or to be given it back
-        else:
-            self.kept.add(handle)
+        if alone:
+            handle.native.face = NULL
         request.opening = handle.native
         return True
 

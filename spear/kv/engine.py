@@ -26,7 +26,7 @@ from rocksdict import (
 
 from spear.errors import KvDamaged, KvError, KvFull, KvLocked
 from spear.kv.archive import Row, sync_folder
-from spear.kv.logs import first_gap, read_logs
+from spear.kv.logs import Log, first_gap
 from spear.kv.rows import prefix_end, unseal
 
 BLOOM_BITS = 10  # a key; a miss is then answered without reading a block
@@ -114,19 +114,21 @@ def open_database(path: str, settings: Options) -> Rdict:
         raise kind(f"cannot open the metadata store {path!r}: {text}; {hint}") from error
 
 
-def end_at_first_gap(path: str, settings: Options, lost: Callable[[int], None]) -> None:
+def end_at_first_gap(
+    path: str, logs: list[Log], settings: Options, lost: Callable[[int], None]
+) -> None:
     """Removes the logs behind the first gap between logs, which a power cut leaves where none of
-    them was synced. `lost` is told the last write before it, and raises where that may not be."""
-    logs = read_logs(path)
+    them was synced. `lost` is told the last write before it, and raises where that may not be.
+    Raises KvDamaged, KvError."""
     if first_gap(logs) is None:
         return
     try:
         db = open_to_read(path, settings)
-        least = int(db.property_value("rocksdb.min-log-number-to-keep") or 0)
+        least = db.property_value("rocksdb.min-log-number-to-keep")
         db.close()
-    except Exception:  # opening it to write says what is wrong with it
-        return
-    gap = first_gap(logs, least)
+    except Exception as error:
+        raise translated(error, f"opening {path!r}") from error
+    gap = None if least is None else first_gap(logs, int(least))
     if gap is not None:
         lost(gap.last)
         for log in gap.behind:

@@ -30,7 +30,7 @@ class LogRoom:
             changed_ns = os.stat(self._folder).st_mtime_ns
             if changed_ns != self._seen_ns:
                 self._seen_ns = changed_ns
-                self._lengthen(max(log_names(self._folder), default=""))
+                self._lengthen(next(reversed(log_names(self._folder)), ""))
 
     def _lengthen(self, newest: str) -> None:
         if newest == self._newest:

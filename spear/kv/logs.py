@@ -43,14 +43,14 @@ class Gap(NamedTuple):
 
 
 def log_names(folder: str) -> list[str]:
-    """RocksDB's, whose numbers have six digits or more."""
-    return [name for name in os.listdir(folder) if name.endswith(".log")]
+    """RocksDB's, from the first to the last: numbers of six digits or more."""
+    names = [name for name in os.listdir(folder) if name.endswith(".log") and name[:-4].isdigit()]
+    return sorted(names, key=lambda name: int(name[:-4]))
 
 
 def read_logs(folder: str) -> list[Log]:
     """From the first to the last. Raises OSError."""
-    numbers = sorted((int(name.removesuffix(".log")), name) for name in log_names(folder))
-    return [read_log(number, os.path.join(folder, name)) for number, name in numbers]
+    return [read_log(int(name[:-4]), os.path.join(folder, name)) for name in log_names(folder)]
 
 
 def read_log(number: int, path: str) -> Log:
@@ -60,16 +60,18 @@ def read_log(number: int, path: str) -> Log:
     return Log(number, path, first, behind, end, data.count(0, end) < len(data) - end)
 
 
-def cut_logs(folder: str, lost: Callable[[int], None]) -> None:
-    """Cuts each log at its end. Who calls has the lock of the folder: to whom else it is open may
-    be writing. `lost` is told the last write that is left before anything else than zeros goes, and
-    raises where that may not be. Raises OSError."""
+def cut_logs(folder: str, lost: Callable[[int], None]) -> list[Log]:
+    """Cuts each log at its end, and gives them. Who calls has the lock of the folder: to whom else
+    it is open may be writing. Where something else than zeros would go of the last one, `lost` is
+    told the last write that is left before, and raises where that may not be. Raises OSError."""
     logs = read_logs(folder)
-    if logs and logs[-1].torn and logs[-1].next:
-        lost(logs[-1].next - 1)
+    left = max((log.next for log in logs), default=0)
+    if left and logs[-1].torn:
+        lost(left - 1)
     for log in logs:
         if log.end < os.stat(log.path).st_size:
             os.truncate(log.path, log.end)
+    return logs
 
 
 def first_gap(logs: list[Log], least: int = 0) -> Gap | None:
@@ -94,10 +96,10 @@ def _spanned(data: bytes) -> tuple[int, int, int]:
             at += left
             continue
         length, kind = HEAD.unpack_from(data, at)
-        if not WHOLE <= kind <= LAST:
+        if not WHOLE <= kind <= LAST or HEAD.size + length > left:
             return first, behind, at
         start, at = at + HEAD.size, at + HEAD.size + length
-        if HEAD.size + length > left or at > len(data):
+        if at > len(data):
             break
         if kind in (WHOLE, FIRST):
             beginning = b""
@@ -109,5 +111,6 @@ def _spanned(data: bytes) -> tuple[int, int, int]:
             if len(beginning) < BATCH.size:
                 break
             sequence, count = BATCH.unpack(beginning)
-            first, behind, beginning = first or sequence, sequence + count, None
+            first, behind = first or sequence, max(behind, sequence + count)
+            beginning = None
     return first, behind, len(data)

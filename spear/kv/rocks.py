@@ -187,8 +187,10 @@ class RocksKv:
             await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
-        self._shut()
-        os.close(self._lock)
+        try:
+            self._shut()
+        finally:
+            os.close(self._lock)
 
     def _open(self, accept_loss: bool, least: int = 0) -> None:
         """`least`: the last write that must be found, beside what the watermark says."""
@@ -197,7 +199,7 @@ class RocksKv:
         def lost(found: int) -> None:
             _check_sequence(self._path, found, mark, least)
 
-        db = self._opened(lost, accept_loss)
+        db = self._opened(lost)
         try:
             found = db.latest_sequence_number()
             _check_sequence(self._path, found, mark, least)
@@ -219,11 +221,10 @@ class RocksKv:
         room = LogRoom(self._path, self._room_bytes // 2)
         self._committer = Committer(found, self._flush, self._mark.advance, self._stop, room.make)
 
-    def _opened(self, lost: Callable[[int], None], accept_loss: bool) -> Rdict:
+    def _opened(self, lost: Callable[[int], None]) -> Rdict:
         try:
-            cut_logs(self._path, lost)
-            if not accept_loss:
-                engine.end_at_first_gap(self._path, self._settings, lost)
+            logs = cut_logs(self._path, lost)
+            engine.end_at_first_gap(self._path, logs, self._settings, lost)
         except OSError as error:
             raise engine.translated(error, f"opening {self._path!r}") from error
         return self._opener(self._path, self._settings)

@@ -89,6 +89,40 @@ async def test_logs_that_follow_one_another_are_all_read(cut: Cut) -> None:
     assert await cut.found() == list(range(1, ROWS + 1))
 
 
+async def test_a_gap_is_one_also_where_loss_is_accepted(cut: Cut) -> None:
+    cut.log.write_bytes(b"".join(cut.records[:-8]))
+    cut.next.write_bytes(b"".join(cut.records[-4:]))
+    kv = open_rocks(str(cut.folder), accept_loss=True)
+    assert [int(value) for _, value in kv.scan(b"row/")] == [1, 2]
+    await kv.close()
+
+
+async def test_a_torn_log_whose_rows_are_in_a_table_is_no_gap(tmp_path: Path) -> None:
+    kv = open_rocks(str(tmp_path / "kv"))
+    for number in range(1, 6):
+        await kv.commit(row(number))
+    (old,) = (tmp_path / "kv").glob("*.log")
+    data = old.read_bytes()
+    kv._db.flush()
+    for number in range(6, ROWS + 1):
+        await kv.commit(row(number))
+    shutil.copytree(tmp_path / "kv", tmp_path / "cut")
+    await kv.close()
+    (tmp_path / "cut" / old.name).write_bytes(data[:100])
+    kv = open_rocks(str(tmp_path / "cut"))
+    assert [int(value) for _, value in kv.scan(b"row/")] == list(range(1, ROWS + 1))
+    await kv.close()
+
+
+async def test_only_rocksdbs_logs_count(tmp_path: Path) -> None:
+    await open_rocks(str(tmp_path)).close()
+    (tmp_path / "old.log").write_bytes(b"mine")
+    kv = open_rocks(str(tmp_path))
+    await kv.commit(row(1))
+    await kv.close()
+    assert (tmp_path / "old.log").read_bytes() == b"mine"
+
+
 async def test_a_gap_before_what_was_safe_is_damage_and_nothing_is_removed(cut: Cut) -> None:
     cut.log.write_bytes(b"".join(cut.records[:-8]))
     cut.next.write_bytes(b"".join(cut.records[-4:]))
@@ -131,7 +165,9 @@ def end_of(data: bytes, folder: Path) -> int:
         (RECORD + bytes(6), SIZE + 6),  # too short for a head: of a log that ends so
         (RECORD[:7] + bytes(12) + RECORD + bytes(7), 2 * SIZE),
         (RECORD + bytes(7) + RECORD, SIZE),
-        (RECORD[:4] + b"\xff\xff\x01" + bytes(100), 107),  # longer than its block
+        (RECORD[:4] + b"\xff\xff\x01" + bytes(100), 0),  # longer than its block
+        (RECORD[:4] + b"\xff\x7f\x01" + bytes(100), 0),
+        (RECORD[:4] + b"\xf8\x7f\x01" + bytes(100), 107),  # longer than the file
         (RECORD[:4] + b"\2\0\1ab" + bytes(100), 109),  # shorter than a batch
     ],
 )
@@ -164,11 +200,18 @@ def test_what_stands_behind_the_end_of_a_log_is_cut(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
 @pytest.mark.parametrize("kind", [5, 6, 7, 8, 11])
-async def test_a_torn_end_that_looks_like_another_kind_of_record(cut: Cut, kind: int) -> None:
-    """RocksDB would search behind it for ever, in the call that opens the store."""
+async def test_a_torn_end_that_looks_like_another_kind_of_record(
+    cut: Cut, kind: int, blocks: int
+) -> None:
+    """RocksDB would search behind it for ever, in the call that opens the store. Of two blocks the
+    first goes on with a record that is longer than it."""
+    data = cut.log.read_bytes()
+    if blocks == 2:
+        data += (os.urandom(4) + b"\xff\xff\x01").ljust(LOG_BLOCK_BYTES - len(data), b"x")
     torn = os.urandom(4) + b"\x71\x7d" + bytes((kind,)) + os.urandom(2000)
-    cut.log.write_bytes(cut.log.read_bytes() + torn)
+    cut.log.write_bytes(data + torn)
     program = (
         "import asyncio; from spear.kv.rocks import open_rocks\n"
         f"kv = open_rocks({str(cut.folder)!r}); asyncio.run(kv.close())"

@@ -142,8 +142,8 @@ class Asking:
         """When the request must be over: its own time, the execution's, and the budget's."""
         now_ns = account.began_ns
         end_ns = now_ns + (timeout_ms * 1_000_000 or LONGEST_NS)
-        if agent.deadline_ns and agent.deadline_ns < end_ns:
-            end_ns = agent.deadline_ns
+        if agent.deadline_ns:  # the guest ends first, and its end ends this
+            end_ns = min(end_ns, agent.deadline_ns + GRACE_NS)
         left_ns = agent.meter.left("model_ns")
         if left_ns is None or end_ns <= now_ns + left_ns:
             return end_ns

@@ -51,13 +51,15 @@ class Session:
 
     def draft(self, kind: int, first: bytes, second: bytes, size: int) -> None:
         """What the guest was told is taken: a message, or a parameter that needs no word. So it is
-        never refused, whatever an answer has added since, and counts as it did there."""
+        never refused, whatever an answer has added since. `size` is what a message counts; a
+        parameter counts what is sent of it, as budgets do."""
         if kind == MESSAGE:
             self._take(size)
             self.messages.append({"role": first.decode(), "content": second.decode()})
         else:
             setting = read_setting(first)
             assert setting is not None
+            size = _size({setting.key: setting.value})
             self._take(size - self._sizes.get(setting.key, 0), STRUCTURE)
             self._keep(setting, size)
 

@@ -19,7 +19,12 @@ from spear.errors import (
 )
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.chat import asking
-from spear.hostcalls.llm.chat.asking import LONGEST_NS, Asking, completion_tokens
+from spear.hostcalls.llm.chat.asking import (
+    GRACE_NS,
+    LONGEST_NS,
+    Asking,
+    completion_tokens,
+)
 from spear.hostcalls.llm.chat.params import Setting
 from spear.hostcalls.llm.chat.session import Session
 from spear.hostcalls.llm.meter import Meter
@@ -63,9 +68,10 @@ async def test_what_is_asked_is_the_session_under_the_tasks_policy(clock: Manual
     [
         (0, 0, {}, LONGEST_NS),
         (250, 0, {}, 250 * MS),
-        (250, 100 * MS, {}, 100 * MS),
+        (250, 100 * MS, {}, 250 * MS),
+        (350, 100 * MS, {}, 100 * MS + GRACE_NS),
         (0, LONGEST_NS * 2, {}, LONGEST_NS),
-        (LONGEST_NS // MS * 3, LONGEST_NS * 2, {}, LONGEST_NS * 2),
+        (LONGEST_NS // MS * 3, LONGEST_NS * 2, {}, LONGEST_NS * 2 + GRACE_NS),
         (250, 0, {"budget.time": "50ms"}, 50 * MS),
     ],
 )
