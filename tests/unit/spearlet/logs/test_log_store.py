@@ -129,6 +129,21 @@ def test_a_secret_across_the_cut_of_a_long_line_is_not_in_the_file(
     )
 
 
+def test_a_chain_of_secrets_in_a_long_line_is_written_piece_by_piece(bench: Bench) -> None:
+    """Each occurrence begins with the last character of the one before it."""
+    bench.redactor.learn("TOKEN", "kabcdefgk")
+    store = bench.store()
+    sink = store.sink("e1", TASK)
+    for seq in range(1, 9):
+        sink.append([line(seq, "kabcdefg" * (1 << 11), stream="stdout")])
+        assert sink.lines == seq
+        assert all(len(one.message) < 2 * 9 for one in sink._begun.values())
+    sink.append([line(9, "k.", stream="stdout")])
+    assert b"abc" not in bench.files()[0].read_bytes()
+    shown = "[redacted:TOKEN]"
+    assert messages(store.read("e1", TASK)) == [shown] * 8 + [shown + "."]
+
+
 def test_what_looked_like_the_beginning_of_a_secret_is_kept_at_the_end(bench: Bench) -> None:
     bench.redactor.learn("TOKEN", "s3cret-value")
     store = bench.store()
