@@ -4,9 +4,8 @@ The rule: who owns a secret says so (`learn`) before anything that may hold it i
 `forget`s it after. Found are the value itself and its usual disguises: base64 at any alignment,
 hex, percent encoding, escapes of JSON, and each long line of a value of several lines. What cannot
 be found: a value that was split, compressed, encrypted, or encoded twice; who cuts text asks where
-(`cut`). Each form is searched for
-by itself: for the few secrets of a node that is many times faster than one regular expression of
-all, and nothing is compiled.
+(`cut`). Each form is searched for by itself: for the few secrets of a node that is many times
+faster than one regular expression of all, and nothing is compiled.
 """
 
 from __future__ import annotations

@@ -221,9 +221,14 @@ class Sink:
 
     def _cut_elsewhere(self, lines: Sequence[LogLine]) -> list[LogLine]:
         """A secret that lies across the cut of a long line would be found in neither piece: what
-        may be its beginning goes to the next one."""
+        may be its beginning goes to the next one, unless that was lost. A line of just the length
+        of a piece cannot be told from one: what looks like a beginning at its end goes to the line
+        that follows it in its stream."""
         found: list[LogLine] = []
         for line in lines:
+            if not line.seq:  # the mark of a gap
+                found += self._begun.values()
+                self._begun.clear()
             message, ahead = line.message, self._begun.pop(line.stream, None)
             if ahead is not None:
                 message = ahead.message + message

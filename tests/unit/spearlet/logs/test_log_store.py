@@ -156,6 +156,22 @@ def test_what_looked_like_the_beginning_of_a_secret_is_kept_at_the_end(bench: Be
     ]  # fmt: skip
 
 
+def test_what_looked_like_the_beginning_of_a_secret_is_not_in_a_line_behind_lost_ones(
+    bench: Bench,
+) -> None:
+    bench.redactor.learn("TOKEN", "s3cret-value")
+    store = bench.store()
+    sink = store.sink("e1", TASK)
+    sink.append([line(1, "." * ((1 << 14) - 4) + "s3cr", stream="stdout")])
+    sink.append([line(2, "other", stream="stderr"), line(4, "et-value", stream="stdout")])
+    sink.finish()
+    found = [one for batch in store.read("e1", TASK) for one in batch]
+    assert [(one.seq, one.stream, one.message[-8:]) for one in found] == [
+        (1, "stdout", "........"), (2, "stderr", "other"), (3, "stdout", "s3cr"),
+        (4, "system", "ere read"), (5, "stdout", "et-value"),
+    ]  # fmt: skip
+
+
 def test_a_secret_where_an_overlong_message_is_cut_is_not_shown_in_part(bench: Bench) -> None:
     bench.redactor.learn("TOKEN", "s3cret-value")
     store = bench.store()
