@@ -106,7 +106,8 @@ cdef class Instance:
     cdef void _arm(self) noexcept nogil:
         """The deadline of what follows, and its limits; in place nothing yields."""
         cdef guest_t *guest = self.guest
-        if guest.log_bytes > 0 or guest.output.size > 0:
+        cdef bint logged = guest.log_lines > guest.log_lines_before or guest.log_truncated
+        if logged or guest.output.size > 0:
             pthread_mutex_lock(&guest.lock)
             guest.log_bytes, guest.log_truncated = 0, False
             guest.log_lines_before = guest.log_lines

@@ -4,9 +4,8 @@ The rule: who owns a secret says so (`learn`) before anything that may hold it i
 `forget`s it after. Found are the value itself and its usual disguises: base64 at any alignment,
 hex, percent encoding, escapes of JSON, and each long line of a value of several lines. What cannot
 be found: a value that was split, compressed, encrypted, or encoded twice; who cuts text asks where
-(`begun`). Each form is searched for
-by itself: for the few secrets of a node that is many times faster than one regular expression of
-all, and nothing is compiled.
+(`cut`). Each form is searched for by itself: for the few secrets of a node that is many times
+faster than one regular expression of all, and nothing is compiled.
 """
 
 from __future__ import annotations
@@ -66,17 +65,17 @@ class Redactor:
     def data(self, data: bytes) -> bytes:
         return _replaced(data, self._bytes_forms, b"") if self._known else data
 
-    def begun(self, text: str) -> int:
-        """How many characters at its end may be the beginning of a secret that goes on in the text
-        which follows; 0: none. What is ahead of them ends with no part of a secret."""
+    def cut(self, text: str) -> tuple[int, int]:
+        """Where to cut text that goes on: what may be written is ahead of the first place, what
+        goes ahead of the text that follows begins at the second, and neither shows a part of a
+        secret. They are one place, but where occurrences overlap: the one that ends there is
+        written whole, and so is the next. What goes on is shorter than two of the longest form."""
         forms = self._text_forms
-        cut = len(text) - max((_begun(text, form) for form in forms), default=0)
-        while cut < len(text):
-            earlier = min(_begin_across(text, form, cut) for form in forms)
-            if earlier == cut:
-                break
-            cut = earlier
-        return len(text) - cut
+        begin = len(text) - max((_begun(text, form) for form in forms), default=0)
+        if begin == len(text):
+            return begin, begin
+        begin = min(_begin_across(text, form, begin) for form in forms)
+        return max(_end_across(text, form, begin) for form in forms), begin
 
     def texts(self, texts: list[str]) -> list[str]:
         """Each of them; quicker than one by one where they hold none."""
@@ -129,6 +128,12 @@ def _begin_across(text: str, form: str, cut: int) -> int:
     """Where the form begins that lies across the cut; the cut where none does."""
     at = text.find(form, max(0, cut - len(form) + 1), cut + len(form) - 1)
     return cut if at < 0 else at
+
+
+def _end_across(text: str, form: str, cut: int) -> int:
+    """Where the last of the form ends that lies across the cut; the cut where none does."""
+    at = text.rfind(form, max(0, cut - len(form) + 1), cut + len(form) - 1)
+    return cut if at < 0 else at + len(form)
 
 
 def _at(form: AnyStr, text: AnyStr) -> Iterator[int]:

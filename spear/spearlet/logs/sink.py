@@ -146,7 +146,7 @@ class OpenLog:
         if len(message) <= _MESSAGE_CHARS_MAX:
             return message
         kept = message[:_MESSAGE_CHARS_MAX]
-        kept = kept[: len(kept) - self.redactor.begun(kept)]
+        kept = kept[: self.redactor.cut(kept)[0]]
         return f"{kept}... (cut, {len(message)} characters)"
 
     def _tell_lost(self, instance_id: str, behind: int) -> bool:
@@ -221,15 +221,22 @@ class Sink:
 
     def _cut_elsewhere(self, lines: Sequence[LogLine]) -> list[LogLine]:
         """A secret that lies across the cut of a long line would be found in neither piece: what
-        may be its beginning goes to the next one. It is no more than the longest secret has."""
+        may be its beginning goes to the next one, unless that was lost. A line of just the length
+        of a piece cannot be told from one: what looks like a beginning at its end goes to the line
+        that follows it in its stream."""
         found: list[LogLine] = []
         for line in lines:
+            if not line.seq:  # the mark of a gap
+                found += self._begun.values()
+                self._begun.clear()
             message, ahead = line.message, self._begun.pop(line.stream, None)
             if ahead is not None:
                 message = ahead.message + message
-            if _is_piece(line) and (count := self._log.redactor.begun(message)):
-                self._begun[line.stream] = _said(line, message[len(message) - count :])
-                message = message[: len(message) - count]
+            if _is_piece(line):
+                end, begin = self._log.redactor.cut(message)
+                if begin < len(message):
+                    self._begun[line.stream] = _said(line, message[begin:])
+                    message = message[:end]
             found.append(line if message is line.message else _said(line, message))
         return found
 

@@ -127,11 +127,10 @@ class History:
             await self._trim(rows.HELD_BY_TIME, until_ns, self._bounds.bytes_max, stuck)
             left = self._bounds.bytes_max - self._bytes[rows.HELD_BY_TIME]
             await self._trim(rows.PLAIN_BY_TIME, until_ns, left, stuck)
-            if stuck.keys() - self._stuck:
-                stamp, reason = next(iter(stuck.items()))
+            if stamp := next((stamp for stamp in stuck if stamp not in self._stuck), None):
                 self._parts.log.warn(
                     "executions not forgotten", count=len(stuck), first=rows.id_of_stamp(stamp),
-                    reason=reason,
+                    reason=stuck[stamp],
                 )  # fmt: skip
             self._stuck = set(stuck)
             return self._forgotten - before

@@ -226,17 +226,36 @@ def test_the_limit_of_its_log_holds_for_each_call(talker: Module, log_waits: boo
             assert (run.outcome.log_truncated, len(run.read_logs())) == (True, 11)  # and the mark
 
 
-def test_a_call_in_place_has_its_limits_too():
-    """Of a module that imports nothing which may wait."""
+@pytest.mark.parametrize(
+    ("bytes_max", "lines"), [(60, 11), (5, 1), (0, 1)], ids=["later", "first line", "at once"]
+)
+def test_a_call_in_place_has_its_limits_too(bytes_max: int, lines: int):
+    """Of a module that imports nothing which may wait. The mark of a cut log counts no bytes."""
+    with executor() as node:
+        instance = node.instantiate(in_place(SAY * 20), log_bytes_max=bytes_max)
+        say = instance.function("say")
+        for _ in range(3):
+            say()
+            assert len(instance.read_logs()) == lines
+
+
+def test_a_call_in_place_is_not_charged_with_empty_lines_of_those_before():
+    again = "(br_if 0 (i32.lt_u (local.get 0) (i32.const 400000)))"
+    count = "(local.set 0 (i32.add (local.get 0) (i32.const 1)))"
+    empty = "(drop (call $log (i32.const 2) (i32.const 16) (i32.const 0)))"
+    with executor() as node:
+        instance = node.instantiate(in_place(f"(local i32) (loop {empty} {count} {again})"))
+        say = instance.function("say")
+        for _ in range(3):
+            say()
+            assert {entry.message for entry in instance.read_logs()} == {""}
+
+
+def in_place(body: str) -> Module:
     text = f"""(module (import "spear" "log" (func $log (param i32 i32 i32) (result i32)))
       (memory (export "memory") 1) (data (i32.const 16) "shared")
-      (func (export "say") {SAY * 20}))"""
-    module = engine().load(bytes(wasmtime.wat2wasm(text)))
-    with executor() as node:
-        instance = node.instantiate(module, log_bytes_max=60)
-        for _ in range(2):
-            instance.function("say")()
-            assert len(instance.read_logs()) == 11
+      (func (export "say") {body}))"""
+    return engine().load(bytes(wasmtime.wat2wasm(text)))
 
 
 @pytest.mark.parametrize("limit", ["output_bytes_max", "log_bytes_max"])

@@ -127,22 +127,42 @@ PARTS = st.sampled_from(
 def test_text_that_is_cut_where_no_secret_begins_shows_none(text: str, size: int) -> None:
     redactor = Redactor()
     redactor.learn("TOKEN", "abab1234abab")
-    pieces, ahead = [], ""
+    longest = max(map(len, forms_of("abab1234abab")))
+    pieces, ahead, whole = [], "", ""
     for at in range(0, len(text), size):
         piece = ahead + text[at : at + size]
-        begun = redactor.begun(piece)
-        ahead = piece[len(piece) - begun :]
-        pieces.append(piece[: len(piece) - begun])
+        end, begin = redactor.cut(piece)
+        assert begin <= end
+        assert len(piece) - begin < 2 * longest
+        ahead = piece[begin:]
+        pieces.append(piece[:end])
+        whole += piece[:begin]
     pieces.append(ahead)
-    assert "".join(pieces) == text
+    assert whole + ahead == text
     shown = "".join(map(redactor.text, pieces))
     assert shown.count("[redacted:TOKEN]") >= ("abab1234abab" in text)
     assert not any(form in shown for form in forms_of("abab1234abab"))
+    assert _without(shown) == _without(redactor.text(text))
+
+
+def _without(shown: str) -> str:
+    return shown.replace("[redacted:TOKEN]", "")
+
+
+def test_where_occurrences_overlap_in_a_chain_little_goes_on() -> None:
+    redactor = knowing(TOKEN="kabcdefgk")
+    for text in ("kabcdefg" * 1000, "kabcdefg" * 1000 + "kab", "." + "kabcdefg" * 3):
+        end, begin = redactor.cut(text)
+        assert len(text) - begin < 2 * 9
+        assert redactor.text(text[:end]).lstrip(".") == "[redacted:TOKEN]"
+        assert redactor.text(text[begin:] + "cdefgk").startswith("[redacted:TOKEN]")
 
 
 def test_what_begins_no_secret_is_left_where_it_is() -> None:
     redactor = Redactor()
+    assert redactor.cut("none is known") == (13, 13)
     redactor.learn("TOKEN", "xyzw-98765")
-    assert redactor.begun("other words") == 0
-    assert redactor.begun("xyzw-98765") == 0  # a whole one
-    assert [redactor.begun("..." + "xyzw-98765"[:n]) for n in range(1, 10)] == list(range(1, 10))
+    assert redactor.cut("other words") == (11, 11)
+    assert redactor.cut("xyzw-98765") == (10, 10)  # a whole one
+    for count in range(1, 10):
+        assert redactor.cut("..." + "xyzw-98765"[:count]) == (3, 3)

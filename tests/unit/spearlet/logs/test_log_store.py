@@ -129,6 +129,21 @@ def test_a_secret_across_the_cut_of_a_long_line_is_not_in_the_file(
     )
 
 
+def test_a_chain_of_secrets_in_a_long_line_is_written_piece_by_piece(bench: Bench) -> None:
+    """Each occurrence begins with the last character of the one before it."""
+    bench.redactor.learn("TOKEN", "kabcdefgk")
+    store = bench.store()
+    sink = store.sink("e1", TASK)
+    for seq in range(1, 9):
+        sink.append([line(seq, "kabcdefg" * (1 << 11), stream="stdout")])
+        assert sink.lines == seq
+        assert all(len(one.message) < 2 * 9 for one in sink._begun.values())
+    sink.append([line(9, "k.", stream="stdout")])
+    assert b"abc" not in bench.files()[0].read_bytes()
+    shown = "[redacted:TOKEN]"
+    assert messages(store.read("e1", TASK)) == [shown] * 8 + [shown + "."]
+
+
 def test_what_looked_like_the_beginning_of_a_secret_is_kept_at_the_end(bench: Bench) -> None:
     bench.redactor.learn("TOKEN", "s3cret-value")
     store = bench.store()
@@ -138,6 +153,22 @@ def test_what_looked_like_the_beginning_of_a_secret_is_kept_at_the_end(bench: Be
     found = [one for batch in store.read("e2", TASK) for one in batch]
     assert [(one.seq, one.stream, one.message[-4:]) for one in found] == [
         (1, "stdout", "...."), (2, "stdout", "s3cr"),
+    ]  # fmt: skip
+
+
+def test_what_looked_like_the_beginning_of_a_secret_is_not_in_a_line_behind_lost_ones(
+    bench: Bench,
+) -> None:
+    bench.redactor.learn("TOKEN", "s3cret-value")
+    store = bench.store()
+    sink = store.sink("e1", TASK)
+    sink.append([line(1, "." * ((1 << 14) - 4) + "s3cr", stream="stdout")])
+    sink.append([line(2, "other", stream="stderr"), line(4, "et-value", stream="stdout")])
+    sink.finish()
+    found = [one for batch in store.read("e1", TASK) for one in batch]
+    assert [(one.seq, one.stream, one.message[-8:]) for one in found] == [
+        (1, "stdout", "........"), (2, "stderr", "other"), (3, "stdout", "s3cr"),
+        (4, "system", "ere read"), (5, "stdout", "et-value"),
     ]  # fmt: skip
 
 

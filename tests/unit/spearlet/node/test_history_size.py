@@ -371,8 +371,13 @@ async def test_one_that_cannot_be_forgotten_keeps_no_other(tmp_path: Path):
         assert [await history.trim(), await history.trim()] == [2, 0]
         assert ids_in(node.rows, rows.HELD_BY_TIME) == [made[0].id, made[2].id]
         assert_counted(node)
+        later = await node.services.invoke("work", b"", Invocation(idempotency_key="later"))
+        stuck.add(later.id)
+        assert [await history.trim(), await history.trim()] == [0, 0]
         told = [line for line in node.said.lines if line["event"] == "executions not forgotten"]
-        assert [(line["count"], line["first"]) for line in told] == [(2, made[0].id)]
+        assert [(line["count"], line["first"]) for line in told] == [
+            (2, made[0].id), (3, later.id),
+        ]  # fmt: skip
         stuck.clear()
-        assert await history.trim() == 2
+        assert await history.trim() == 3
         assert_counted(node)
