@@ -387,9 +387,7 @@ class Executions:
             return
         outcome = run.outcome
         work.run = None
-        if work.lease is not None:
-            self._parts.pools.give_back(work.lease, spent=outcome.status != COMPLETED)
-            work.lease = None
+        self._give_back(work, spent=outcome.status != COMPLETED)
         run.fill(work.execution)
         work.plan.pace.took(outcome.cpu_ns)
         error = error_of(outcome)
@@ -456,12 +454,19 @@ class Executions:
             self._telling.keep(work, hiding)
 
     def _let_go_of(self, work: Work) -> None:
-        """What it had while it was under way: what it called, its place."""
+        """What it has still: a warm instance, if its end was not understood; what it called; its
+        place."""
         try:
+            self._give_back(work, spent=True)
             if work.kin is not None:
                 work.kin.over()
         finally:
             self._release(work)
+
+    def _give_back(self, work: Work, *, spent: bool) -> None:
+        lease, work.lease = work.lease, None
+        if lease is not None:
+            self._parts.pools.give_back(lease, spent=spent)
 
     # ---- closing
 

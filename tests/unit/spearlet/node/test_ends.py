@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from node_runs import HANG_S, Bench, answer, bench
 
 from spear.errors import KvFull, LogUnavailable, NotFound
 from spear.records.execution import Execution
+from spear.records.task import Pool
 from spear.runtime.interface import LogLine
+from spear.runtime.invocation import Invocation as RunInvocation
+from spear.runtime.stub import StubProgram, StubRun
 from spear.spearlet.node import ends, rows, telling
 from spear.spearlet.node.blobs import Blobs
 from spear.spearlet.node.events import Events
@@ -230,6 +234,50 @@ async def test_one_of_which_a_step_to_its_end_fails_has_failed(
             assert (await node.services.stats())["admission"]["running"] == 0
         services = await node.crash()
         assert (await services.execution(execution.id)).error == execution.error
+
+
+class Warm:
+    """An instance whose calls the test plays."""
+
+    closed = False
+
+    def __init__(self, begin: Callable[[], StubRun]) -> None:
+        self._begin = begin
+
+    def function(self, name: str) -> Warm:
+        return self
+
+    def start(self, *_: object, **__: object) -> StubRun:
+        return self._begin()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_one_whose_end_is_not_understood_keeps_no_warm_instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path) as node:
+        node.said.failure = lambda event, error, **_: None  # type: ignore[method-assign]
+        services = await node.ready(pool=Pool(isolation="shared", max=1))
+        made: list[Warm] = []
+
+        def warm(program: StubProgram, run: RunInvocation) -> Warm:
+            made.append(Warm(partial(node.runtime.start, program, run)))
+            return made[-1]
+
+        monkeypatch.setattr(node.runtime, "warm", warm)
+        running = asyncio.ensure_future(services.invoke("work"))
+        run = await node.run()
+        with monkeypatch.context() as patch:
+            patch.setattr(Follower, "pump", fails)
+            run.finish()
+            assert (await running).cause == "internal"
+        assert made[0].closed
+        running = asyncio.ensure_future(services.invoke("work"))
+        (await node.run(1)).finish()
+        assert (await running).completed
+        assert not made[1].closed
 
 
 @pytest.mark.parametrize(
