@@ -352,7 +352,7 @@ def _tell_what_is_over_at_once_unkept(patch: pytest.MonkeyPatch) -> None:
     def take(self: Executions, work: Work, run: StubRun) -> None:
         self._works[work.execution.id] = work
         work.execution.durability = "crash"
-        asyncio.get_running_loop().call_soon(self._kept, work, [])
+        asyncio.get_running_loop().call_soon(self._telling.kept, work, [])
 
     patch.setattr(Executions, "take_ended", take)
 

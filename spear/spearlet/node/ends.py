@@ -134,6 +134,14 @@ class Ends:
         except (KvError, OSError) as error:
             self._parts.log.error("result not kept", execution=execution.id, reason=str(error))
 
+    def hold(self, kept: Execution, then: Callable[[], None]) -> None:
+        """In memory until it can be written. `then` is called later, as of End: who asked for the
+        execution may not listen for its end yet."""
+        kept.durability = "volatile"
+        self.unkept[kept.id] = kept, []
+        self._later(kept.id)
+        asyncio.get_running_loop().call_soon(then)
+
     def write(self, end: End, kept: Execution) -> None:
         """As `keep`; `kept` is the record as its row has it, with no large output."""
         journal, power = self._parts.journal, kept.mode == "async"
@@ -183,9 +191,12 @@ class Ends:
 
     def _write_again(self, id: str) -> None:
         kept, more = self.unkept[id]
-        self._parts.journal.delete(rows.live_key(id))
-        written = partial(self._written_again, id, self._put(kept, more))
-        self._parts.journal.then(written, power=kept.mode == "async")
+        try:
+            written = partial(self._written_again, id, self._put(kept, more))
+            self._parts.journal.delete(rows.live_key(id))
+            self._parts.journal.then(written, power=kept.mode == "async")
+        except Exception:  # it was told why when it was to be kept
+            self._later(id)
 
     def _written_again(self, id: str, size: int, error: Exception | None) -> None:
         if id not in self.unkept or id in self._timers or id in self._removing:

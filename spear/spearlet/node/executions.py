@@ -3,8 +3,8 @@
 The rule: a step is written before it has an effect. Acceptance is kept before it is answered; that
 an attempt begins is kept, in the execution's own class, before its guest can do what others see, so
 one that is found pending after a crash did nothing; the end is kept before it is told. Nobody but
-this file moves a Work or changes its record. On the node's loop only; no task watches a guest: the
-runtime calls back.
+this file moves a Work, or changes its record before its end. On the node's loop only; no task
+watches a guest: the runtime calls back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spear.records.execution import (
     ExecutionError,
 )
 from spear.spearlet.node import rows
-from spear.spearlet.node.ends import End, Ends, Rows
+from spear.spearlet.node.ends import Ends
 from spear.spearlet.node.follower import LINES_A_LOOK, PAUSE_IN_FLOOD_S, Follower
 from spear.spearlet.node.inputs import Inputs
 from spear.spearlet.node.outcomes import (
@@ -33,11 +33,11 @@ from spear.spearlet.node.outcomes import (
     end,
     error_of,
     redacted,
-    spoil,
     unstarted,
 )
 from spear.spearlet.node.refused import Refused
 from spear.spearlet.node.starter import Starter
+from spear.spearlet.node.telling import Telling
 from spear.spearlet.node.work import (
     ENDING,
     LOADING,
@@ -49,7 +49,6 @@ from spear.spearlet.node.work import (
     all_ended,
 )
 from spear.spearlet.retry import RANDOM_BITS, next_delay_ns
-from spear.spearlet.webhooks.delivery import rows_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ if TYPE_CHECKING:
     from spear.spearlet.node.family import Family
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.plan import Plan
-    from spear.spearlet.node.secrets import Hiding
 
 _FULL_S = 0.5  # until a queue that was full is tried again, by what may not be refused
 _GONE = "the node was closed"
@@ -75,7 +73,7 @@ class Executions:
         self, parts: Parts, told: Callable[[Execution], None],
         kept: Callable[[Execution, int], None],
     ) -> None:  # fmt: skip
-        self._parts, self._told = parts, told
+        self._parts = parts
         self._ends = Ends(parts, kept)
         self._starter = Starter(parts, self._runs, self._end_unstarted)
         self._works: dict[str, Work] = {}
@@ -83,6 +81,7 @@ class Executions:
         self.newest_id = ""  # no execution that is or was known here has a later one, as texts
         self._inputs = Inputs(parts.files.inputs, parts.input_bytes_max)
         self._follower = Follower(parts.logs, self._surely_ended)
+        self._telling = Telling(parts, self._ends, self._follower, self._forget, told)
         self._closed = False
 
     def introduce(self, family: Family) -> None:
@@ -330,12 +329,11 @@ class Executions:
 
     def take_ended(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun and ended; see atonce.py."""
-        execution, work.stage = work.execution, ENDING
-        if execution.log_lines:
+        work.stage = ENDING
+        if work.execution.log_lines:
             self._follower.pump(work, run)
         self._enter(work)
-        kept, spoilt = partial(self._kept, work, []), partial(self._spoilt, work)
-        self._ends.write(End(execution, [], kept, spoilt, False), execution)
+        self._telling.keep(work)
 
     def take_begun(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun in the room that there was. It is written before
@@ -389,9 +387,7 @@ class Executions:
             return
         outcome = run.outcome
         work.run = None
-        if work.lease is not None:
-            self._parts.pools.give_back(work.lease, spent=outcome.status != COMPLETED)
-            work.lease = None
+        self._give_back(work, spent=outcome.status != COMPLETED)
         run.fill(work.execution)
         work.plan.pace.took(outcome.cpu_ns)
         error = error_of(outcome)
@@ -446,43 +442,31 @@ class Executions:
         end(execution, status, cause, redacted(error, self._parts.redactor), output)
         work.stop_timer()
         work.stage = ENDING
-        if work.kin is not None:
-            work.kin.over()
         execution.finished_ns = execution.finished_ns or self._parts.clock.now_ns()
-        self._release(work)
-        covered = partial(self._follower.covered, work)
-        self._keep_end(
-            work, self._parts.secrets.hiding(work.plan.spec, covered) if output else None
-        )
-
-    def _keep_end(self, work: Work, hiding: Hiding | None) -> None:
-        execution = work.execution
-        notices = rows_for(execution, *work.webhooks) if any(work.webhooks) else []
-        kept, spoilt = partial(self._kept, work, notices), partial(self._spoilt, work)
-        self._ends.keep(End(execution, notices, kept, spoilt, work.written, hiding))
-
-    def _spoilt(self, work: Work, error: Exception) -> None:
-        """Its end could not be written down as it was: it has failed then, without its output,
-        which may show what it must not. If not even that can be, memory alone has it."""
-        self._parts.log.failure("an end could not be kept", error, execution=work.execution.id)
-        execution, again = work.execution, work.execution.cause == SPOILT
-        spoil(execution, error, self._parts.redactor)
-        if again:
-            execution.durability = "volatile"
-            self._kept(work, [])
+        try:
+            self._let_go_of(work)
+            covered = partial(self._follower.covered, work)
+            spec = work.plan.spec
+            hiding = self._parts.secrets.hiding(spec, covered) if output else None
+        except Exception as error:
+            self._telling.spoilt(work, error)
         else:
-            self._keep_end(work, None)
+            self._telling.keep(work, hiding)
 
-    def _kept(self, work: Work, notices: Rows) -> None:
-        self._forget(work)
-        if notices:
-            self._parts.webhooks.added(notices)
-        if work.sink is not None:
-            self._follower.finish(work)
-        work.told_accepted()
-        self._told(work.execution)
-        self._parts.events.changed(work.execution)
-        work.tell(work.execution)
+    def _let_go_of(self, work: Work) -> None:
+        """What it has still: a warm instance, if its end was not understood; what it called; its
+        place."""
+        try:
+            self._give_back(work, spent=True)
+            if work.kin is not None:
+                work.kin.over()
+        finally:
+            self._release(work)
+
+    def _give_back(self, work: Work, *, spent: bool) -> None:
+        lease, work.lease = work.lease, None
+        if lease is not None:
+            self._parts.pools.give_back(lease, spent=spent)
 
     # ---- closing
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,22 @@ from node_runs import HANG_S, Bench, answer, bench
 
 from spear.errors import KvFull, LogUnavailable, NotFound
 from spear.records.execution import Execution
-from spear.spearlet.node import ends
+from spear.records.task import Pool
+from spear.runtime.interface import LogLine
+from spear.runtime.invocation import Invocation as RunInvocation
+from spear.runtime.stub import StubProgram, StubRun
+from spear.spearlet.node import ends, rows, telling
 from spear.spearlet.node.blobs import Blobs
-from spear.spearlet.node.secrets import Hiding
+from spear.spearlet.node.events import Events
+from spear.spearlet.node.executions import Executions
+from spear.spearlet.node.family import Kin
+from spear.spearlet.node.follower import Follower
+from spear.spearlet.node.inputs import Inputs
+from spear.spearlet.node.secrets import Hiding, Secrets
+from spear.spearlet.node.services import NodeServices
+from spear.spearlet.node.tallies import Tallies
+from spear.spearlet.node.work import Work
+from spear.spearlet.webhooks.sender import WebhookSender
 
 LARGE = b"x" * 100_000
 
@@ -174,10 +188,147 @@ async def test_one_whose_output_cannot_be_handled_has_failed(
         assert (await services.execution(execution.id)).error == execution.error
 
 
-async def test_one_that_cannot_be_written_down_at_all_is_told_all_the_same(
+async def test_one_that_cannot_be_written_down_at_all_is_told_and_written_once_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async with bench(tmp_path) as node:
-        monkeypatch.setattr(ends.Ends, "write", fails)
-        execution = await spoilt(node, 10)
-        assert execution.durability == "volatile"
+        with monkeypatch.context() as patch:
+            patch.setattr(rows, "rows_of_end", fails)
+            execution = await spoilt(node, 10)
+            assert execution.durability == "volatile"
+            node.services._executions._ends._again(execution.id)  # not yet
+            assert await node.services.execution(execution.id) == execution
+        await node.stop()
+        services = await node.start()
+        assert (await services.execution(execution.id)).error == execution.error
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_one_that_can_be_written_down_later_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path) as node:
+        with monkeypatch.context() as patch:
+            patch.setattr(rows, "rows_of_end", fails)
+            execution = await spoilt(node, 10)
+        await until_kept(node)
+        services = await node.crash()
+        assert (await services.execution(execution.id)).error == execution.error
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [(Executions, "_release"), (Secrets, "hiding"), (telling, "rows_for"), (Kin, "over")],
+)
+async def test_one_of_which_a_step_to_its_end_fails_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: object, name: str
+):
+    async with bench(tmp_path) as node:
+        with monkeypatch.context() as patch:
+            patch.setattr(what, name, fails)
+            patch.setattr(Work, "kin", Kin(None, None, 0, fails))  # type: ignore[arg-type]
+            execution = await spoilt(node, 10)
+        assert execution.durability == "power"
+        assert bool(node.rows.scan(b"webhook/")) is (name != "rows_for")
+        if name != "_release":
+            assert (await node.services.stats())["admission"]["running"] == 0
+        services = await node.crash()
+        assert (await services.execution(execution.id)).error == execution.error
+
+
+class Warm:
+    """An instance whose calls the test plays."""
+
+    closed = False
+
+    def __init__(self, begin: Callable[[], StubRun]) -> None:
+        self._begin = begin
+
+    def function(self, name: str) -> Warm:
+        return self
+
+    def start(self, *_: object, **__: object) -> StubRun:
+        return self._begin()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_one_whose_end_is_not_understood_keeps_no_warm_instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path) as node:
+        node.said.failure = lambda event, error, **_: None  # type: ignore[method-assign]
+        services = await node.ready(pool=Pool(isolation="shared", max=1))
+        made: list[Warm] = []
+
+        def warm(program: StubProgram, run: RunInvocation) -> Warm:
+            made.append(Warm(partial(node.runtime.start, program, run)))
+            return made[-1]
+
+        monkeypatch.setattr(node.runtime, "warm", warm)
+        running = asyncio.ensure_future(services.invoke("work"))
+        run = await node.run()
+        with monkeypatch.context() as patch:
+            patch.setattr(Follower, "pump", fails)
+            run.finish()
+            assert (await running).cause == "internal"
+        assert made[0].closed
+        running = asyncio.ensure_future(services.invoke("work"))
+        (await node.run(1)).finish()
+        assert (await running).completed
+        assert not made[1].closed
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [
+        (WebhookSender, "added"), (Follower, "finish"), (Tallies, "add"), (Events, "changed"),
+        (Inputs, "let_go"),
+    ],
+)  # fmt: skip
+async def test_whoever_waits_is_told_though_what_follows_an_end_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: type, name: str
+):
+    raised: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda loop, context: raised.append(context["exception"])
+    )
+    async with bench(tmp_path) as node:
+        services = await node.ready(webhook="http://127.0.0.1:1/hook")
+        running = asyncio.ensure_future(services.invoke("work", b"held until the end"))
+        run = await node.run()
+        following = asyncio.ensure_future(followed(services, run.invocation.execution_id))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(what, name, fails)
+            answer(run)
+            async with asyncio.timeout(HANG_S):
+                execution = await running
+        assert execution.completed
+        assert [str(error) for error in raised] == ["planted"]
+        assert (await services.stats())["executions"]["live"] == 0
+        if what is Follower:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        else:
+            async with asyncio.timeout(HANG_S):
+                assert not await following
+
+
+async def followed(services: NodeServices, id: str) -> list[LogLine]:
+    return [line async for lines in services.logs(id, follow=True) for line in lines]
+
+
+async def test_one_that_is_over_at_once_and_cannot_be_written_down_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path, answer) as node:
+        node.said.failure = lambda event, error, **_: None  # type: ignore[method-assign]
+        services = await node.ready()
+        node.trust()
+        with monkeypatch.context() as patch:
+            patch.setattr(rows, "rows_of_end", fails)
+            async with asyncio.timeout(HANG_S):
+                execution = await services.invoke("work")
+        assert (execution.status, execution.durability) == ("failed", "volatile")
