@@ -91,9 +91,9 @@ class RocksKv:
             raise self._unreadable(asked, error) from error.with_traceback(None)
         return self._unsealed(stored)
 
-    def unchecked(self) -> RdictIter:
-        """A cursor over rows as they are stored, for `salvage`; it keeps the lock while it is."""
-        return self._db.iter(engine.unchecked())
+    def cursor(self, *, checked: bool) -> RdictIter:
+        """Over rows as they are stored, for `salvage`; it keeps the lock while it is."""
+        return self._db.iter(engine.passing() if checked else engine.unchecked())
 
     def _unsealed(self, stored: list[Row]) -> list[Row]:
         try:
