@@ -323,5 +323,6 @@ def _check_sequence(path: str, found: int, mark: Mark | None, least: int) -> Non
     if found < wanted:
         raise KvDamaged(
             f"the metadata store {path!r} had safe writes up to number {wanted}, and those up to "
-            f"{found} are found: restore a backup, or open what is left with accept_loss"
+            f"{found} are found: restore a backup, or give up what is lost by `spear node "
+            "accept-loss`"
         )

@@ -145,6 +145,15 @@ def _is_well(cursor: RdictIter) -> bool:
 
 
 async def _fill(path: str, found: _Readable) -> None:
+    """A new store at `path`; where it cannot be made nothing is left of it, as on a full disk."""
+    try:
+        await _copy(path, found)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+async def _copy(path: str, found: _Readable) -> None:
     kv: RocksKv = open_rocks(path)
     try:
         batch = Batch()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from rocksdict import Options, Rdict
 
-from spear.errors import KvDamaged
+from spear.errors import KvDamaged, KvFull
 from spear.kv.batch import Batch
 from spear.kv.format import FORMAT
 from spear.kv.rocks import open_rocks
@@ -227,6 +227,22 @@ async def test_what_lies_on_both_sides_of_a_block_without_sense_is_there(path: P
     await check_told(path, found, ROWS)
     left = await rows_of(path)
     assert {b"row/00000", b"row/01500", b"row/02500", b"row/03999"} <= left.keys()
+
+
+async def test_nothing_of_the_new_store_is_left_on_a_full_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage_rows(path)
+
+    def put(*_: object) -> None:
+        raise Exception("IO error: No space left on device")  # as rocksdict does
+
+    with monkeypatch.context() as full:
+        full.setattr("spear.kv.rocks._put", put)
+        with pytest.raises(KvFull):
+            await salvage(str(path))
+    assert os.listdir(path.parent) == ["kv"]
+    assert len((await salvage(str(path))).lost) == len(BAD)
 
 
 @pytest.mark.parametrize("step", range(4))
