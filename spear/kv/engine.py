@@ -73,8 +73,8 @@ def passing() -> ReadOptions:
 
 
 def unchecked() -> ReadOptions:
-    """Of who reads a store that is damaged, where only a row's own checksum counts: a damaged block
-    has whole rows too."""
+    """Of who looks for a way past damage: what a block without its checksum says of keys, order and
+    deletions may be wrong, and its rows are not to be taken for those of now."""
     made = passing()
     made.set_verify_checksums(False)
     return made

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from rocksdict import Rdict, WriteBatch
 
 from spear.errors import KvDamaged, KvFormat
+from spear.kv.engine import translated, unchecked
 from spear.kv.rows import seal, unseal
 
 CURRENT = 3
@@ -28,14 +29,19 @@ STEP_ROWS = 1000
 
 
 def settle(db: Rdict, path: str, marked: bool, accept_loss: bool = False) -> None:
-    """Brings the store to CURRENT. `marked`: it has a watermark, so the row was there once;
-    without it the version is taken to be CURRENT where loss is accepted. Raises KvFormat,
-    KvDamaged; whatever rocksdict raises passes."""
-    found = _found(db, path)
+    """Brings the store to CURRENT. `marked`: it has a watermark, so the row was there once; where
+    loss is accepted and the row is lost or damaged, the version is taken to be CURRENT. Raises
+    KvFormat, KvDamaged; whatever rocksdict raises passes."""
+    try:
+        found = _left(db, path) if accept_loss else _found(db, path)
+    except KvDamaged:
+        if not accept_loss:
+            raise
+        found, marked = None, True
     if found is None and marked and not accept_loss:
         raise KvDamaged(
-            f"the metadata store {path!r} has lost its format row: restore a backup, or open what "
-            "is left with accept_loss"
+            f"the metadata store {path!r} has lost its format row: restore a backup, or give up "
+            "what is lost by `spear node accept-loss`"
         )
     if found is None and marked:
         _put_format(db)
@@ -51,7 +57,19 @@ def settle(db: Rdict, path: str, marked: bool, accept_loss: bool = False) -> Non
 
 
 def _found(db: Rdict, path: str) -> int | None:
-    stored = db.get(FORMAT)
+    return _version(db.get(FORMAT), path)
+
+
+def _left(db: Rdict, path: str) -> int | None:
+    """Also of a damaged block: the row's own checksum counts."""
+    try:
+        stored = db.get(FORMAT, read_opt=unchecked())
+    except Exception as error:
+        raise translated(error, f"reading the format of {path!r}") from error
+    return _version(stored, path)
+
+
+def _version(stored: bytes | None, path: str) -> int | None:
     if stored is None:
         return None
     text = unseal(FORMAT, stored)

@@ -91,9 +91,9 @@ class RocksKv:
             raise self._unreadable(asked, error) from error.with_traceback(None)
         return self._unsealed(stored)
 
-    def unchecked(self) -> RdictIter:
-        """A cursor over rows as they are stored, for `salvage`; it keeps the lock while it is."""
-        return self._db.iter(engine.unchecked())
+    def cursor(self, *, checked: bool) -> RdictIter:
+        """Over rows as they are stored, for `salvage`; it keeps the lock while it is."""
+        return self._db.iter(engine.passing() if checked else engine.unchecked())
 
     def _unsealed(self, stored: list[Row]) -> list[Row]:
         try:
@@ -324,5 +324,6 @@ def _check_sequence(path: str, found: int, mark: Mark | None, least: int) -> Non
     if found < wanted:
         raise KvDamaged(
             f"the metadata store {path!r} had safe writes up to number {wanted}, and those up to "
-            f"{found} are found: restore a backup, or open what is left with accept_loss"
+            f"{found} are found: restore a backup, or give up what is lost by `spear node "
+            "accept-loss`"
         )

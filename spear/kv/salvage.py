@@ -1,8 +1,8 @@
 """What can still be read of a damaged store, as a whole store in its place.
 
 The rule: a damaged row is never changed and never dropped in silence. Whole rows are copied into
-a new store, the damaged one keeps all its files under another name, and what was lost is told by
-its key. It can be cut short anywhere and goes on when it is called again.
+a new store, the damaged one stays under another name, and what was lost is told by its key, or as
+the range that it lies in. It can be cut short anywhere and goes on when it is called again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from spear.kv.rocks import RocksKv, open_rocks
 from spear.kv.rows import unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rocksdict import RdictIter
 
 BATCH_ROWS, BATCH_BYTES = 1000, 4 << 20
@@ -56,67 +54,86 @@ async def salvage(path: str) -> Salvaged:
         _rename(path + _WHOLE, path, folder)
     kv = open_rocks(path, accept_loss=True)
     try:
-        found = _Readable(kv.unchecked)
-        rows = sum(1 for _ in found)
+        found = _Readable(kv)
+        for _ in found:
+            pass
         if not found.lost:
-            return Salvaged(rows, [], "")
+            return Salvaged(found.rows, [], "")
         for left in (path + _MAKING, path + _WHOLE):
             shutil.rmtree(left, ignore_errors=True)
-        await _fill(path + _MAKING, _Readable(kv.unchecked))
+        found = _Readable(kv)  # what is told is of the pass that copies
+        await _fill(path + _MAKING, found)
     finally:
         await kv.close()
     kept_in = _free_name(path + _DAMAGED)
     _rename(path + _MAKING, path + _WHOLE, folder)
     _rename(path, kept_in, folder)
     _rename(path + _WHOLE, path, folder)
-    return Salvaged(rows, found.lost, kept_in)
+    return Salvaged(found.rows, found.lost, kept_in)
 
 
 class _Readable:
     """The whole rows of a store, in no order; `lost` tells of the others once all were given.
-    What lies in a block that cannot be read is passed by, from both of its sides."""
 
-    def __init__(self, cursor: Callable[[], RdictIter]) -> None:
-        self._cursor = cursor
+    In a block whose checksum fails neither keys nor deletions can be believed: where one lies in
+    the way, all from the last row before it to the first one behind it is left out and told, since
+    it may be missing, be of before, or have been deleted."""
+
+    def __init__(self, kv: RocksKv) -> None:
+        self._kv = kv
+        self.rows = 0
         self.lost: list[str] = []
 
     def __iter__(self) -> Iterator[Row]:
-        last = b""
-        for key, stored in self._forward():
-            if (value := self._whole(key, stored)) is not None:
-                last = key
-                yield key, value
-        if self._at_end:
-            return
-        first = b""
-        for key, stored in self._backward(last):
-            if (value := self._whole(key, stored)) is not None:
-                first = key
-                yield key, value
-        end = f"before {shown(first)}" if first else "to the end"
-        self.lost.append(f"all behind {shown(last)} {end}")
-
-    def _forward(self) -> Iterator[Row]:
-        cursor = self._cursor()
+        last, cursor = b"", self._kv.cursor(checked=True)
         cursor.seek(FIRST_KEY)
-        while cursor.valid():
-            yield cursor.key(), cursor.value()
-            cursor.next()
-        self._at_end = _is_well(cursor)
+        while True:
+            while cursor.valid():
+                last = cursor.key()
+                yield from self._whole(last, cursor.value())
+                cursor.next()
+            if _is_well(cursor):
+                return
+            if not self._pass_by(cursor, last):
+                break
+            self._tell(last, cursor.key())
+        yield from self._backward(cursor, last)
 
-    def _backward(self, last: bytes) -> Iterator[Row]:
-        cursor = self._cursor()
+    def _pass_by(self, cursor: RdictIter, last: bytes) -> bool:
+        """Takes the cursor to the first place behind `last` that can be read, if what cannot be
+        read has the names of such places: they are only tried, not believed."""
+        names = self._kv.cursor(checked=False)
+        names.seek(max(FIRST_KEY, last + b"\0"))
+        while names.valid():
+            if (name := names.key()) > last:
+                cursor.seek(name)
+                if cursor.valid():
+                    return True
+            names.next()
+        return False
+
+    def _backward(self, cursor: RdictIter, last: bytes) -> Iterator[Row]:
+        first = b""
         cursor.seek_to_last()
         while cursor.valid() and cursor.key() > max(last, FIRST_KEY):
-            yield cursor.key(), cursor.value()
+            first = cursor.key()
+            yield from self._whole(first, cursor.value())
             cursor.prev()
+        self._tell(last, first)
 
-    def _whole(self, key: bytes, stored: bytes) -> bytes | None:
+    def _tell(self, last: bytes, first: bytes) -> None:
+        begin = f"behind {shown(last)}" if last else "from the beginning"
+        end = f"before {shown(first)}" if first else "to the end"
+        self.lost.append(f"all {begin} {end}")
+
+    def _whole(self, key: bytes, stored: bytes) -> Iterator[Row]:
         try:
-            return unseal(key, stored)
+            value = unseal(key, stored)
         except KvDamaged:
             self.lost.append(shown(key))
-            return None
+            return
+        self.rows += 1
+        yield key, value
 
 
 def _is_well(cursor: RdictIter) -> bool:
@@ -128,6 +145,15 @@ def _is_well(cursor: RdictIter) -> bool:
 
 
 async def _fill(path: str, found: _Readable) -> None:
+    """A new store at `path`; where it cannot be made nothing is left of it, as on a full disk."""
+    try:
+        await _copy(path, found)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+async def _copy(path: str, found: _Readable) -> None:
     kv: RocksKv = open_rocks(path)
     try:
         batch = Batch()

@@ -102,7 +102,7 @@ def read_mark(folder: str) -> Mark | None:
     if not marks:
         raise KvDamaged(
             f"the metadata store {folder!r} cannot read how far its writes were safe ({NAME}): "
-            "restore a backup, or open it with accept_loss"
+            "restore a backup, or give up what is lost by `spear node accept-loss`"
         )
     mark = max(marks, key=lambda mark: mark.sequence)
     _check_manifest(folder, mark)
@@ -146,7 +146,8 @@ def _check_manifest(folder: str, mark: Mark) -> None:
     if found < mark.manifest_bytes:
         raise KvDamaged(
             f"the metadata store {folder!r} had {mark.manifest_bytes} bytes of {mark.manifest}, "
-            f"and {found} of them can be read: restore a backup, or open it with accept_loss"
+            f"and {found} of them can be read: restore a backup, or give up what is lost by "
+            "`spear node accept-loss`"
         )
 
 

@@ -7,6 +7,7 @@ and the directory is left as it was.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -218,7 +219,12 @@ async def test_a_damaged_record_is_told_at_start_and_can_be_given_up(
     assert (code, len(said.splitlines())) == (1, 1), said
     assert repr(damaged) in said
     assert "spear node accept-loss" in said
-    found = await accept_loss(str(daemon.data))
+    umask = os.umask(0o022)
+    try:
+        found = await accept_loss(str(daemon.data))
+    finally:
+        os.umask(umask)
+    assert not any(file.stat().st_mode & 0o077 for file in (daemon.data / "metadata").iterdir())
     assert found.lost == [f"key {damaged!r}"]
     db = Rdict(found.kept_in, Options(raw_mode=True))
     assert db[damaged].startswith(b"\x00")

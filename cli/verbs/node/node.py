@@ -124,7 +124,11 @@ def accept_loss(
         said += [f"lost: {words.one_line(what)}" for what in found.lost[:_LOST_SHOWN]]
         if (more := len(found.lost) - _LOST_SHOWN) > 0:
             said.append(f"and {more} more: --output json has them all")
-        said.append(f"the store as it was: {words.one_line(found.kept_in)}")
+        said.append("a result or artifact of a lost row: the node deletes its file as garbage")
+        said.append(
+            "the damaged rows are in the folder below, which may be deleted once it is not needed"
+        )
+        said.append(words.one_line(found.kept_in))
     fields = {"rows": found.rows, "lost": found.lost, "kept_in": found.kept_in}
     _say("\n".join(said), fields, output)
     context.exit(exits.OK)

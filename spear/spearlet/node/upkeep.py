@@ -12,7 +12,7 @@ import os
 import shutil
 
 from spear.errors import AlreadyExists, InvalidArgument, KvError, NotFound
-from spear.spearlet.datadir import open_data_dir
+from spear.spearlet.datadir import UMASK, open_data_dir
 from spear.spearlet.node import rows
 from spear.spearlet.node.files import Files
 
@@ -127,7 +127,9 @@ async def accept_loss(data_dir: str) -> Salvaged:
     if not (os.path.isdir(path) or os.path.isdir(path + ".salvaged")):
         raise NotFound(f"{data_dir!r} is no data directory of a node: it has no metadata")
     held = open_data_dir(data_dir)
+    umask = os.umask(UMASK)
     try:
         return await salvage(path)
     finally:
+        os.umask(umask)
         held.close()

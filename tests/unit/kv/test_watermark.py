@@ -67,7 +67,7 @@ def test_two_bad_slots_are_damage(folder: Path) -> None:
     data[STRIDE + 9] ^= 1
     for text in (bytes(data), b"", b"x"):
         (folder / NAME).write_bytes(text)
-        with pytest.raises(KvDamaged, match="accept_loss"):
+        with pytest.raises(KvDamaged, match="spear node accept-loss"):
             read_mark(str(folder))
 
 
