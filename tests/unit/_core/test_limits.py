@@ -163,7 +163,7 @@ def test_custom_sections_are_counted(monkeypatch: pytest.MonkeyPatch):
 
 SQUEEZED = """
 import ctypes, resource
-ctypes.CDLL(None).mallopt(-8, 1)     # one arena: that of a new thread takes 64 MiB too much at first
+ctypes.CDLL(None).mallopt(-8, 1)  # that of a new thread takes 64 MiB too much at first
 from guest_runs import engine, guest, ended, executor
 from spear.errors import NodeBusy
 def squeeze():
