@@ -7,6 +7,7 @@
 # file in a process of its own, for a process that others have filled is slower. The table is made
 # also when some benchmark failed; then the exit code is not 0.
 set -u
+trap 'exit 130' INT
 cd "$(dirname "$0")/.."
 python=$1/bin/python
 shift
@@ -17,7 +18,6 @@ for file in bench/bench_*.py; do
     SPEAR_BENCH_OUT=$PWD/$results "$python" -m pytest "$file" -q -s -p no:cacheprovider \
         -p no:xdist -o addopts= -o timeout=1800 "$@"
     code=$?
-    [ $code -eq 2 ] && exit 130                             # it was interrupted
     [ $code -eq 0 ] || [ $code -eq 5 ] || failed=$code     # 5: the options chose none of it
 done
 [ -s "$results" ] || exit 1
