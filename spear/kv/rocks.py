@@ -45,10 +45,10 @@ class RocksKv:
     durability = "power"
 
     def __init__(
-        self, path: str, settings: Options, opener: Opener, room_bytes: int, accept_loss: bool
+        self, path: str, settings: Options, opener: Opener, log_bytes: int, accept_loss: bool
     ) -> None:
         self._path, self._settings, self._opener = path, settings, opener
-        self._room_bytes = room_bytes
+        self._log_bytes = log_bytes  # of a log that has its room; two must fit on the disk
         self._thread = get_ident()
         self._refusal: KvError | None = None  # why nothing is written
         self._closed = False
@@ -218,7 +218,7 @@ class RocksKv:
                 raise
             raise engine.translated(error, f"opening {self._path!r}") from error
         self._db = db
-        room = LogRoom(self._path, self._room_bytes // 2)
+        room = LogRoom(self._path, self._log_bytes)
         self._committer = Committer(found, self._flush, self._mark.advance, self._stop, room.make)
 
     def _opened(self, lost: Callable[[int], None]) -> Rdict:
@@ -246,9 +246,10 @@ class RocksKv:
         if self._closed or not isinstance(self._refusal, KvFull):
             raise self._refused()
         room_bytes = engine.room_bytes(self._path)
-        if room_bytes < self._room_bytes:
+        wanted_bytes = 2 * self._log_bytes
+        if room_bytes < wanted_bytes:
             raise KvFull(
-                f"{self._refusal}: {-(-self._room_bytes >> 20)} MiB free on it are needed, there "
+                f"{self._refusal}: {-(-wanted_bytes >> 20)} MiB free on it are needed, there "
                 f"are {room_bytes >> 20}"
             )
         self._release()
@@ -302,7 +303,7 @@ def open_rocks(
     """
     whole = engine.private_folder(path)
     settings = engine.options(write_buffer_bytes, cache_bytes)
-    return RocksKv(whole, settings, opener, 2 * write_buffer_bytes, accept_loss)
+    return RocksKv(whole, settings, opener, write_buffer_bytes, accept_loss)
 
 
 def _put(db: Rdict, changes: dict[bytes, bytes | None], blanks: list[WriteBatch]) -> None:
