@@ -48,8 +48,8 @@ cdef class Room:
     cdef public int64_t streamed
 
 cdef Room room_of(room_t *native)
-# As a list of (kind, first, second, what it counts in a session's `bytes`); their room is free,
-# and `left` more may come.
+# As a list of (kind, first, second, what a message counts in a session's `bytes`); their room is
+# free, and `left` more may come.
 cdef list drafts_take(drafts_t *drafts, int32_t left)
 
 

@@ -279,7 +279,7 @@ cdef list drafts_take(drafts_t *drafts, int32_t left):
         found.append((
             draft.kind, text[:draft.first_size],
             text[draft.first_size:draft.first_size + draft.second_size],
-            draft.charge // (STRUCTURES if draft.kind == DRAFT_SETTING else 1)))
+            draft.charge if draft.kind == DRAFT_MESSAGE else 0))
         draft = draft.next
     while drafts.first != NULL:            # once all are given: what cannot be, stays
         _drop_first(drafts)

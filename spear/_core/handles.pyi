@@ -46,9 +46,9 @@ class Handle:
 
     def drafts(self, left: int) -> list[tuple[int, bytes, bytes, int]]:
         """What the guest put there since it was asked last, in order, each (MESSAGE, role, content,
-        size) or (SETTING, text, b"", size), where `size` is never less than its text in a request
-        and ENTRY_BYTES: it fits, and its room is free now. So many more are taken before
-        the next call of this (at most DRAFTS_MAX). Only while the guest waits for a call."""
+        size) or (SETTING, text, b"", 0), where `size` is what the message counts in its session: it
+        fits, and its room is free now. So many more are taken before the next call of this (at most
+        DRAFTS_MAX). Only while the guest waits for a call."""
 
     def when_closed(self, callback: Callable[[Handle], object]) -> None:
         """As `closed`."""
