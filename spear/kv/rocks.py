@@ -23,6 +23,7 @@ from spear.kv import engine
 from spear.kv.archive import Row, write_archive
 from spear.kv.batch import Batch, conflict, shown
 from spear.kv.committer import Committer
+from spear.kv.folderlock import FolderLock
 from spear.kv.format import settle
 from spear.kv.interface import SCAN_LIMIT
 from spear.kv.logroom import LogRoom
@@ -57,11 +58,11 @@ class RocksKv:
         self._counts = {"conflicts": 0, "damaged_rows": 0, "reopened": 0}
         self._writes = 0
         self._blanks: list[WriteBatch] = []
-        self._lock = engine.lock_folder(path)
+        self._lock = FolderLock(path)
         try:
             self._open(accept_loss)
         except BaseException:
-            os.close(self._lock)
+            self._lock.release()
             raise
 
     def get(self, key: bytes) -> bytes | None:
@@ -190,7 +191,7 @@ class RocksKv:
         try:
             self._shut()
         finally:
-            os.close(self._lock)
+            self._lock.release()
 
     def _open(self, accept_loss: bool, least: int = 0) -> None:
         """`least`: the last write that must be found, beside what the watermark says."""
@@ -223,8 +224,7 @@ class RocksKv:
 
     def _opened(self, lost: Callable[[int], None]) -> Rdict:
         try:
-            logs = cut_logs(self._path, lost)
-            engine.end_at_first_gap(self._path, logs, self._settings, lost)
+            cut_logs(self._path, lambda: engine.tables_of(self._path), lost)
         except OSError as error:
             raise engine.translated(error, f"opening {self._path!r}") from error
         return self._opener(self._path, self._settings)
