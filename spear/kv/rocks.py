@@ -78,19 +78,30 @@ class RocksKv:
         return stored[:-4]
 
     def scan(
-        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False
-    ) -> list[Row]:
+        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False,
+        damaged: Callable[[bytes, KvDamaged], None] | None = None,
+    ) -> list[Row]:  # fmt: skip
         if limit < 0:
             raise InvalidArgument(f"a scan's limit is 0 or more, not {limit}")
+        if damaged is None:
+            return self._unsealed(self._stored(prefix, after, limit, reverse))
+        whole: list[Row] = []
+        while (left := limit - len(whole)) > 0:
+            stored = self._stored(prefix, after, left, reverse)
+            whole += self._whole(stored, damaged)
+            if len(stored) < left:
+                break
+            after = stored[-1][0]
+        return whole
+
+    def _stored(self, prefix: bytes, after: bytes, limit: int, reverse: bool) -> list[Row]:
         try:
-            stored = engine.stored_rows(
-                self._db.iter(engine.passing()), prefix, after, limit, reverse
-            )
+            cursor = self._db.iter(engine.passing())
+            return engine.stored_rows(cursor, prefix, after, limit, reverse)
         except Exception as error:
             # Without its frames: they keep the cursor, and an open cursor keeps the lock.
             asked = f"scanning {prefix!r}"
             raise self._unreadable(asked, error) from error.with_traceback(None)
-        return self._unsealed(stored)
 
     def cursor(self, *, checked: bool) -> RdictIter:
         """Over rows as they are stored, for `salvage`; it keeps the lock while it is."""
@@ -102,6 +113,15 @@ class RocksKv:
         except KvDamaged:
             self._counts["damaged_rows"] += 1
             raise
+
+    def _whole(self, stored: list[Row], damaged: Callable[[bytes, KvDamaged], None]) -> list[Row]:
+        found: list[Row] = []
+        for row in stored:
+            try:
+                found += self._unsealed([row])
+            except KvDamaged as error:
+                damaged(row[0], error)
+        return found
 
     def write(self, batch: Batch) -> int:
         if get_ident() != self._thread:
