@@ -12,15 +12,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from struct import Struct
 from typing import NamedTuple
 
+from spear._core.logwalk import walked
 from spear.kv.archive import sync_folder
-from spear.kv.watermark import LOG_BLOCK_BYTES
-
-HEAD = Struct("<4xHB")  # checksum, length, kind
-WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-BATCH = Struct("<QI")  # at the beginning of a record: its first sequence number, and how many
 
 
 class Log(NamedTuple):
@@ -65,8 +60,7 @@ def read_logs(folder: str) -> list[Log]:
 def read_log(number: int, path: str) -> Log:
     with open(path, "rb") as file:
         data = file.read()
-    first, behind, end = _spanned(data)
-    return Log(number, path, first, behind, end, data.count(0, end) < len(data) - end)
+    return Log(number, path, *walked(data))
 
 
 def cut_logs(folder: str, tables: Callable[[], Tables], lost: Callable[[int], None]) -> list[Log]:
@@ -109,34 +103,3 @@ def first_gap(logs: list[Log], least: int = 0) -> Gap | None:
             return Gap(expected - 1, [behind.path for behind in live[at:]])
         expected = log.next or expected
     return None
-
-
-def _spanned(data: bytes) -> tuple[int, int, int]:
-    """`first`, `next` and `end` of a Log. Damage of another kind is RocksDB's to find: nothing
-    behind it counts, and nothing of it is cut."""
-    at = first = behind = 0
-    beginning: bytes | None = None  # of a record whose last piece has not come
-    while at + HEAD.size <= len(data):
-        left = LOG_BLOCK_BYTES - at % LOG_BLOCK_BYTES
-        if left < HEAD.size:
-            at += left
-            continue
-        length, kind = HEAD.unpack_from(data, at)
-        if not WHOLE <= kind <= LAST or HEAD.size + length > left:
-            return first, behind, at
-        start, at = at + HEAD.size, at + HEAD.size + length
-        if at > len(data):
-            break
-        if kind in (WHOLE, FIRST):
-            beginning = b""
-        if beginning is None:
-            continue
-        if len(beginning) < BATCH.size:
-            beginning += data[start : min(at, start + BATCH.size - len(beginning))]
-        if kind in (WHOLE, LAST):
-            if len(beginning) < BATCH.size:
-                break
-            sequence, count = BATCH.unpack(beginning)
-            first, behind = first or sequence, max(behind, sequence + count)
-            beginning = None
-    return first, behind, len(data)

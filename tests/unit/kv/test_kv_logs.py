@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from kv_marks import wait_for_mark
+from reference.logwalk import BATCH, HEAD
 
 from spear.errors import KvDamaged
 from spear.kv.batch import Batch
-from spear.kv.logs import BATCH, HEAD, Tables, cut_logs, first_gap, read_log, read_logs
+from spear.kv.logs import Tables, cut_logs, first_gap, read_log, read_logs
 from spear.kv.rocks import open_rocks
 from spear.kv.watermark import LOG_BLOCK_BYTES
 from spear.kv.watermark import NAME as MARK
@@ -191,7 +192,8 @@ def test_a_log_ends_where_a_record_of_another_kind_stands(tmp_path: Path) -> Non
 
 def test_a_block_may_end_in_zeros(tmp_path: Path) -> None:
     size = LOG_BLOCK_BYTES - 7 - 6
-    block = b"crc!" + size.to_bytes(2, "little") + b"\x01" + b"a" * size + bytes(6)
+    batch = BATCH.pack(1, 1).ljust(size, b"a")
+    block = b"crc!" + size.to_bytes(2, "little") + b"\x01" + batch + bytes(6)
     assert len(block) == LOG_BLOCK_BYTES
     assert end_of(block + RECORD + bytes(40), tmp_path) == LOG_BLOCK_BYTES + SIZE
 
