@@ -29,17 +29,25 @@ class Batch:
         """Raises InvalidArgument beyond a limit, TypeError where it is not bytes."""
         if type(value) is not bytes or len(value) > VALUE_BYTES_MAX:
             raise _refused_value(key, value)
-        # As _change, in place: this is on the path of every write.
         if type(key) is not bytes or not 0 < len(key) <= KEY_BYTES_MAX or not key[0]:
             check_key(key)
-        self.bytes += len(key) + len(value)
-        if self.bytes > BATCH_BYTES_MAX or len(self.changes) >= BATCH_KEYS_MAX:
+        taken = self.bytes + len(key) + len(value)
+        if taken > BATCH_BYTES_MAX or len(self.changes) >= BATCH_KEYS_MAX:
             raise _too_much()
+        self.bytes = taken
         self.changes[key] = value
 
     def delete(self, key: bytes) -> None:
-        """No error where there is none."""
-        self._change(key, None, 0)
+        """No error where there is none. What was put can always be taken back."""
+        if key in self.changes:
+            self.changes[key] = None
+            return
+        check_key(key)
+        taken = self.bytes + len(key)
+        if taken > BATCH_BYTES_MAX or len(self.changes) >= BATCH_KEYS_MAX:
+            raise _too_much()
+        self.bytes = taken
+        self.changes[key] = None
 
     def expect(self, key: bytes, value: bytes | None) -> None:
         """The batch is written only if the key has this value (None: is absent) just before."""
@@ -50,13 +58,6 @@ class Batch:
             raise InvalidArgument(f"{shown(key)} is expected to have two different values")
         if len(self.expected) > BATCH_KEYS_MAX:
             raise InvalidArgument(f"a batch expects at most {BATCH_KEYS_MAX} keys")
-
-    def _change(self, key: bytes, value: bytes | None, value_bytes: int) -> None:
-        check_key(key)
-        self.bytes += len(key) + value_bytes
-        if self.bytes > BATCH_BYTES_MAX or len(self.changes) >= BATCH_KEYS_MAX:
-            raise _too_much()
-        self.changes[key] = value
 
 
 def _too_much() -> InvalidArgument:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
@@ -18,6 +19,7 @@ from spear.errors import KvError
 
 Told = Callable[[KvError | None], None]
 Waiter = TypeVar("Waiter")
+Work = SimpleQueue[Callable[[], None] | None]  # None: the end
 
 
 class GroupCommit(Generic[Waiter]):
@@ -86,7 +88,7 @@ class Committer:
         self.state: GroupCommit[Told] = GroupCommit(sequence)
         self.flushes = 0
         self._flush, self._note, self._failed, self._ready = flush, note, failed, ready
-        self._work: SimpleQueue[tuple[asyncio.AbstractEventLoop, int] | None] = SimpleQueue()
+        self._work: Work = SimpleQueue()
         self._thread: Thread | None = None
         self._due = False  # a beginning is scheduled
         self._stopped = False
@@ -132,18 +134,21 @@ class Committer:
             return
         self._ready()
         if self._thread is None:
-            self._thread = Thread(target=self._run, name="spear-kv-flush", daemon=True)
+            self._thread = Thread(
+                target=_run, args=(self._work,), name="spear-kv-flush", daemon=True
+            )
             self._thread.start()
-        self._work.put((loop, target))
+        self._work.put(partial(self._run, loop, target))
 
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            loop, target = work
-            error = self._flushed()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(self._end, loop, error)
-                if error is None and (failure := self._noted_error(target)) is not None:
-                    loop.call_soon_threadsafe(self._note_failed, failure)
+    def __del__(self) -> None:
+        self._work.put(None)  # of a store that was dropped: the thread has nothing of it
+
+    def _run(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
+        error = self._flushed()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(self._end, loop, error)
+            if error is None and (failure := self._noted_error(target)) is not None:
+                loop.call_soon_threadsafe(self._note_failed, failure)
 
     def _note_failed(self, failure: Exception) -> None:
         if not self._stopped:
@@ -175,6 +180,13 @@ class Committer:
         for call in self.state.end(done=True):
             call(None)
         self._plan(loop)
+
+
+def _run(queue: Work) -> None:
+    """The flush thread, which holds nothing of a store but in a flush."""
+    while (work := queue.get()) is not None:
+        work()
+        del work
 
 
 def _resolve(waiter: asyncio.Future[None], error: KvError | None) -> None:

@@ -7,10 +7,10 @@ The rule: only this file, `format` and `rocks` know rocksdict; whatever it raise
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rocksdict import (
     AccessType,
@@ -26,11 +26,13 @@ from rocksdict import (
 
 from spear.errors import KvDamaged, KvError, KvFull, KvLocked
 from spear.kv.archive import Row, sync_folder
-from spear.kv.logs import Log, first_gap
+from spear.kv.logs import Tables
 from spear.kv.rows import prefix_end, unseal
 
 BLOOM_BITS = 10  # a key; a miss is then answered without reading a block
 FIRST_KEY = b"\1"  # those below are the store's own
+LEAST_LOG = "rocksdb.min-log-number-to-keep"
+SMALL_BYTES = 1 << 20  # buffer and cache of who reads no row
 CHUNK_ROWS, CHUNK_BYTES = 256, 256 << 10
 NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large")
 DAMAGE = ("Corruption", "orrupted", "checksum", "No such file", "does not exist", "NotFound")
@@ -80,24 +82,6 @@ def unchecked() -> ReadOptions:
     return made
 
 
-def lock_folder(path: str) -> int:
-    """A descriptor that has the folder for its own until it is closed: RocksDB takes its lock only
-    while it opens the store, and what is done before must not be done to another's. Raises
-    KvLocked, KvError."""
-    try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
-            os.close(folder)
-            raise
-    except BlockingIOError as error:
-        raise _locked(path, ours=False) from error
-    except OSError as error:
-        raise translated(error, f"locking {path!r}") from error
-    return folder
-
-
 def open_database(path: str, settings: Options) -> Rdict:
     """Opens it, or makes it where there is none. Raises KvLocked, KvDamaged, KvFull, KvError."""
     settings.create_if_missing(_unborn(path))
@@ -106,7 +90,7 @@ def open_database(path: str, settings: Options) -> Rdict:
     except Exception as error:
         text = str(error)
         if "lock" in text and ("current process" in text or "temporarily unavailable" in text):
-            raise _locked(path, "current process" in text) from error
+            raise locked(path, "current process" in text) from error
         if "Permission denied" in text:
             raise KvError(f"cannot open the metadata store {path!r}: {text}") from error
         kind = KvFull if any(words in text for words in NO_ROOM) else KvDamaged
@@ -114,26 +98,18 @@ def open_database(path: str, settings: Options) -> Rdict:
         raise kind(f"cannot open the metadata store {path!r}: {text}; {hint}") from error
 
 
-def end_at_first_gap(
-    path: str, logs: list[Log], settings: Options, lost: Callable[[int], None]
-) -> None:
-    """Removes the logs behind the first gap between logs, which a power cut leaves where none of
-    them was synced. `lost` is told the last write before it, and raises where that may not be.
-    Raises KvDamaged, KvError."""
-    if first_gap(logs) is None:
-        return
+def tables_of(path: str) -> Tables:
+    """As the manifest says it; no log is read. Raises KvDamaged, KvError."""
+    settings = options(SMALL_BYTES, SMALL_BYTES)
     try:
-        db = open_to_read(path, settings)
-        least = db.property_value("rocksdb.min-log-number-to-keep")
-        db.close()
+        with TemporaryDirectory() as empty:
+            settings.set_wal_dir(empty)
+            db = open_to_read(path, settings)
+            log, last = db.property_value(LEAST_LOG), db.latest_sequence_number()
+            db.close()
     except Exception as error:
         raise translated(error, f"opening {path!r}") from error
-    gap = None if least is None else first_gap(logs, int(least))
-    if gap is not None:
-        lost(gap.last)
-        for log in gap.behind:
-            os.unlink(log)
-        sync_folder(path)
+    return Tables(int(log or 0), last)
 
 
 def open_to_read(path: str, settings: Options) -> Rdict:
@@ -170,7 +146,7 @@ def _unborn(path: str) -> bool:
     return all(name.startswith(UNBORN) or name.endswith(".dbtmp") for name in names)
 
 
-def _locked(path: str, ours: bool) -> KvLocked:
+def locked(path: str, ours: bool) -> KvLocked:
     holder = "this process" if ours else _holder(path)
     return KvLocked(f"the metadata store {path!r} is open in {holder}: end it, or name another")
 

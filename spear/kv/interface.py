@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from spear.errors import KvError
+from spear.errors import KvDamaged, KvError
 from spear.kv.batch import Batch
 from spear.kv.watch import Watch
 
@@ -32,11 +32,15 @@ class LocalKv(Protocol):
         """The value, or None."""
 
     def scan(
-        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False
-    ) -> list[tuple[bytes, bytes]]:
+        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False,
+        damaged: Callable[[bytes, KvDamaged], None] | None = None,
+    ) -> list[tuple[bytes, bytes]]:  # fmt: skip
         """At most `limit` rows whose keys begin with `prefix`, by key; those behind the key
         `after` (a whole key, itself left out). With `reverse` from the greatest key down, and
-        `after` is the upper bound, left out too. So the last key of a page gives the next page."""
+        `after` is the upper bound, left out too. So the last key of a page gives the next page.
+
+        Where a row does not match its checksum `damaged` is told its key and its error, and the
+        page goes on behind it; else the error is raised."""
 
     def write(self, batch: Batch) -> int:
         """All of the batch or nothing; visible at once; class crash (in the WAL, not synced) when

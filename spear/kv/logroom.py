@@ -29,13 +29,13 @@ class LogRoom:
         with contextlib.suppress(OSError):
             changed_ns = os.stat(self._folder).st_mtime_ns
             if changed_ns != self._seen_ns:
-                self._seen_ns = changed_ns
                 self._lengthen(next(reversed(log_names(self._folder)), ""))
+                self._seen_ns = changed_ns  # only now: else one that failed is not tried again
 
     def _lengthen(self, newest: str) -> None:
         if newest == self._newest:
             return
-        self._newest = newest
         path = os.path.join(self._folder, newest)
         if os.stat(path).st_size < self._log_bytes:
             os.truncate(path, self._log_bytes)
+        self._newest = newest

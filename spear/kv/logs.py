@@ -12,14 +12,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from struct import Struct
 from typing import NamedTuple
 
-from spear.kv.watermark import LOG_BLOCK_BYTES
-
-HEAD = Struct("<4xHB")  # checksum, length, kind
-WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-BATCH = Struct("<QI")  # at the beginning of a record: its first sequence number, and how many
+from spear._core.logwalk import walked
+from spear.kv.archive import sync_folder
 
 
 class Log(NamedTuple):
@@ -42,6 +38,14 @@ class Gap(NamedTuple):
     behind: list[str]
 
 
+class Tables(NamedTuple):
+    """What needs no log: all of the logs whose numbers are below `log`, and the writes up to
+    `last`."""
+
+    log: int
+    last: int
+
+
 def log_names(folder: str) -> list[str]:
     """RocksDB's, from the first to the last: numbers of six digits or more."""
     names = [name for name in os.listdir(folder) if name.endswith(".log") and name[:-4].isdigit()]
@@ -56,22 +60,38 @@ def read_logs(folder: str) -> list[Log]:
 def read_log(number: int, path: str) -> Log:
     with open(path, "rb") as file:
         data = file.read()
-    first, behind, end = _spanned(data)
-    return Log(number, path, first, behind, end, data.count(0, end) < len(data) - end)
+    return Log(number, path, *walked(data))
 
 
-def cut_logs(folder: str, lost: Callable[[int], None]) -> list[Log]:
-    """Cuts each log at its end, and gives them. Who calls has the lock of the folder: to whom else
-    it is open may be writing. Where something else than zeros would go of the last one, `lost` is
-    told the last write that is left before, and raises where that may not be. Raises OSError."""
+def cut_logs(folder: str, tables: Callable[[], Tables], lost: Callable[[int], None]) -> list[Log]:
+    """Cuts each log at its end, removes those behind the first gap, which a power cut leaves where
+    none of them was synced, and gives what was there. Who calls has the lock of the folder: to whom
+    else it is open may be writing.
+
+    Where something else than zeros would go, `tables` is asked, then `lost` is told the last write
+    that would be left, and raises where that may not be: nothing has been changed by then. Raises
+    OSError, and what these two raise."""
     logs = read_logs(folder)
-    left = max((log.next for log in logs), default=0)
-    if left and logs[-1].torn:
-        lost(left - 1)
+    gap = None
+    if any(log.torn for log in logs) or first_gap(logs) is not None:
+        known = tables()
+        gap = first_gap(logs, known.log)
+        lost(_last_left(logs, gap, known))
     for log in logs:
         if log.end < os.stat(log.path).st_size:
             os.truncate(log.path, log.end)
+    if gap is not None:
+        for path in gap.behind:
+            os.unlink(path)
+        sync_folder(folder)
     return logs
+
+
+def _last_left(logs: list[Log], gap: Gap | None, known: Tables) -> int:
+    if gap is not None:
+        return gap.last
+    behind = max((log.next for log in logs if log.number >= known.log), default=0)
+    return behind - 1 if behind else known.last
 
 
 def first_gap(logs: list[Log], least: int = 0) -> Gap | None:
@@ -83,34 +103,3 @@ def first_gap(logs: list[Log], least: int = 0) -> Gap | None:
             return Gap(expected - 1, [behind.path for behind in live[at:]])
         expected = log.next or expected
     return None
-
-
-def _spanned(data: bytes) -> tuple[int, int, int]:
-    """`first`, `next` and `end` of a Log. Damage of another kind is RocksDB's to find: nothing
-    behind it counts, and nothing of it is cut."""
-    at = first = behind = 0
-    beginning: bytes | None = None  # of a record whose last piece has not come
-    while at + HEAD.size <= len(data):
-        left = LOG_BLOCK_BYTES - at % LOG_BLOCK_BYTES
-        if left < HEAD.size:
-            at += left
-            continue
-        length, kind = HEAD.unpack_from(data, at)
-        if not WHOLE <= kind <= LAST or HEAD.size + length > left:
-            return first, behind, at
-        start, at = at + HEAD.size, at + HEAD.size + length
-        if at > len(data):
-            break
-        if kind in (WHOLE, FIRST):
-            beginning = b""
-        if beginning is None:
-            continue
-        if len(beginning) < BATCH.size:
-            beginning += data[start : min(at, start + BATCH.size - len(beginning))]
-        if kind in (WHOLE, LAST):
-            if len(beginning) < BATCH.size:
-                break
-            sequence, count = BATCH.unpack(beginning)
-            first, behind = first or sequence, max(behind, sequence + count)
-            beginning = None
-    return first, behind, len(data)

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from threading import get_ident
 
-from spear.errors import InvalidArgument, KvError
+from spear.errors import InvalidArgument, KvDamaged, KvError
 from spear.kv.archive import write_archive
 from spear.kv.batch import Batch, conflict
 from spear.kv.interface import SCAN_LIMIT
@@ -38,8 +38,9 @@ class MemoryKv:
         return self._rows.get(key)
 
     def scan(
-        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False
-    ) -> list[tuple[bytes, bytes]]:
+        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False,
+        damaged: Callable[[bytes, KvDamaged], None] | None = None,
+    ) -> list[tuple[bytes, bytes]]:  # fmt: skip
         self._check()
         if limit < 0:
             raise InvalidArgument(f"a scan's limit is 0 or more, not {limit}")

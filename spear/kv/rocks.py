@@ -23,6 +23,7 @@ from spear.kv import engine
 from spear.kv.archive import Row, write_archive
 from spear.kv.batch import Batch, conflict, shown
 from spear.kv.committer import Committer
+from spear.kv.folderlock import FolderLock
 from spear.kv.format import settle
 from spear.kv.interface import SCAN_LIMIT
 from spear.kv.logroom import LogRoom
@@ -57,11 +58,11 @@ class RocksKv:
         self._counts = {"conflicts": 0, "damaged_rows": 0, "reopened": 0}
         self._writes = 0
         self._blanks: list[WriteBatch] = []
-        self._lock = engine.lock_folder(path)
+        self._lock = FolderLock(path)
         try:
             self._open(accept_loss)
         except BaseException:
-            os.close(self._lock)
+            self._lock.release()
             raise
 
     def get(self, key: bytes) -> bytes | None:
@@ -77,19 +78,30 @@ class RocksKv:
         return stored[:-4]
 
     def scan(
-        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False
-    ) -> list[Row]:
+        self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False,
+        damaged: Callable[[bytes, KvDamaged], None] | None = None,
+    ) -> list[Row]:  # fmt: skip
         if limit < 0:
             raise InvalidArgument(f"a scan's limit is 0 or more, not {limit}")
+        if damaged is None:
+            return self._unsealed(self._stored(prefix, after, limit, reverse))
+        whole: list[Row] = []
+        while (left := limit - len(whole)) > 0:
+            stored = self._stored(prefix, after, left, reverse)
+            whole += self._whole(stored, damaged)
+            if len(stored) < left:
+                break
+            after = stored[-1][0]
+        return whole
+
+    def _stored(self, prefix: bytes, after: bytes, limit: int, reverse: bool) -> list[Row]:
         try:
-            stored = engine.stored_rows(
-                self._db.iter(engine.passing()), prefix, after, limit, reverse
-            )
+            cursor = self._db.iter(engine.passing())
+            return engine.stored_rows(cursor, prefix, after, limit, reverse)
         except Exception as error:
             # Without its frames: they keep the cursor, and an open cursor keeps the lock.
             asked = f"scanning {prefix!r}"
             raise self._unreadable(asked, error) from error.with_traceback(None)
-        return self._unsealed(stored)
 
     def cursor(self, *, checked: bool) -> RdictIter:
         """Over rows as they are stored, for `salvage`; it keeps the lock while it is."""
@@ -101,6 +113,15 @@ class RocksKv:
         except KvDamaged:
             self._counts["damaged_rows"] += 1
             raise
+
+    def _whole(self, stored: list[Row], damaged: Callable[[bytes, KvDamaged], None]) -> list[Row]:
+        found: list[Row] = []
+        for row in stored:
+            try:
+                found += self._unsealed([row])
+            except KvDamaged as error:
+                damaged(row[0], error)
+        return found
 
     def write(self, batch: Batch) -> int:
         if get_ident() != self._thread:
@@ -190,7 +211,7 @@ class RocksKv:
         try:
             self._shut()
         finally:
-            os.close(self._lock)
+            self._lock.release()
 
     def _open(self, accept_loss: bool, least: int = 0) -> None:
         """`least`: the last write that must be found, beside what the watermark says."""
@@ -223,8 +244,7 @@ class RocksKv:
 
     def _opened(self, lost: Callable[[int], None]) -> Rdict:
         try:
-            logs = cut_logs(self._path, lost)
-            engine.end_at_first_gap(self._path, logs, self._settings, lost)
+            cut_logs(self._path, lambda: engine.tables_of(self._path), lost)
         except OSError as error:
             raise engine.translated(error, f"opening {self._path!r}") from error
         return self._opener(self._path, self._settings)

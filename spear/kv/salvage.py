@@ -2,7 +2,8 @@
 
 The rule: a damaged row is never changed and never dropped in silence. Whole rows are copied into
 a new store, the damaged one stays under another name, and what was lost is told by its key, or as
-the range that it lies in. It can be cut short anywhere and goes on when it is called again.
+the range that it lies in. It can be cut short anywhere and goes on when it is called again. What is
+told stands in the new store's folder before that has its place, so it can still be told then.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from spear.errors import KvDamaged, KvError
 from spear.kv.archive import Row, sync_folder
-from spear.kv.batch import Batch, shown
-from spear.kv.engine import FIRST_KEY
+from spear.kv.batch import Batch
+from spear.kv.engine import FIRST_KEY, translated
 from spear.kv.rocks import RocksKv, open_rocks
 from spear.kv.rows import unseal
 
@@ -27,14 +29,23 @@ BATCH_ROWS, BATCH_BYTES = 1000, 4 << 20
 _MAKING, _WHOLE, _DAMAGED = ".salvaging", ".salvaged", ".damaged"
 
 
-@dataclass(frozen=True)
-class Salvaged:
+LOST = "SPEAR-LOST"  # in the folder of a store that was salvaged, as JSON
+
+
+class Salvaged(msgspec.Struct, frozen=True):
     """How many rows are there now; what was lost, in words; the folder that has what it was, ""
     where no row was damaged."""
 
     rows: int
     lost: list[str]
     kept_in: str
+
+
+def lost_before(path: str) -> str:
+    """The file that says what was given up when this store was last salvaged; "" where it never
+    was."""
+    told = os.path.join(path, LOST)
+    return told if os.path.exists(told) else ""
 
 
 def check_salvaged(path: str) -> None:
@@ -52,6 +63,8 @@ async def salvage(path: str) -> Salvaged:
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.lexists(path) and os.path.isdir(path + _WHOLE):
         _rename(path + _WHOLE, path, folder)
+        if (told := _told(path)) is not None:
+            return told
     kv = open_rocks(path, accept_loss=True)
     try:
         found = _Readable(kv)
@@ -62,14 +75,13 @@ async def salvage(path: str) -> Salvaged:
         for left in (path + _MAKING, path + _WHOLE):
             shutil.rmtree(left, ignore_errors=True)
         found = _Readable(kv)  # what is told is of the pass that copies
-        await _fill(path + _MAKING, found)
+        told = await _fill(path + _MAKING, found, _free_name(path + _DAMAGED))
     finally:
         await kv.close()
-    kept_in = _free_name(path + _DAMAGED)
     _rename(path + _MAKING, path + _WHOLE, folder)
-    _rename(path, kept_in, folder)
+    _rename(path, told.kept_in, folder)
     _rename(path + _WHOLE, path, folder)
-    return Salvaged(found.rows, found.lost, kept_in)
+    return told
 
 
 class _Readable:
@@ -122,15 +134,15 @@ class _Readable:
         self._tell(last, first)
 
     def _tell(self, last: bytes, first: bytes) -> None:
-        begin = f"behind {shown(last)}" if last else "from the beginning"
-        end = f"before {shown(first)}" if first else "to the end"
+        begin = f"behind {_whole_key(last)}" if last else "from the beginning"
+        end = f"before {_whole_key(first)}" if first else "to the end"
         self.lost.append(f"all {begin} {end}")
 
     def _whole(self, key: bytes, stored: bytes) -> Iterator[Row]:
         try:
             value = unseal(key, stored)
         except KvDamaged:
-            self.lost.append(shown(key))
+            self.lost.append(_whole_key(key))
             return
         self.rows += 1
         yield key, value
@@ -144,13 +156,44 @@ def _is_well(cursor: RdictIter) -> bool:
     return True
 
 
-async def _fill(path: str, found: _Readable) -> None:
+def _whole_key(key: bytes) -> str:
+    """Not cut, as sentences have it: long keys often differ at their end alone."""
+    return f"key {key!r}"
+
+
+async def _fill(path: str, found: _Readable, kept_in: str) -> Salvaged:
     """A new store at `path`; where it cannot be made nothing is left of it, as on a full disk."""
     try:
         await _copy(path, found)
+        told = Salvaged(found.rows, found.lost, kept_in)
+        _tell(path, told)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
+    return told
+
+
+def _tell(path: str, told: Salvaged) -> None:
+    """Survives a power cut when this returns."""
+    text = msgspec.json.format(msgspec.json.encode(told))
+    try:
+        file = os.open(os.path.join(path, LOST), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(file, "wb") as writer:
+            writer.write(text)
+            writer.flush()
+            os.fsync(file)
+        sync_folder(path)
+    except OSError as error:
+        raise translated(error, f"writing what is lost of {path!r}") from error
+
+
+def _told(path: str) -> Salvaged | None:
+    """None where it cannot be read, as of a store that an earlier version made."""
+    try:
+        with open(os.path.join(path, LOST), "rb") as file:
+            return msgspec.json.decode(file.read(), type=Salvaged)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 async def _copy(path: str, found: _Readable) -> None:

@@ -423,10 +423,12 @@ def test_what_is_lost_is_told_row_by_row(home: Home) -> None:
     assert [line for line in said if line.startswith("lost: ")] == [
         f"lost: key b'exec/{id}'" for id in ids[:20]
     ]
-    assert "and 5 more: --output json has them all" in said
-    assert said[-1].endswith("metadata.damaged")
+    assert "and 5 more: the list below has them all" in said
+    assert said[-2].endswith("metadata.damaged")
+    listed = said[-1].removeprefix("what was given up is listed in ")
+    assert len(json.loads(Path(listed).read_bytes())["lost"]) == 25
     again = home.json("node", "accept-loss")
-    assert (again["lost"], again["kept_in"]) == ([], "")
+    assert (again["lost"], again["kept_in"], again["listed_in"]) == ([], "", listed)
     home.up()
     home.down()
 

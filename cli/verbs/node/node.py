@@ -115,6 +115,7 @@ def accept_loss(
     import asyncio
 
     from spear.spearlet.node.upkeep import accept_loss as accepted
+    from spear.spearlet.node.upkeep import lost_before
 
     data_dir = _data_dir(path, storage_path)
     found = asyncio.run(accepted(data_dir))
@@ -123,13 +124,18 @@ def accept_loss(
     if found.lost:
         said += [f"lost: {words.one_line(what)}" for what in found.lost[:_LOST_SHOWN]]
         if (more := len(found.lost) - _LOST_SHOWN) > 0:
-            said.append(f"and {more} more: --output json has them all")
+            said.append(f"and {more} more: the list below has them all")
         said.append("a result or artifact of a lost row: the node deletes its file as garbage")
         said.append(
             "the damaged rows are in the folder below, which may be deleted once it is not needed"
         )
         said.append(words.one_line(found.kept_in))
-    fields = {"rows": found.rows, "lost": found.lost, "kept_in": found.kept_in}
+    told_in = lost_before(data_dir)
+    if told_in:
+        said.append(f"what was given up is listed in {words.one_line(told_in)}")
+    fields = {
+        "rows": found.rows, "lost": found.lost, "kept_in": found.kept_in, "listed_in": told_in,
+    }  # fmt: skip
     _say("\n".join(said), fields, output)
     context.exit(exits.OK)
 

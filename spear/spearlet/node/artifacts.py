@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from spear.errors import InUse, InvalidArgument, NotFound
 from spear.records.task import RUNTIMES, Artifact
 from spear.spearlet.node import rows
+from spear.spearlet.node.unreadable import Unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Artifacts:
 
     def __init__(self, parts: Parts, users: Callable[[str], Iterator[str]]) -> None:
         self._parts, self._users = parts, users
+        self._unreadable = Unreadable(parts.log)
         self._leaving: set[str] = set()  # whose row is being removed
         self._wanted: Counter[str] = Counter()  # by those that come and have no row yet
 
@@ -67,15 +69,25 @@ class Artifacts:
             _noted(chunks, came), bytes_max=bytes_max, digest=digest
         )
         try:
-            known = parts.kv.get(rows.artifact_key(found))
+            known = await self._known(found)
             if known is not None:
-                return rows.decode_artifact(known)
+                return known
             await self._check(found, runtime, b"".join(came))
             return await self._keep(found, size, name, version, runtime, needed)
         finally:
             files.let_go(found)
             if parts.kv.get(rows.artifact_key(found)) is None:
                 files.delete(found)
+
+    async def _known(self, digest: str) -> Artifact | None:
+        """What another put has kept; not sooner than that one is told so, and not what a deletion
+        is about to take."""
+        key = rows.artifact_key(digest)
+        if self._parts.kv.get(key) is None:
+            return None
+        await self._parts.journal.kept()
+        row = self._parts.kv.get(key)
+        return None if row is None else rows.decode_artifact(row)
 
     async def _keep(
         self, found: str, size: int, name: str, version: str, runtime: str,
@@ -115,9 +127,10 @@ class Artifacts:
         return artifact
 
     def list(self, limit: int, after: str) -> list[Artifact]:
-        """By digest, behind `after`."""
+        """By digest, behind `after`; what cannot be read is left out."""
         start = rows.artifact_key(after) if after else b""
-        found = self._parts.kv.scan(rows.ARTIFACTS, after=start, limit=limit)
+        damaged = self._unreadable.tell
+        found = self._parts.kv.scan(rows.ARTIFACTS, after=start, limit=limit, damaged=damaged)
         return [rows.decode_artifact(value) for _, value in found]
 
     def chunks(self, digest: str) -> AsyncIterator[bytes]:

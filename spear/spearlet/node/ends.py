@@ -146,19 +146,24 @@ class Ends:
         """As `keep`; `kept` is the record as its row has it, with no large output."""
         journal, power = self._parts.journal, kept.mode == "async"
         end.execution.durability = kept.durability = journal.class_of(power)
+        size = self._put(kept, end.more)
         if end.written:
             journal.delete(rows.live_key(kept.id))
-        size = self._put(kept, end.more)
         journal.then(partial(self._written, end, kept, size), power=power)
 
     def _put(self, kept: Execution, more: Rows) -> int:
-        """How many bytes it takes."""
-        put = self._parts.journal.put
+        """How many bytes it takes. Where it raises, nothing of it is written."""
+        put, done = self._parts.journal.put, 0
         size, found = rows.rows_of_end(kept)
-        for key, value in found:
-            put(key, value)
-        for key, value in more:
-            put(key, value)
+        found += more
+        try:
+            for key, value in found:
+                put(key, value)
+                done += 1
+        except BaseException:
+            for key, _ in found[:done]:
+                self._parts.journal.delete(key)
+            raise
         return size
 
     def _written(self, end: End, kept: Execution, size: int, error: Exception | None) -> None:

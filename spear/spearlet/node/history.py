@@ -13,10 +13,13 @@ import asyncio
 from functools import partial
 from typing import NamedTuple
 
-from spear.errors import InvalidArgument, SpearError
+import msgspec
+
+from spear.errors import InvalidArgument, KvDamaged, SpearError
 from spear.records.execution import Execution
 from spear.spearlet.node import rows
 from spear.spearlet.node.ages import Ages
+from spear.spearlet.node.unreadable import Unreadable
 from spear.spearlet.node.work import is_cut_off
 
 TYPE_CHECKING = False
@@ -51,7 +54,7 @@ class History:
         pending: Callable[[str], bool], bounds: Bounds,
     ) -> None:  # fmt: skip
         self._parts, self._forget, self._pending = parts, forget, pending
-        self._bounds = bounds
+        self._bounds, self._unreadable = bounds, Unreadable(parts.log)
         self._counts = dict.fromkeys(rows.BY_TIME, 0)
         self._bytes = dict.fromkeys(rows.BY_TIME, 0)  # of records and results
         self.bytes_taken = 0  # by all of them
@@ -95,14 +98,18 @@ class History:
 
     def find(self, id: str) -> Execution | None:
         row = self._parts.kv.get(rows.execution_key(id))
-        return None if row is None else rows.decode_execution(row)
+        try:
+            return None if row is None else rows.decode_execution(row)
+        except msgspec.MsgspecError as error:
+            raise KvDamaged(f"the record of execution {id!r} cannot be read: {error}") from error
 
     async def page(
         self, task_id: str, matches: Callable[[Execution], bool], limit: int, token: str,
         root: str = "",
     ) -> tuple[list[Execution], str]:  # fmt: skip
         """The newest first, of all or of a root's tree, behind the token of the page before; and
-        the next token, "" at the end. Raises InvalidArgument for a token of other making."""
+        the next token, "" at the end. A record that cannot be read is left out. Raises
+        InvalidArgument for a token of other making."""
         found: list[Execution] = []
         last, looked_at, wanted = b"", 0, task_id.encode()
         indexes = (rows.tree_prefix(root),) if root else rows.BY_TIME
@@ -113,10 +120,17 @@ class History:
             looked_at += 1
             if wanted and rows.task_id_of(value) != wanted:
                 continue
-            execution = self.find(rows.id_of_stamp(stamp))
+            execution = self._readable(rows.id_of_stamp(stamp))
             if execution is not None and matches(execution):
                 found.append(execution)
         return found, ""
+
+    def _readable(self, id: str) -> Execution | None:
+        try:
+            return self.find(id)
+        except KvDamaged as error:
+            self._unreadable.tell(rows.execution_key(id), error)
+            return None
 
     async def trim(self) -> int:
         """Forgets what is beyond the bounds; how many. What cannot be forgotten now is passed over,

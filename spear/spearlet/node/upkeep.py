@@ -133,3 +133,10 @@ async def accept_loss(data_dir: str) -> Salvaged:
     finally:
         os.umask(umask)
         held.close()
+
+
+def lost_before(data_dir: str) -> str:
+    """The file that lists what was given up when loss was last accepted; "" where there is none."""
+    from spear.kv.salvage import lost_before as listed
+
+    return listed(os.path.join(data_dir, "metadata"))

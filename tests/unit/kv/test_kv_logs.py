@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from kv_marks import wait_for_mark
+from reference.logwalk import BATCH, HEAD
 
 from spear.errors import KvDamaged
 from spear.kv.batch import Batch
-from spear.kv.logs import BATCH, HEAD, cut_logs, first_gap, read_log, read_logs
+from spear.kv.logs import Tables, cut_logs, first_gap, read_log, read_logs
 from spear.kv.rocks import open_rocks
 from spear.kv.watermark import LOG_BLOCK_BYTES
 from spear.kv.watermark import NAME as MARK
@@ -41,13 +43,20 @@ def spanned(path: Path) -> tuple[int, int]:
     return found.first, found.next
 
 
+def no_tables() -> Tables:
+    return Tables(0, 0)
+
+
+def allow(last: int) -> None: ...
+
+
 class Cut:
     """A store as it was while it was open, its log as records."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (self.log,) = folder.glob("*.log")
-        cut_logs(str(folder), lambda last: None)  # of its room
+        cut_logs(str(folder), no_tables, allow)  # of its room
         self.records = records(self.log.read_bytes())
         self.next = folder / f"{int(self.log.stem) + 1:06}.log"
 
@@ -183,16 +192,17 @@ def test_a_log_ends_where_a_record_of_another_kind_stands(tmp_path: Path) -> Non
 
 def test_a_block_may_end_in_zeros(tmp_path: Path) -> None:
     size = LOG_BLOCK_BYTES - 7 - 6
-    block = b"crc!" + size.to_bytes(2, "little") + b"\x01" + b"a" * size + bytes(6)
+    batch = BATCH.pack(1, 1).ljust(size, b"a")
+    block = b"crc!" + size.to_bytes(2, "little") + b"\x01" + batch + bytes(6)
     assert len(block) == LOG_BLOCK_BYTES
     assert end_of(block + RECORD + bytes(40), tmp_path) == LOG_BLOCK_BYTES + SIZE
 
 
 def test_what_stands_behind_the_end_of_a_log_is_cut(tmp_path: Path) -> None:
     (tmp_path / "000004.log").write_bytes(RECORD)
-    (tmp_path / "000005.log").write_bytes(RECORD + bytes(40))
+    (tmp_path / "000005.log").write_bytes(RECORD[:7] + BATCH.pack(2, 1) + bytes(40))
     (tmp_path / "LOG").write_bytes(bytes(40))
-    cut_logs(str(tmp_path), lambda last: None)
+    cut_logs(str(tmp_path), no_tables, allow)
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {
         "000004.log": SIZE,
         "000005.log": SIZE,
@@ -226,3 +236,72 @@ async def test_a_torn_end_before_what_was_safe_is_damage_and_nothing_is_cut(cut:
     with pytest.raises(KvDamaged, match="had safe writes up to number"):
         await cut.found()
     assert cut.log.read_bytes() == data
+
+
+TORN = RECORD[:6] + b"\x05" + b"what a power cut left of a later record"
+
+
+async def test_a_torn_log_before_the_last_is_damage_and_nothing_is_cut(cut: Cut) -> None:
+    """Where the next one does not go on with it, and what was safe is missing between them."""
+    first, second = b"".join(cut.records[:-8]) + TORN, b"".join(cut.records[-4:])
+    cut.log.write_bytes(first)
+    cut.next.write_bytes(second)
+    with pytest.raises(KvDamaged, match="had safe writes up to number"):
+        await cut.found()
+    assert (cut.log.read_bytes(), cut.next.read_bytes()) == (first, second)
+
+
+async def test_a_log_torn_from_its_beginning_is_damage_and_not_cut(tmp_path: Path) -> None:
+    """Though nothing of it is left to count, and the rows of the log before are in a table."""
+    kv = open_rocks(str(tmp_path / "kv"))
+    await kv.commit(row(1))
+    kv._db.flush()
+    await kv.commit(row(2))
+    wait_for_mark(kv)
+    shutil.copytree(tmp_path / "kv", tmp_path / "cut")
+    await kv.close()
+    log = max((tmp_path / "cut").glob("*.log"))
+    log.write_bytes(TORN)
+    with pytest.raises(KvDamaged, match="had safe writes up to number"):
+        open_rocks(str(tmp_path / "cut"))
+    assert log.read_bytes() == TORN
+
+
+async def test_a_torn_log_with_which_the_next_one_goes_on_loses_nothing(cut: Cut) -> None:
+    cut.log.write_bytes(b"".join(cut.records[:-4]) + TORN)
+    cut.next.write_bytes(b"".join(cut.records[-4:]))
+    assert await cut.found() == list(range(1, ROWS + 1))
+
+
+async def test_a_torn_log_that_no_one_needs_any_more_is_no_damage(tmp_path: Path) -> None:
+    kv = open_rocks(str(tmp_path / "kv"))
+    await kv.commit(row(1))
+    (old,) = (tmp_path / "kv").glob("*.log")
+    kv._db.flush()
+    await kv.commit(row(2))
+    shutil.copytree(tmp_path / "kv", tmp_path / "cut")
+    await kv.close()
+    (tmp_path / "cut" / old.name).write_bytes(TORN)
+    kv = open_rocks(str(tmp_path / "cut"))
+    assert [int(value) for _, value in kv.scan(b"row/")] == [1, 2]
+    await kv.close()
+
+
+async def test_what_is_in_a_table_is_left_whatever_the_logs_say(tmp_path: Path) -> None:
+    """Of a log that no one needs any more its beginning, of the one behind it nothing."""
+    kv = open_rocks(str(tmp_path / "kv"))
+    for number in range(1, 6):
+        await kv.commit(row(number))
+    (old,) = (tmp_path / "kv").glob("*.log")
+    begun = old.read_bytes()[:100]
+    kv._db.flush()
+    mark = (tmp_path / "kv" / MARK).read_bytes()
+    kv.write(row(6))
+    shutil.copytree(tmp_path / "kv", tmp_path / "cut")
+    await kv.close()
+    max((tmp_path / "cut").glob("*.log")).write_bytes(TORN)
+    (tmp_path / "cut" / old.name).write_bytes(begun)
+    (tmp_path / "cut" / MARK).write_bytes(mark)
+    kv = open_rocks(str(tmp_path / "cut"))
+    assert [int(value) for _, value in kv.scan(b"row/")] == [1, 2, 3, 4, 5]
+    await kv.close()

@@ -77,6 +77,22 @@ def test_a_folder_that_is_gone_is_no_error(tmp_path: Path) -> None:
     LogRoom(str(tmp_path / "gone"), 99).make()
 
 
+def test_one_that_could_not_be_made_longer_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "000004.log").write_bytes(bytes(10))
+    room = LogRoom(str(tmp_path), 99)
+
+    def refused(path: str, length: int) -> None:
+        raise OSError("planted")
+
+    with monkeypatch.context() as full:
+        full.setattr("spear.kv.logroom.os.truncate", refused)
+        room.make()
+    room.make()
+    assert log(tmp_path).stat().st_size == 99
+
+
 async def test_what_a_killed_process_wrote_is_found(tmp_path: Path) -> None:
     await aligned(tmp_path / "live", tmp_path / "kv")
     kv = open_rocks(str(tmp_path / "kv"))
@@ -101,7 +117,7 @@ async def test_nothing_is_found_behind_a_hole(tmp_path: Path) -> None:
 
 async def test_the_hole_would_be_read_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Why logs are cut: RocksDB takes the hole for no damage."""
-    monkeypatch.setattr(rocks, "cut_logs", lambda folder, lost: [])
+    monkeypatch.setattr(rocks, "cut_logs", lambda folder, tables, lost: [])
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         await test_nothing_is_found_behind_a_hole(tmp_path)
 

@@ -243,6 +243,31 @@ async def test_a_checksum_that_is_not_checked_is_seen(
     assert not await damage_is_seen(tmp_path / "kv", flip)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 100])
+async def test_a_scan_that_is_told_to_goes_on_behind_damaged_rows(
+    tmp_path: Path, limit: int, reverse: bool
+) -> None:
+    """With as many rows as were asked for, so that a short page is the last one."""
+    kv = open_rocks(str(tmp_path))
+    for at in range(8):
+        kv.write(put(b"row/%d" % at, b"%d" % at))
+    for at in (0, 3, 4, 7):
+        kv._db.put(b"row/%d" % at, b"no checksum")
+    told: list[bytes] = []
+    rows = kv.scan(
+        b"row/", limit=limit, reverse=reverse, damaged=lambda key, error: told.append(key)
+    )
+    whole = [b"1", b"2", b"5", b"6"][:: -1 if reverse else 1]
+    assert [value for _, value in rows] == whole[:limit]
+    if limit == 100:
+        assert sorted(told) == [b"row/0", b"row/3", b"row/4", b"row/7"]
+        assert kv.stats()["damaged_rows"] == 4
+    with pytest.raises(KvDamaged):
+        kv.scan(b"row/", reverse=reverse)
+    await kv.close()
+
+
 def test_the_residue_is_that_of_any_sealed_text() -> None:
     for key, value in ((b"k", b""), (b"k", b"v"), (b"key" * 99, bytes(1000))):
         assert crc32(seal(key, value), crc32(key)) == RESIDUE

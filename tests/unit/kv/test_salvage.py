@@ -6,11 +6,13 @@ Rule: rows are damaged as a bad memory or disk does it, beneath the store.
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 from rocksdict import Options, Rdict
 
@@ -19,7 +21,7 @@ from spear.kv.batch import Batch
 from spear.kv.format import FORMAT
 from spear.kv.rocks import open_rocks
 from spear.kv.rows import unseal as is_whole
-from spear.kv.salvage import Salvaged, check_salvaged, salvage
+from spear.kv.salvage import LOST, Salvaged, check_salvaged, lost_before, salvage
 
 ROWS = {b"row/%05d" % at: os.urandom(64) for at in range(4000)}
 BAD = (b"row/00000", b"row/00777", b"row/03999")
@@ -245,6 +247,46 @@ async def test_nothing_of_the_new_store_is_left_on_a_full_disk(
     assert len((await salvage(str(path))).lost) == len(BAD)
 
 
+async def test_what_was_lost_is_listed_beside_what_is_left(path: Path) -> None:
+    assert lost_before(str(path)) == ""
+    damage_rows(path)
+    found = await salvage(str(path))
+    listed = lost_before(str(path))
+    assert json.loads(Path(listed).read_bytes()) == msgspec.to_builtins(found)
+    again = await salvage(str(path))
+    assert (again.lost, lost_before(str(path))) == ([], listed)
+    assert await rows_of(path) == {key: ROWS[key] for key in ROWS if key not in BAD}
+
+
+async def test_a_long_key_is_told_whole(path: Path) -> None:
+    long = b"row/" + b"x" * 3000 + b"!"
+    db = raw(path)
+    db[long] = b"no checksum"
+    db.close()
+    assert (await salvage(str(path))).lost == [f"key {long!r}"]
+
+
+async def test_what_is_lost_is_on_the_disk_before_the_new_store_has_its_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage_rows(path)
+    synced: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noted(file: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{file}"))
+        fsync(file)
+
+    def checked(source: str, to: str) -> None:
+        making = f"{path}.salvaging"
+        assert making in synced[synced.index(f"{making}/{LOST}") :]
+        rename(source, to)
+
+    monkeypatch.setattr("spear.kv.salvage.os.fsync", noted)
+    monkeypatch.setattr("spear.kv.salvage.os.rename", checked)
+    assert (await salvage(str(path))).lost
+
+
 @pytest.mark.parametrize("step", range(4))
 async def test_one_that_is_cut_short_goes_on(
     path: Path, step: int, monkeypatch: pytest.MonkeyPatch
@@ -269,7 +311,10 @@ async def test_one_that_is_cut_short_goes_on(
             check_salvaged(str(path))
     else:
         check_salvaged(str(path))
-    await salvage(str(path))
+    found = await salvage(str(path))
+    if step == 2:  # nothing is looked at any more, and it is told all the same
+        assert found.lost == [f"key {key!r}" for key in BAD]
+        assert (found.rows, found.kept_in) == (4000 - len(BAD), f"{path}.damaged")
     check_salvaged(str(path))
     assert await rows_of(path) == {key: ROWS[key] for key in ROWS if key not in BAD}
     assert sorted(os.listdir(path.parent)) == ["kv", "kv.damaged"]

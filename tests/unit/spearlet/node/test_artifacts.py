@@ -4,11 +4,12 @@ long as another one needs it, also one that is only coming."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from node_runs import CODE, DIGEST, Bench, bench
+from node_runs import CODE, DIGEST, Bench, bench, until
 
 from spear.errors import InUse, KvFull, NotFound
 from spear.records.task import Artifact, TaskSpec
@@ -37,6 +38,41 @@ async def test_what_is_put_is_not_read_back(
         monkeypatch.undo()
         found = b"".join([part async for part in services.read_artifact(DIGEST)])
         assert found == CODE
+
+
+async def test_who_puts_the_same_is_not_told_before_it_is_kept(tmp_path: Path):
+    """As the first one is not, whose flush is under way."""
+    async with bench(tmp_path) as node:
+        services = await node.start()
+        flushes: list[Callable[[], None]] = []
+        flush = node.store.when_synced
+        node.store.when_synced = lambda *told: flushes.append(partial(flush, *told))  # type: ignore[method-assign]
+        first = asyncio.ensure_future(services.put_artifact(CODE))
+        await until(lambda: flushes)
+        second = asyncio.ensure_future(services.put_artifact(CODE))
+        await until(lambda: second.done() or len(flushes) == 2)
+        assert [first.done(), second.done()] == [False, False]
+        for done in flushes:
+            done()
+        assert await first == await second
+
+
+async def test_one_that_is_put_as_it_is_deleted_is_put_anew(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        services = await node.start()
+        await services.put_artifact(CODE)
+        known = services._artifacts._known
+
+        async def deleted_meanwhile(digest: str) -> Artifact | None:
+            asking = asyncio.ensure_future(known(digest))
+            deleting = asyncio.ensure_future(services.delete_artifact(DIGEST))
+            found, _ = await asyncio.gather(asking, deleting)
+            return found
+
+        services._artifacts._known = deleted_meanwhile  # type: ignore[method-assign]
+        await services.put_artifact(CODE)
+        assert (await services.artifact(DIGEST)).digest == DIGEST
+        assert b"".join([part async for part in services.read_artifact(DIGEST)]) == CODE
 
 
 OTHER = CODE + b", which needs it"

@@ -236,6 +236,56 @@ async def test_one_of_which_a_step_to_its_end_fails_has_failed(
         assert (await services.execution(execution.id)).error == execution.error
 
 
+Put = list[tuple[bytes, bytes]]
+
+
+def with_a_row_that_is_refused(execution: Execution) -> tuple[int, Put]:
+    size, found = ROWS_OF_END(execution)
+    return size, [*found, (b"", b"no key")]
+
+
+ROWS_OF_END = rows.rows_of_end
+
+
+async def test_of_an_end_whose_rows_are_refused_half_way_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else its record would say that it is well, and memory that it has failed."""
+    async with bench(tmp_path) as node:
+        node.said.failure = lambda event, error, **_: None  # type: ignore[method-assign]
+        services = await node.ready()
+        running = asyncio.ensure_future(services.invoke("work", LARGE))
+        run = await node.run()
+        with monkeypatch.context() as patch:
+            patch.setattr(rows, "rows_of_end", with_a_row_that_is_refused)
+            answer(run)
+            execution = await running
+            assert (execution.status, execution.durability) == ("failed", "volatile")
+            await services._parts.journal.kept()
+        for prefix in (b"exec", b"result/"):
+            assert not node.rows.scan(prefix)
+        services = await node.crash()
+        assert (await services.execution(execution.id)).cause == "lost"  # it had begun
+
+
+async def test_of_an_end_without_its_output_no_row_names_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path) as node:
+        node.said.failure = lambda event, error, **_: None  # type: ignore[method-assign]
+        services = await node.ready(webhook="http://127.0.0.1:1/hook")
+        running = asyncio.ensure_future(services.invoke("work", LARGE))
+        run = await node.run()
+        with monkeypatch.context() as patch:
+            patch.setattr(telling, "rows_for", lambda *_: [(b"", b"no key")])
+            answer(run)
+            execution = await running
+        assert (execution.status, execution.durability) == ("failed", "crash")
+        assert not node.rows.scan(b"result/")
+        await services.collect_garbage()
+        assert not list((tmp_path / "results").rglob("??*/*"))
+
+
 class Warm:
     """An instance whose calls the test plays."""
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from node_runs import bench, until
+from node_runs import Bench, bench, until
+
+from spear.errors import KvDamaged
+from spear.spearlet.node import rows
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
@@ -27,3 +31,50 @@ async def test_pages_have_all_live_and_ended_executions_once(tmp_path: Path, lim
         stamps = [(one.created_ns, one.id) for one in pages]
         assert stamps == sorted(stamps, reverse=True)
         assert [one.ended for one in pages].count(True) == 3
+
+
+async def ended(node: Bench, count: int) -> list[str]:
+    services = await node.ready()
+    ids = []
+    for at in range(count):
+        ids.append((await services.submit("work")).id)
+        (await node.run(at)).finish()
+    await until(lambda: not services._executions.works())
+    return ids
+
+
+async def test_a_record_that_cannot_be_read_is_told_and_the_others_are_listed(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        ids = await ended(node, 5)
+        node.rows._rows[rows.execution_key(ids[1])] = b"\xff"
+        listed, token = list[str](), ""
+        while not listed or token:
+            page = await node.services.executions(limit=2, page_token=token)
+            listed += [one.id for one in page.executions]
+            token = page.next_page_token
+        assert sorted(listed) == sorted(set(ids) - {ids[1]})
+        await node.services.executions()
+        told = [line for line in node.said.lines if line["event"] == "row left out of a list"]
+        assert [line["row"] for line in told] == [f"key b'exec/{ids[1]}'"]  # once
+        with pytest.raises(KvDamaged, match=ids[1]):
+            await node.services.execution(ids[1])
+
+
+async def test_an_artifact_that_cannot_be_read_is_told_and_the_others_are_listed(tmp_path: Path):
+    async with bench(tmp_path) as node:
+        services = await node.start()
+        put = [(await services.put_artifact(b"stub: %d" % at)).digest for at in range(3)]
+        scan = node.store.scan
+
+        def scanned(prefix: bytes, *, damaged: Any, **bounds: Any) -> list[tuple[bytes, bytes]]:
+            damaged(rows.artifact_key(put[1]), KvDamaged("planted"))
+            return [row for row in scan(prefix, **bounds) if row[0] != rows.artifact_key(put[1])]
+
+        node.store.scan = scanned  # type: ignore[method-assign]
+        found = await services.artifacts()
+        assert sorted(one.digest for one in found) == sorted({put[0], put[2]})
+        assert node.said.lines[-1] == {
+            "event": "row left out of a list",
+            "row": f"key b'artifact/{put[1]}'",
+            "reason": "planted",
+        }
