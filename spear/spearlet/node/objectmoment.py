@@ -34,9 +34,9 @@ async def snapshot(objects: NodeObjects, start: bytes) -> AsyncIterator[tuple[Ob
     with table.snapshot(age_ms_max=AGE_MS_MAX, yields=True) as moment:
         away = objects.away_at(moment, start)
         if away:
-            await objects.written()
+            await asyncio.sleep(0)  # then the rows of all that is durable by now are written
         parts: tuple[Iterable[ObjectStat | Away], ...] = (_in_table(moment, start), away)
-        for number, found in enumerate(merge(*parts, key=_key)):
+        for number, found in enumerate(merge(*parts, key=_key), 1):
             if number % _PAGE == 0:
                 await asyncio.sleep(0)
             yield await _read(objects, moment, found)

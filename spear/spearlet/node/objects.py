@@ -203,13 +203,8 @@ class NodeObjects:
                 found.append(Away(key, kept.info, kept))
         return found
 
-    async def written(self) -> None:
-        """Returns once the rows of all that is durable now are written, or cannot be."""
-        with contextlib.suppress(SpearError):
-            await self._journal.kept(power=False)
-
     async def value_of(self, away: Away) -> bytes:
-        """As it was then; `written` was awaited since. Raises SnapshotExpired where another value
+        """As it was then, in an earlier turn of the loop. Raises SnapshotExpired where another value
         was kept in its place, KvDamaged."""
         key, _, kept = away
         with contextlib.suppress(NotFound):
