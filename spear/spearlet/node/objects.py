@@ -204,8 +204,8 @@ class NodeObjects:
         return found
 
     async def value_of(self, away: Away) -> bytes:
-        """As it was then, in an earlier turn of the loop. Raises SnapshotExpired where another value
-        was kept in its place, KvDamaged."""
+        """As it was then, in an earlier turn of the loop. Raises KvDamaged; SnapshotExpired where
+        another value was kept in its place."""
         key, _, kept = away
         with contextlib.suppress(NotFound):
             if kept.digest:
