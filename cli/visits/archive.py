@@ -1,7 +1,8 @@
 """Objects as a tar archive, made while they come.
 
 The rule: an entry's name is the object's key, so tar itself lists and unpacks them. Version and
-metadata are in the entry's pax headers, `SPEAR.version` and `SPEAR.meta.NAME`.
+metadata are extended attributes, `user.spear.version` and `user.NAME`, in the headers that tar
+knows for them (`tar --xattrs`); of others it would warn at each entry.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ def _entry(info: ObjectInfo) -> bytes:
     entry = tarfile.TarInfo(info.key)
     entry.size, entry.mtime = info.size, info.updated_ms / 1000
     entry.pax_headers = {
-        "SPEAR.version": str(info.version),
-        **{f"SPEAR.meta.{name}": value for name, value in info.metadata.items()},
+        _attribute(name): value
+        for name, value in (("spear.version", str(info.version)), *info.metadata.items())
     }
     return entry.tobuf(tarfile.PAX_FORMAT)
+
+
+def _attribute(name: str) -> str:
+    """The header's keyword; `=` would end it."""
+    return "SCHILY.xattr.user." + name.replace("%", "%25").replace("=", "%3D")

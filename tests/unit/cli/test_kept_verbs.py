@@ -234,7 +234,7 @@ def test_a_long_list_of_objects_says_that_there_is_more(cli: Cli) -> None:
 def test_objects_are_exported_as_an_archive(cli: Cli, tmp_path: Path, to_file: bool) -> None:
     values = {"shared/a": b"", "shared/b/\u00fc": b"\0" * 512, "shared/c" * 40: b"c" * 100_001}
     for key, value in values.items():
-        cli.do(cli.node.put_object(key, value, metadata={"kind": key}))
+        cli.do(cli.node.put_object(key, value, metadata={"a=b%": key}))
     cli.do(cli.node.put_object("other", b"1"))
     if to_file:
         assert cli("object", "export", "shared/", "-o", "all.tar").out.startswith("all.tar: ")
@@ -249,8 +249,9 @@ def test_objects_are_exported_as_an_archive(cli: Cli, tmp_path: Path, to_file: b
             assert file.read() == values.pop(name)
     assert values == {}
     info = cli.do(cli.node.stat_object("shared/a"))
-    assert entries["shared/a"].pax_headers["SPEAR.version"] == str(info.version)
-    assert entries["shared/a"].pax_headers["SPEAR.meta.kind"] == "shared/a"
+    headers = entries["shared/a"].pax_headers
+    assert headers["SCHILY.xattr.user.spear.version"] == str(info.version)
+    assert headers["SCHILY.xattr.user.a%3Db%25"] == "shared/a"
     assert entries["shared/a"].mtime == info.updated_ms / 1000
 
 
