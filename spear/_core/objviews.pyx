@@ -140,8 +140,8 @@ cdef class ObjectView:
 cdef class Snapshot:
     """The whole store as it was at one moment; a context manager, closed when dropped.
 
-    After its maximum age, or where it gave way to a write, get and list raise SnapshotExpired; views
-    got before stay valid.
+    After its maximum age, or where it gave way to a write, get and list raise SnapshotExpired;
+    views got before stay valid.
     """
 
     def __init__(self):
