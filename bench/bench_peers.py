@@ -33,7 +33,7 @@ from spear.kv.rocks import RocksKv, open_rocks
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.records.task import TaskSpec
 
-CALLS, READS, ALONE = 1000, 20_000, 150
+CALLS, SHORT, READS, ALONE = 1000, 200, 20_000, 150
 WAITERS, EACH = 16, 100
 KEY, ROW, VALUE = b"exec/00000001", os.urandom(300), os.urandom(1024)
 CAS = (
@@ -291,9 +291,9 @@ def test_objects_across_processes(
         )
         contenders: dict[str, Callable[[], float]] = {}
         for name, ours, theirs, _ in figures:
-            contenders[name] = lambda ours=ours: runner.run(awaited_us(ours))
-            contenders[f"{name}, Redis"] = lambda theirs=theirs: typical_us(theirs)
-        values = interleaved(benchmark, contenders)
+            contenders[name] = lambda ours=ours: runner.run(awaited_us(ours, SHORT))
+            contenders[f"{name}, Redis"] = lambda theirs=theirs: typical_us(theirs, SHORT)
+        values = interleaved(benchmark, contenders, turns=5)
     for name, _, _, goal in figures:
         record(
             f"object {name} of 1 KiB across processes, p50, one vCPU",

@@ -399,6 +399,11 @@ class DoorNode:
             if existing and key.startswith(prefix):
                 yield ObjectChange(info=info)
 
+    async def snapshot_objects(self, prefix: str = "") -> AsyncIterator[tuple[ObjectInfo, bytes]]:
+        for key, kept in sorted(self._objects.copy().items()):
+            if key.startswith(prefix):
+                yield kept
+
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]
     ) -> dict[str, int]:

@@ -130,6 +130,11 @@ class FakeObjects:
     def _under(self, prefix: str) -> dict[str, ObjectInfo]:
         return {key: kept.info for key, kept in self._objects.items() if key.startswith(prefix)}
 
+    async def snapshot_objects(self, prefix: str = "") -> AsyncIterator[tuple[ObjectInfo, bytes]]:
+        for key, kept in sorted(self._objects.copy().items()):
+            if key.startswith(prefix):
+                yield kept
+
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]
     ) -> dict[str, int]:

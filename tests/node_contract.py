@@ -479,6 +479,61 @@ async def test_changes_under_a_prefix_are_watched(node: Node) -> None:
     await watching.aclose()  # type: ignore[attr-defined]
 
 
+async def test_a_snapshot_has_the_objects_under_a_prefix_by_key(node: Node) -> None:
+    sizes = {"b": 0, "a": 10, "large": 3 << 20, "c": 100_000, "z": 1}
+    for name, size in sizes.items():
+        await node.put_object(f"shared/s/{name}", bytes([size % 251]) * size, metadata={"n": name})
+    await node.put_object("shared/t", b"")
+    found = [pair async for pair in node.snapshot_objects("shared/s/")]
+    assert [(info.key, len(value)) for info, value in found] == [
+        (f"shared/s/{name}", size) for name, size in sorted(sizes.items())
+    ]
+    for info, value in found:
+        assert (info, value) == await node.get_object(info.key)
+    assert [pair async for pair in node.snapshot_objects("shared/none/")] == []
+
+
+ACCOUNTS = [f"shared/account/{number:03}" for number in range(600)]  # several pages, messages
+
+
+async def pay(node: Node, giver: str, taker: str) -> None:
+    """Moves one from an account to another."""
+    (given, gives), (taken, takes) = await node.get_object(giver), await node.get_object(taker)
+    await node.transact(
+        {giver: given.version, taker: taken.version},
+        {giver: _money(int(gives) - 1), taker: _money(int(takes) + 1)},
+    )
+
+
+def _money(amount: int) -> bytes:
+    return str(amount).zfill(500).encode()
+
+
+async def test_a_snapshot_is_of_one_moment_whoever_writes_while_it_is_read(node: Node) -> None:
+    await node.transact({}, dict.fromkeys(ACCOUNTS, _money(100)))
+    for _ in range(3):
+        total, count = 0, 0
+        async for info, value in node.snapshot_objects("shared/account/"):
+            assert info.key == ACCOUNTS[count]
+            if count % 100 == 0:
+                await pay(node, ACCOUNTS[-1], ACCOUNTS[0])
+                await pay(node, ACCOUNTS[3], ACCOUNTS[-2])
+                await node.put_object(f"shared/account/new{count}", b"7")
+                await node.delete_object(f"shared/account/new{count}")
+            total, count = total + int(value), count + 1
+        assert (total, count) == (100 * len(ACCOUNTS), len(ACCOUNTS))
+
+
+async def test_the_versions_of_a_snapshot_are_reads_of_a_transaction(node: Node) -> None:
+    await node.transact({}, {"shared/v/a": b"1", "shared/v/b": b"2"})
+    found = [pair async for pair in node.snapshot_objects("shared/v/")]
+    reads = {info.key: info.version for info, _ in found}
+    await node.transact(reads, {"shared/v/sum": b"".join(value for _, value in found)})
+    await node.put_object("shared/v/a", b"3")
+    with pytest.raises(errors.VersionConflict):
+        await node.transact(reads, {"shared/v/sum": b"late"})
+
+
 async def test_all_writes_of_a_transaction_or_none(node: Node) -> None:
     one = await node.put_object("shared/one", b"1")
     await node.put_object("shared/gone", b"x")

@@ -420,7 +420,7 @@ cdef Outcome _collect(list_t *list, guest_t *guest) noexcept nogil:
     _begin_list(list)
     _page(list, table, NULL)
     if not _done(list):
-        if table_snapshot(table, &snap, INT64_MAX, True) != OK:
+        if table_snapshot(table, &snap, INT64_MAX, False, True) != OK:
             return FULL
         _begin_list(list)
         while not _done(list) and not _over(guest):

@@ -111,6 +111,7 @@ cdef struct Snap:
     uint64_t at                # the last version it sees
     int64_t deadline_ms
     Blob *kept                 # retired versions that no newer snapshot sees
+    bint yields                # ended where else a change would have no room
     bint open
 
 cdef struct Counters:

@@ -9,9 +9,9 @@ from spear._core.objentries cimport Blob, Entry, Listing, Outcome, Row, Snap, Ta
 
 
 cdef void retire(Table *table, Entry *entry, uint64_t version) noexcept nogil
-cdef bint expire(Table *table, int64_t age_ms) noexcept nogil
+cdef bint expire(Table *table, int64_t age_ms, bint full) noexcept nogil
 cdef Outcome table_snapshot(
-    Table *table, Snap *snap, int64_t deadline_ms, bint wait
+    Table *table, Snap *snap, int64_t deadline_ms, bint yields, bint wait
 ) noexcept nogil
 cdef void table_close_snapshot(Table *table, Snap *snap) noexcept nogil
 cdef Outcome table_get_at(

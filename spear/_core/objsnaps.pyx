@@ -71,14 +71,14 @@ cdef void end(Table *table, Snap *snap) noexcept nogil:
     unpark_all(table)
 
 
-cdef bint expire(Table *table, int64_t age_ms) noexcept nogil:
-    """Ends the snapshots past their age; whether there was one."""
+cdef bint expire(Table *table, int64_t age_ms, bint full) noexcept nogil:
+    """Ends the snapshots past their age, if `full` also those that yield; whether there was one."""
     cdef Snap *snap = table.oldest
     cdef Snap *newer
     cdef bint ended = False
     while snap != NULL:
         newer = snap.newer
-        if age_ms >= snap.deadline_ms:
+        if age_ms >= snap.deadline_ms or (full and snap.yields):
             end(table, snap)
             ended = True
         snap = newer
@@ -112,7 +112,7 @@ cdef void row_fill(Row *row, Entry *entry, Blob *blob) noexcept nogil:
 
 
 cdef Outcome table_snapshot(
-    Table *table, Snap *snap, int64_t deadline_ms, bint wait
+    Table *table, Snap *snap, int64_t deadline_ms, bint yields, bint wait
 ) noexcept nogil:
     """Opens `snap`, the caller's memory, at this moment; it must be closed before it is freed."""
     if not lock(table, wait):
@@ -122,6 +122,7 @@ cdef Outcome table_snapshot(
         return FULL
     snap.at = table.version
     snap.deadline_ms = deadline_ms
+    snap.yields = yields
     snap.kept = NULL
     snap.open = True
     snap.newer = NULL

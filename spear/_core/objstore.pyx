@@ -269,7 +269,7 @@ cdef class ObjectStore(TableOwner):
         check_limit(limit)
         if limit <= ROWS:
             return listed(self, NULL, prefix, limit, start_after)
-        with snapshot_of(self, INT64_MAX) as moment:
+        with snapshot_of(self, INT64_MAX, False) as moment:
             return moment.list(prefix, limit, start_after)
 
     def delete(self, bytes key not None, *, if_version=None, force=False):
@@ -314,15 +314,16 @@ cdef class ObjectStore(TableOwner):
         """Takes the pin away, if there is one. Raises ObjectNotFound, VersionConflict."""
         pin_set(self, key, False, version_of(if_version))
 
-    def snapshot(self, *, age_ms_max=60_000):
+    def snapshot(self, *, age_ms_max=60_000, bint yields=False):
         """A consistent view of the whole store at this moment, in constant time.
 
         Versions it alone shows count in the budget until it is closed or `age_ms_max` old (1 to
-        2**40). Raises StoreFull when 1024 are open.
+        2**40). One that `yields` is ended early where a put would be refused for want of room.
+        Raises StoreFull when 1024 are open.
         """
         if not 1 <= age_ms_max <= 1 << 40:
             raise InvalidArgument(f"a snapshot's age lies between 1 and 2**40 ms, not {age_ms_max}")
-        return snapshot_of(self, age_of(self) + <int64_t>age_ms_max)
+        return snapshot_of(self, age_of(self) + <int64_t>age_ms_max, yields)
 
     def transact(self, reads=None, writes=None):
         """Makes all the writes at one moment if every read version still holds, else none.

@@ -74,7 +74,6 @@ cdef bint make_room(Table *table, int64_t need) noexcept nogil:
     if over <= 0 or need <= 0:
         return True
     if not can_free(table, over):
-        table.counters.refusals += 1
         return False
     evict(table, over)
     return True
@@ -146,17 +145,29 @@ cdef Outcome plan(
     Table *table, Change *changes, uint32_t count, int64_t age_ms, int64_t *need, uint32_t *failed
 ) noexcept nogil:
     """Checks every change against the table and makes room for them all."""
-    cdef bint fits
     cdef Outcome outcome = check_all(table, changes, count, need, failed)
     if outcome != OK or table.bytes_used + need[0] <= table.bytes_max:
         return outcome
     # Ending snapshots frees entries that the changes may point to: they are looked up again.
-    if expire(table, age_ms):
+    if expire(table, age_ms, False):
         outcome = check_all(table, changes, count, need, failed)
+    if room_beside(table, changes, count, need[0]):
+        return OK
+    if expire(table, age_ms, True):
+        outcome = check_all(table, changes, count, need, failed)
+        if room_beside(table, changes, count, need[0]):
+            return OK
+    table.counters.refusals += 1
+    return FULL
+
+
+cdef bint room_beside(Table *table, Change *changes, uint32_t count, int64_t need) noexcept nogil:
+    """As make_room; what the changes are about is not evicted for them."""
+    cdef bint fits
     guard(changes, count, True)
-    fits = make_room(table, need[0])
+    fits = make_room(table, need)
     guard(changes, count, False)
-    return OK if fits else FULL
+    return fits
 
 
 cdef inline Outcome check_all(
@@ -423,7 +434,7 @@ cdef inline void relist(Table *table, Entry *entry) noexcept nogil:
 
 cdef void table_figures(Table *table, int64_t age_ms, Figures *into) noexcept nogil:
     lock(table, True)
-    expire(table, age_ms)
+    expire(table, age_ms, False)
     into.objects = table.objects
     into.snapshots = <uint32_t>table.snapshots
     into.bytes_used = table.bytes_used

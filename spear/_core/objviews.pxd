@@ -43,4 +43,4 @@ cdef int check_limit(object limit) except -1
 cdef int64_t age_of(TableOwner store) except? -1
 cdef object stat_of(bytes key, const Row *row)
 cdef list listed(TableOwner store, Snap *snap, bytes prefix, Py_ssize_t limit, bytes after)
-cdef Snapshot snapshot_of(TableOwner store, int64_t deadline_ms)
+cdef Snapshot snapshot_of(TableOwner store, int64_t deadline_ms, bint yields)

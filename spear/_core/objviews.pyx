@@ -73,7 +73,10 @@ cdef dict unpacked(const Blob *blob):
     cdef const unsigned char *at = blob_metadata(blob)
     cdef const unsigned char *stop = at + blob.metadata_bytes
     cdef uint32_t length
-    cdef list texts = []
+    cdef list texts
+    if at == stop:
+        return {}
+    texts = []
     while at < stop:
         memcpy(&length, at, 4)
         texts.append(at[4:4 + length].decode())
@@ -137,7 +140,8 @@ cdef class ObjectView:
 cdef class Snapshot:
     """The whole store as it was at one moment; a context manager, closed when dropped.
 
-    After its maximum age get and list raise SnapshotExpired; views got before stay valid.
+    After its maximum age, or where it gave way to a write, get and list raise SnapshotExpired;
+    views got before stay valid.
     """
 
     def __init__(self):
@@ -196,11 +200,11 @@ cdef class Snapshot:
         self.close()
 
 
-cdef Snapshot snapshot_of(TableOwner store, int64_t deadline_ms):
+cdef Snapshot snapshot_of(TableOwner store, int64_t deadline_ms, bint yields):
     cdef Snapshot snapshot = Snapshot.__new__(Snapshot)
     cdef Outcome outcome
     with nogil:
-        outcome = table_snapshot(store.table, &snapshot.snap, deadline_ms, True)
+        outcome = table_snapshot(store.table, &snapshot.snap, deadline_ms, yields, True)
     if outcome != OK:
         raise StoreFull(f"{SNAPSHOTS_MAX} snapshots are open, close one first")
     snapshot.store = store
@@ -214,7 +218,10 @@ cdef int check_limit(object limit) except -1:
 
 
 cdef int raise_expired() except -1:
-    raise SnapshotExpired("the snapshot is past its maximum age and sees nothing any more")
+    raise SnapshotExpired(
+        "the snapshot is past its maximum age, or gave way to a write that needed its room: take "
+        "another"
+    )
 
 
 cdef list listed(TableOwner store, Snap *snap, bytes prefix, Py_ssize_t limit, bytes after):

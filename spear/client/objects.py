@@ -5,7 +5,7 @@ The rule: what counts (versions, references) is not done twice by itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -18,6 +18,7 @@ from spear.protocol.convert.object import (
     OBJECT_HEAD,
     OBJECT_INFO,
     READ_OBJECT,
+    SNAPSHOT_OBJECT,
     STAT_OBJECT,
     WRITE_OBJECT,
     ObjectHead,
@@ -76,7 +77,7 @@ class ObjectCalls:
             else:
                 value += part.chunk
         if info is None or info.size != len(value):
-            raise SpearError(f"the node sent {len(value)} bytes of object {key!r}, not all of it")
+            raise _cut(key, len(value))
         return info, bytes(value)
 
     async def stat_object(self, key: str) -> ObjectInfo:
@@ -131,6 +132,19 @@ class ObjectCalls:
             async for change in found:
                 yield OBJECT_CHANGE.record(change)
 
+    async def snapshot_objects(
+        self, prefix: str = ""
+    ) -> AsyncGenerator[tuple[ObjectInfo, bytes], None]:
+        request = pb.SnapshotObjectsRequest(prefix=prefix)
+        path = f"{_SERVICE}/Snapshot"
+        values = _Values()
+        parts = self._line.receive(path, request, pb.SnapshotObjectsResponse)
+        async with aclosing(parts) as found:
+            async for part in found:
+                for read in values.read(part):
+                    yield read
+        values.end()
+
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]
     ) -> dict[str, int]:
@@ -140,3 +154,39 @@ class ObjectCalls:
         path = f"{_SERVICE}/Transact"
         found = await self._line.ask(path, request, pb.TransactResponse, again=False)
         return dict(found.versions)
+
+
+class _Values:
+    """The objects of a snapshot, from the parts they come in; of one at a time as much as its info
+    says."""
+
+    def __init__(self) -> None:
+        self._info: ObjectInfo | None = None
+        self._value = bytearray()
+
+    def read(self, part: pb.SnapshotObjectsResponse) -> Iterator[tuple[ObjectInfo, bytes]]:
+        """Those whose value is whole with this part. Raises SpearError."""
+        if part.chunk:
+            yield from self._more(part.chunk)
+        for one in SNAPSHOT_OBJECT.records(part.objects):
+            self.end()
+            self._info, self._value = one.info, bytearray()
+            yield from self._more(one.value)
+
+    def _more(self, piece: bytes) -> Iterator[tuple[ObjectInfo, bytes]]:
+        self._value += piece
+        info = self._info
+        if info is None or len(self._value) > info.size:
+            raise SpearError("the node sent more of an object than its size")
+        if len(self._value) == info.size:
+            self._info = None
+            yield info, bytes(self._value)
+
+    def end(self) -> None:
+        """Raises SpearError where a value is not whole."""
+        if self._info is not None:
+            raise _cut(self._info.key, len(self._value))
+
+
+def _cut(key: str, size: int) -> SpearError:
+    return SpearError(f"the node sent {size} bytes of object {key!r}, not all of it")

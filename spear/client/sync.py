@@ -159,6 +159,7 @@ class SyncClient:
     pin_object = _call(Client.pin_object)
     unpin_object = _call(Client.unpin_object)
     watch_objects = _stream(Client.watch_objects)
+    snapshot_objects = _stream(Client.snapshot_objects)
     transact = _call(Client.transact)
     add_schedule = _call(Client.add_schedule)
     schedule = _call(Client.schedule)

@@ -131,6 +131,13 @@ class Node(Protocol):
         first each object as it is. A slow watcher hears the latest of each. Raises QueueFull where
         more objects lie there than are watched at once."""
 
+    def snapshot_objects(self, prefix: str = "") -> AsyncIterator[tuple[ObjectInfo, bytes]]:
+        """All objects under a prefix with their values, by key, as they were at the moment when the
+        first was asked for, whoever changes them while they are read; references and pins as they
+        are now, none of what has another value by now. Their versions may be the reads of
+        `transact`. Raises QueueFull where too many are open, SnapshotExpired where one is read for
+        more than a minute, or what it holds is in the way of a write in a full store."""
+
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]
     ) -> dict[str, int]:

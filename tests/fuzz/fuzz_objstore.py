@@ -139,7 +139,8 @@ class Run:
         self.now_ms += rng.choice((0, 0, 1, 30))
         choice = rng.randrange(4)
         if choice == 0 or not self.snapshots:
-            self.snapshots.append(self.both(stores, "snapshot", age_ms_max=rng.choice((1, 50))))
+            given = {"age_ms_max": rng.choice((1, 50)), "yields": rng.choice((False, True))}
+            self.snapshots.append(self.both(stores, "snapshot", **given))
         elif choice == 1:
             for each in self.snapshots.pop(rng.randrange(len(self.snapshots))):
                 each.close()

@@ -118,9 +118,9 @@ class StoreAgainstReference(RuleBasedStateMachine):
         values = {k: DELETE if v is DELETE else self.value(v) for k, v in writes.items()}
         self.both("transact", asked, values)
 
-    @rule(age_ms=st.sampled_from([10, 1000]))
-    def snapshot(self, age_ms: int) -> None:
-        self.snapshots.append(self.both("snapshot", age_ms_max=age_ms))
+    @rule(age_ms=st.sampled_from([10, 1000]), yields=st.booleans())
+    def snapshot(self, age_ms: int, yields: bool) -> None:
+        self.snapshots.append(self.both("snapshot", age_ms_max=age_ms, yields=yields))
 
     @rule(at=st.integers(0, 50), key=KEYS)
     def snapshot_get(self, at: int, key: bytes) -> None:

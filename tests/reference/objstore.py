@@ -82,6 +82,7 @@ class Snapshot:
     store: ObjectStore
     records: dict[bytes, Record]
     deadline_ms: int
+    yields: bool = False
     closed: bool = False
 
     def _check(self) -> None:
@@ -220,7 +221,12 @@ class ObjectStore:
                 self._check(key, version)
             if self.bytes_used() + self._plan(writes) > self.bytes_max:
                 self.expire()
-            self._make_room(self._plan(writes), {write.key for write in writes} | set(reads))
+            guarded = {write.key for write in writes} | set(reads)
+            try:
+                self._make_room(self._plan(writes), guarded)
+            except StoreFull:
+                self.snapshots = {s for s in self.snapshots if not s.yields}
+                self._make_room(self._plan(writes), guarded)
             return {write.key: self._publish(write) for write in writes}
 
     def _publish(self, write: Write) -> int:
@@ -339,9 +345,9 @@ class ObjectStore:
             records = {key: entry.record for key, entry in self.entries.items()}
             return self._listed(records, prefix, limit, start_after)
 
-    def snapshot(self, *, age_ms_max: int = 60_000) -> Snapshot:
+    def snapshot(self, *, age_ms_max: int = 60_000, yields: bool = False) -> Snapshot:
         with self.lock:
             records = {key: entry.record for key, entry in self.entries.items()}
-            snapshot = Snapshot(self, records, self.clock_ms() + age_ms_max)
+            snapshot = Snapshot(self, records, self.clock_ms() + age_ms_max, yields)
             self.snapshots.add(snapshot)
             return snapshot

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 
 import click
 
-from spear.cli import exits
+from spear.cli import exits, terminal
 from spear.cli.running import inputs
 from spear.cli.screens import tables, words
 from spear.cli.visits import files, paging
+from spear.cli.visits.archive import archive
 from spear.cli.visits.listener import listened
 from spear.cli.visits.visit import Visit, on_node
+from spear.units import show_size
 
 _BYTES_MAX = 1 << 30  # held in memory; a node's own limit is 64 MiB unless it says otherwise
 _KEY = click.argument("key", metavar="KEY")
@@ -144,6 +146,29 @@ async def watch(visit: Visit, prefix: str, existing: bool) -> int:
             now = f"is at version {info.version}, {info.size} bytes"
             what = "is gone" if change.deleted else now
             visit.answer(change, f"{words.one_line(info.key)} {what}\n")
+    return exits.OK
+
+
+@command.command(short_help="Write objects as a tar archive, as of one moment.")
+@click.argument("prefix", default="")
+@click.option("-o", "target", metavar="FILE", help="Write it there; all of it, or nothing.")
+@on_node
+async def export(visit: Visit, prefix: str, target: str | None) -> int:
+    """Write all objects whose key begins with PREFIX, as they are at one moment, as a tar archive.
+
+    \b
+    spear object export shared/ -o shared.tar
+    spear object export shared/ | tar -tv
+    """
+    parts = archive(visit.node.snapshot_objects(prefix))
+    if target is None:
+        async for part in parts:
+            terminal.write(terminal.STDOUT, part)
+    else:
+        size = await files.write(parts, target)
+        visit.answer(
+            {"file": target, "size": size}, f"{words.one_line(target)}: {show_size(size)}\n"
+        )
     return exits.OK
 
 

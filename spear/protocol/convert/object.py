@@ -36,6 +36,13 @@ class ObjectKey(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+class SnapshotObject(msgspec.Struct, frozen=True, kw_only=True):
+    """One object of a snapshot; the rest of a `value` that is not whole follows in chunks."""
+
+    info: ObjectInfo
+    value: bytes = b""
+
+
 class ReadObject(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of Read; `value` is empty where it is too large for one message."""
 
@@ -48,5 +55,6 @@ OBJECT_CHANGE = Mirror(ObjectChange, pb.ObjectChange, {"info": One(OBJECT_INFO)}
 OBJECT_HEAD = Mirror(ObjectHead, pb.ObjectHead, {"metadata": MAP})
 WRITE_OBJECT = Mirror(WriteObject, pb.WriteObjectRequest, {"head": One(OBJECT_HEAD)})
 READ_OBJECT = Mirror(ReadObject, pb.ReadObjectResponse, {"info": One(OBJECT_INFO)})
+SNAPSHOT_OBJECT = Mirror(SnapshotObject, pb.SnapshotObject, {"info": One(OBJECT_INFO)})
 GET_OBJECT = Mirror(ObjectKey, pb.GetObjectRequest)
 STAT_OBJECT = Mirror(ObjectKey, pb.StatObjectRequest)

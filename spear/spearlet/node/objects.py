@@ -13,18 +13,27 @@ import contextlib
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
-from spear.errors import AlreadyExists, InvalidArgument, ObjectNotFound, SpearError, StoreFull
+from spear.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    ObjectNotFound,
+    SnapshotExpired,
+    SpearError,
+    StoreFull,
+)
 from spear.records.objects import ObjectInfo, ObjectPage
 from spear.spearlet.node import rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from spear._core.objstore import ObjectStat, ObjectStore
+    from spear._core.objstore import ObjectStat, ObjectStore, Snapshot
     from spear.kv.interface import LocalKv
     from spear.spearlet.node.blobs import Blobs
     from spear.spearlet.node.journal import Journal
@@ -39,6 +48,14 @@ class _Kept(msgspec.Struct):
     digest: str
     info: ObjectInfo
     away: bool = False
+
+
+class Away(NamedTuple):
+    """A durable object that had to make room, as it was at some moment."""
+
+    key: bytes
+    info: ObjectInfo
+    kept: _Kept
 
 
 class _Durable(dict[bytes, _Kept]):
@@ -105,34 +122,50 @@ class NodeObjects:
             if found in self._durable or self._has(found):
                 raise AlreadyExists(f"object {key!r} exists, and overwrite was not asked for")
             if_version = 0
-        elif if_version is not None:
+        elif if_version is not None and found in self._durable:
             await self._back(found)
-        self._store.put(found, value, if_version=if_version, metadata=metadata)
-        info = self._info(self._store.stat(found))  # of this put, whatever others do meanwhile
-        if durable:
-            kept = await self._keep(found, value, info)
-        else:  # what was kept is no longer the object's
-            kept = False
-            await self._unkeep([found])
-        durability = self._journal.class_of(power=True) if kept else "volatile"
-        return msgspec.structs.replace(info, durability=durability)
+        version = self._store.put(found, value, if_version=if_version, metadata=metadata)
+        info = self._put_info(found, version, len(value), metadata)
+        if durable and await self._keep(found, value, info):
+            return msgspec.structs.replace(info, durability=self._journal.class_of(power=True))
+        if not durable and (found in self._durable or found in self._keeping):
+            await self._unkeep([found])  # what was kept is no longer the object's
+        return info
 
     async def get(self, key: str) -> tuple[ObjectInfo, bytes]:
         """Raises ObjectNotFound."""
-        info = await self.stat(key)
-        return info, bytes(self._store.get(key_of(key)))
+        found = key_of(key)
+        if found in self._durable:
+            await self._back(found)
+        while True:
+            view, stat = self._store.get(found), self._store.stat(found)
+            if view.version == stat.version:  # else a guest came between
+                return self.info(stat), bytes(view)
+
+    def _put_info(
+        self, key: bytes, version: int, size: int, metadata: Mapping[str, str] | None
+    ) -> ObjectInfo:
+        """Of this put, whatever guests have done since."""
+        with contextlib.suppress(ObjectNotFound):
+            stat = self._store.stat(key)
+            if stat.version == version:
+                return self.info(stat)
+        return ObjectInfo(
+            key=key.decode(), size=size, version=version, metadata={**(metadata or {})}
+        )
 
     async def stat(self, key: str) -> ObjectInfo:
         """Raises ObjectNotFound."""
         found = key_of(key)
-        await self._back(found)
-        return self._info(self._store.stat(found))
+        if found in self._durable:
+            await self._back(found)
+        return self.info(self._store.stat(found))
 
     def list(self, prefix: str, limit: int, start_after: str) -> ObjectPage:
         """Those that had to make room are among them, as they were last."""
         start, after = prefix.encode(), start_after.encode()
         stats = self._store.list(start, limit + 1, after or None)
-        found = {stat.key: self._info(stat) for stat in stats}
+        found = {stat.key: self.info(stat) for stat in stats}
         last = stats[limit].key if len(stats) > limit else None
         for key in self._away(start, after, last, limit + 1):
             found.setdefault(key, self._durable[key].info)
@@ -157,6 +190,33 @@ class NodeObjects:
         """What is missing in the table although nothing was evicted was deleted by a guest."""
         kept = self._durable[key]
         return (kept.away or self._evictions != self._followed[2]) and not self._has(key)
+
+    def away_at(self, moment: Snapshot, start: bytes) -> Sequence[Away]:
+        """Those under `start` that had to make room, by key; asked when `moment` was taken."""
+        names, evicted, found = self._durable.names, self._evictions != self._followed[2], []
+        for at in range(bisect_left(names, start), len(names)):
+            key = names[at]
+            if not key.startswith(start):
+                break
+            kept = self._durable[key]
+            if (kept.away or evicted) and not _shows(moment, key):
+                found.append(Away(key, kept.info, kept))
+        return found
+
+    async def value_of(self, away: Away) -> bytes:
+        """As it was then, in an earlier turn of the loop. Raises KvDamaged; SnapshotExpired where
+        another value was kept in its place."""
+        key, _, kept = away
+        with contextlib.suppress(NotFound):
+            if kept.digest:
+                return await self._blobs.read(kept.digest)
+            row = self._kv.get(rows.object_key(key)) if self._durable.get(key) is kept else None
+            if row is not None:
+                return rows.decode_object(row).value
+        raise SnapshotExpired(
+            f"object {away.info.key!r} was not in memory, and was changed before it was read: take "
+            "another snapshot"
+        )
 
     async def delete(self, key: str, force: bool, if_version: int | None) -> None:
         """Raises ObjectNotFound, ObjectInUse, VersionConflict."""
@@ -239,7 +299,7 @@ class NodeObjects:
         kept = self._durable.get(key)
         stat = self._store.stat(key)
         if kept is not None and stat.version != kept.info.version and key not in self._keeping:
-            await self._keep(key, bytes(self._store.get(key)), self._info(stat))
+            await self._keep(key, bytes(self._store.get(key)), self.info(stat))
 
     async def _back(self, key: bytes) -> None:
         """In the table again, where it had to make room."""
@@ -261,7 +321,7 @@ class NodeObjects:
             return False
         return True
 
-    def _info(self, stat: ObjectStat) -> ObjectInfo:
+    def info(self, stat: ObjectStat) -> ObjectInfo:
         kept = self._durable.get(stat.key)
         durable = kept is not None and kept.info.version == stat.version
         return ObjectInfo(
@@ -272,7 +332,7 @@ class NodeObjects:
             updated_ms=stat.updated_ms,
             ref_count=stat.refs,
             pinned=stat.pinned,
-            metadata=dict(stat.metadata or {}),
+            metadata=stat.metadata,
             durability=self._journal.class_of(power=True) if durable else "volatile",
         )
 
@@ -350,9 +410,17 @@ class NodeObjects:
         if kept is not None and kept.digest == row.digest and not self._has(key):
             self._store.put(key, value, metadata=row.metadata)
             kept.info = msgspec.structs.replace(
-                self._info(self._store.stat(key)), durability=kept.info.durability
+                self.info(self._store.stat(key)), durability=kept.info.durability
             )
             kept.away = False
+
+
+def _shows(moment: Snapshot, key: bytes) -> bool:
+    try:
+        moment.get(key)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def key_of(key: str) -> bytes:

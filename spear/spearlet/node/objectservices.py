@@ -1,17 +1,20 @@
 """The objects of a node, as its callers see them.
 
-The rule: names in, records out; what happens is decided by objects.py.
+The rule: names in, records out; what happens is decided by objects.py. The calls that are made
+most give its coroutines as they are.
 """
 
 from __future__ import annotations
 
 from spear.spearlet.node.answers import limit_of
+from spear.spearlet.node.objectmoment import snapshot
 from spear.spearlet.node.objects import key_of
 from spear.spearlet.node.objectwatch import watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from typing import Any
 
     from spear.records.objects import ObjectChange, ObjectInfo, ObjectPage
     from spear.spearlet.node.objects import NodeObjects
@@ -22,17 +25,17 @@ class ObjectServices:
 
     _objects: NodeObjects
 
-    async def put_object(
+    def put_object(
         self, key: str, value: bytes, *, metadata: Mapping[str, str] | None = None,
         overwrite: bool = True, if_version: int | None = None, durable: bool = False,
-    ) -> ObjectInfo:  # fmt: skip
-        return await self._objects.put(key, value, metadata, overwrite, if_version, durable)
+    ) -> Coroutine[Any, Any, ObjectInfo]:  # fmt: skip
+        return self._objects.put(key, value, metadata, overwrite, if_version, durable)
 
-    async def get_object(self, key: str) -> tuple[ObjectInfo, bytes]:
-        return await self._objects.get(key)
+    def get_object(self, key: str) -> Coroutine[Any, Any, tuple[ObjectInfo, bytes]]:
+        return self._objects.get(key)
 
-    async def stat_object(self, key: str) -> ObjectInfo:
-        return await self._objects.stat(key)
+    def stat_object(self, key: str) -> Coroutine[Any, Any, ObjectInfo]:
+        return self._objects.stat(key)
 
     async def list_objects(
         self, prefix: str = "", *, limit: int = 1000, start_after: str = ""
@@ -64,6 +67,9 @@ class ObjectServices:
         self, prefix: str = "", *, existing: bool = False
     ) -> AsyncIterator[ObjectChange]:
         return watch(self._objects, key_of(prefix).decode(), existing)
+
+    def snapshot_objects(self, prefix: str = "") -> AsyncIterator[tuple[ObjectInfo, bytes]]:
+        return snapshot(self._objects, key_of(prefix))
 
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]

@@ -597,6 +597,38 @@ def test_an_expired_snapshot_makes_room() -> None:
         snapshot.get(b"a")
 
 
+def test_a_snapshot_that_yields_ends_where_a_put_needs_its_room() -> None:
+    store = ObjectStore(sized(2))
+    store.put(b"a", KIB)
+    store.put(b"b", KIB)
+    yielding, staying = store.snapshot(yields=True), store.snapshot()
+    with pytest.raises(StoreFull):
+        store.put(b"c", KIB)  # and has ended it for nothing: the other one sees the same
+    with pytest.raises(SnapshotExpired, match="gave way"):
+        yielding.get(b"a")
+    assert bytes(staying.get(b"a")) == KIB
+    staying.close()
+    yielding = store.snapshot(yields=True)
+    store.delete(b"a")
+    assert bytes(yielding.get(b"a")) == KIB
+    store.put(b"c", KIB)
+    with pytest.raises(SnapshotExpired, match="gave way"):
+        yielding.list()
+    assert (store.stats().snapshots, store.stats().refusals) == (0, 1)
+    assert [stat.key for stat in store.list()] == [b"b", b"c"]
+
+
+def test_a_snapshot_that_yields_stays_while_there_is_room_elsewhere() -> None:
+    store = ObjectStore(sized(3))
+    for key in (b"a", b"b"):
+        store.put(key, KIB)
+    yielding = store.snapshot(yields=True)
+    for key in (b"c", b"d", b"e"):  # each makes room for the next
+        store.put(key, KIB)
+    assert [bytes(yielding.get(key)) for key in (b"a", b"b")] == [KIB, KIB]
+    yielding.close()
+
+
 def test_a_put_that_ends_a_snapshot_may_revive_the_key_it_showed() -> None:
     clock = Clock()
     store = ObjectStore(sized(1), clock_ms=clock)

@@ -4,6 +4,8 @@ instances; and the node itself."""
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -226,6 +228,31 @@ def test_a_long_list_of_objects_says_that_there_is_more(cli: Cli) -> None:
         cli.do(cli.node.put_object(f"shared/{number}", b""))
     said = cli("object", "ls", "--limit", "2")
     assert (len(said.rows), "--limit shows more" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("to_file", [True, False])
+def test_objects_are_exported_as_an_archive(cli: Cli, tmp_path: Path, to_file: bool) -> None:
+    values = {"shared/a": b"", "shared/b/\u00fc": b"\0" * 512, "shared/c" * 40: b"c" * 100_001}
+    for key, value in values.items():
+        cli.do(cli.node.put_object(key, value, metadata={"a=b%": key}))
+    cli.do(cli.node.put_object("other", b"1"))
+    if to_file:
+        assert cli("object", "export", "shared/", "-o", "all.tar").out.startswith("all.tar: ")
+        data = (tmp_path / "all.tar").read_bytes()
+    else:
+        data = cli("object", "export", "shared/").out.encode()
+    with tarfile.open(fileobj=io.BytesIO(data)) as found:
+        entries = {entry.name: entry for entry in found}
+        for name, entry in entries.items():
+            file = found.extractfile(entry)
+            assert file is not None
+            assert file.read() == values.pop(name)
+    assert values == {}
+    info = cli.do(cli.node.stat_object("shared/a"))
+    headers = entries["shared/a"].pax_headers
+    assert headers["SCHILY.xattr.user.spear.version"] == str(info.version)
+    assert headers["SCHILY.xattr.user.a%3Db%25"] == "shared/a"
+    assert entries["shared/a"].mtime == info.updated_ms / 1000
 
 
 # Instances, the node

@@ -21,9 +21,11 @@ from spear.protocol.convert.object import (
     OBJECT_HEAD,
     OBJECT_INFO,
     READ_OBJECT,
+    SNAPSHOT_OBJECT,
     WRITE_OBJECT,
     ObjectHead,
     ReadObject,
+    SnapshotObject,
     WriteObject,
 )
 from spear.protocol.convert.schedule import SCHEDULE
@@ -54,6 +56,7 @@ PAIRS: dict[str, tuple[type[msgspec.Struct], Any, Any]] = {
     "object": (objects.ObjectInfo, object_pb2.ObjectInfo, OBJECT_INFO),
     "object head": (ObjectHead, object_pb2.ObjectHead, OBJECT_HEAD),
     "read object": (ReadObject, object_pb2.ReadObjectResponse, READ_OBJECT),
+    "snapshot object": (SnapshotObject, object_pb2.SnapshotObject, SNAPSHOT_OBJECT),
     "write object": (WriteObject, object_pb2.WriteObjectRequest, WRITE_OBJECT),
     "schedule": (schedule.Schedule, schedule_pb2.Schedule, SCHEDULE),
 }

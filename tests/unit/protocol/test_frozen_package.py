@@ -138,7 +138,7 @@ WANTED = {
     "ExecutionService": "Submit Invoke Get List Wait Watch Cancel Remove ReadResult Logs",
     "InstanceService": "List Destroy",
     "ObjectService": (
-        "Put Get Write Read Stat List Delete AddRef RemoveRef Pin Unpin Watch Transact"
+        "Put Get Write Read Stat List Delete AddRef RemoveRef Pin Unpin Watch Snapshot Transact"
     ),
     "ScheduleService": "Add Get List Remove",
     "ModelService": "List Test",
@@ -151,6 +151,7 @@ STREAMS = {
     ("ExecutionService", "ReadResult"): (False, True),
     ("ExecutionService", "Logs"): (False, True),
     ("ObjectService", "Watch"): (False, True),
+    ("ObjectService", "Snapshot"): (False, True),
     ("ObjectService", "Put"): (True, False),
     ("ObjectService", "Get"): (False, True),
 }

@@ -14,17 +14,19 @@ from spear.protocol.convert.object import (
     OBJECT_HEAD,
     OBJECT_INFO,
     READ_OBJECT,
+    SNAPSHOT_OBJECT,
     STAT_OBJECT,
     WRITE_OBJECT,
     ObjectHead,
     ObjectKey,
     ReadObject,
+    SnapshotObject,
     WriteObject,
 )
 from spear.protocol.pb.spear.v1 import object_pb2 as pb
 from spear.records.node import Node
 from spear.records.objects import ObjectInfo
-from spear.spearlet.rpc.chunks import cut, head_of, rest_of, whole
+from spear.spearlet.rpc.chunks import CHUNK_BYTES, cut, head_of, rest_of, whole
 from spear.spearlet.rpc.method import (
     Method,
     client_stream,
@@ -136,6 +138,27 @@ async def watch(node: Node, request: pb.WatchObjectsRequest) -> AsyncIterator[pb
             yield OBJECT_CHANGE.message(change)
 
 
+async def snapshot(
+    node: Node, request: pb.SnapshotObjectsRequest
+) -> AsyncIterator[pb.SnapshotObjectsResponse]:
+    """Small objects share a message of about CHUNK_BYTES; a larger value follows its info."""
+    objects: list[pb.SnapshotObject] = []
+    size = 0
+    async with closing(node.snapshot_objects(request.prefix)) as found:
+        async for info, value in found:
+            chunks = cut(value) if len(value) > CHUNK_BYTES else []
+            record = SnapshotObject(info=info, value=b"" if chunks else value)
+            objects.append(SNAPSHOT_OBJECT.message(record))
+            size += objects[-1].ByteSize()
+            if size >= CHUNK_BYTES or chunks:
+                yield pb.SnapshotObjectsResponse(objects=objects)
+                objects, size = [], 0
+            for chunk in chunks:
+                yield pb.SnapshotObjectsResponse(chunk=chunk)
+    if objects:
+        yield pb.SnapshotObjectsResponse(objects=objects)
+
+
 async def transact(node: Node, request: pb.TransactRequest) -> pb.TransactResponse:
     writes = {
         key: write.value if write.HasField("value") else None
@@ -161,6 +184,9 @@ def methods(object_bytes_max: int) -> dict[str, Method]:
             "Pin": unary(pb.ObjectPinRequest, pb.ObjectPinResponse, pin),
             "Unpin": unary(pb.ObjectPinRequest, pb.ObjectPinResponse, unpin),
             "Watch": server_stream(pb.WatchObjectsRequest, pb.ObjectChange, watch),
+            "Snapshot": server_stream(
+                pb.SnapshotObjectsRequest, pb.SnapshotObjectsResponse, snapshot
+            ),
             "Transact": unary(pb.TransactRequest, pb.TransactResponse, transact),
         },
     )

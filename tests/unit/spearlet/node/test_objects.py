@@ -253,6 +253,56 @@ async def test_a_node_that_closes_keeps_what_guests_made_last(node: Bench):
     assert (await services.get_object("shared/a"))[1] == b"last"
 
 
+class Between:
+    """The table, where a guest does something after each call of one method."""
+
+    def __init__(self, table: ObjectStore, after: str, guest: Callable[[ObjectStore], object]):
+        self._table, self._after, self._guest = table, after, guest
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._table, name)
+        if name != self._after:
+            return method
+
+        def call(*given: Any, **named: Any) -> Any:
+            found = method(*given, **named)
+            self._after = ""
+            self._guest(self._table)
+            return found
+
+        return call
+
+
+@pytest.mark.parametrize("after", ["get", "stat"])
+async def test_info_and_value_are_of_one_version_whatever_a_guest_does(node: Bench, after: str):
+    await node.services.put_object("shared/a", b"first", metadata={"of": "first"})
+    kept = node.services._objects
+    guest = Between(kept._store, after, lambda table: table.put(b"shared/a", b"second!"))
+    kept._store = guest  # type: ignore[assignment]
+    info, value = await node.services.get_object("shared/a")
+    version = by_guest(node).stat(b"shared/a").version
+    second = info.version == version
+    assert (info.size, value) == ((7, b"second!") if second else (5, b"first"))
+    assert info.metadata == ({} if second else {"of": "first"})
+
+
+@pytest.mark.parametrize(
+    "guest",
+    [lambda table: table.put(b"shared/a", b"other"), lambda table: table.delete(b"shared/a")],
+    ids=["puts", "deletes"],
+)
+async def test_who_puts_is_told_its_own_version_whatever_a_guest_does(
+    node: Bench, guest: Callable[[ObjectStore], object]
+):
+    """Else the next compare and swap would take the guest's value for its own."""
+    kept = node.services._objects
+    kept._store = Between(kept._store, "put", guest)  # type: ignore[assignment]
+    info = await node.services.put_object("shared/a", b"mine", metadata={"of": "me"})
+    assert (info.key, info.size, info.metadata) == ("shared/a", 4, {"of": "me"})
+    with pytest.raises(VersionConflict):
+        await node.services.put_object("shared/a", b"mine too", if_version=info.version)
+
+
 async def test_a_guests_changes_are_watched(node: Bench):
     watching = node.services.watch_objects("shared/")
     first = asyncio.ensure_future(anext(watching))

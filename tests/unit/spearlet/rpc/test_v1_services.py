@@ -273,6 +273,25 @@ async def test_references_pins_and_deletes_of_objects(served: GrpcNode) -> None:
     assert list(listed.objects) == []
 
 
+async def test_small_objects_of_a_snapshot_share_messages_and_large_ones_are_cut(
+    served: GrpcNode,
+) -> None:
+    values = {f"s/{number:04}": b"v" * 1000 for number in range(300)} | {"s/large": b"l" * 200_000}
+    for key, value in values.items():
+        await served.node.put_object(key, value, metadata={"n": key})
+    request = object_pb2.SnapshotObjectsRequest(prefix="s/")
+    parts = await served.stream(OBJECTS + "Snapshot", request, object_pb2.SnapshotObjectsResponse)
+    assert max(part.ByteSize() for part in parts) < 2 * CHUNK_BYTES
+    assert len(parts) < 20
+    found: dict[str, bytes] = {}
+    for part in parts:
+        if part.chunk:
+            found[next(reversed(found))] += part.chunk
+        found |= {one.info.key: one.value for one in part.objects}
+        assert all(one.info.metadata == {"n": one.info.key} for one in part.objects)
+    assert found == values
+
+
 async def test_a_transaction_is_whole_or_a_conflict(served: GrpcNode) -> None:
     await put_object(served, "a", b"1")
     writes = {"b": object_pb2.ObjectWrite(value=b""), "a": object_pb2.ObjectWrite()}

@@ -1,0 +1,61 @@
+"""All objects under a prefix as they were at one moment, one after the other, with their values.
+
+The rule: the moment is a snapshot of the table, and with it the durable objects that had to make
+room by then; who writes meanwhile neither waits nor is seen. A reader, however slow, holds the
+snapshot, a page of names and one value. What it sees stays in the table for AGE_MS_MAX at most, and
+only while no write needs the room: else it is told to begin anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from heapq import merge
+
+from spear.errors import QueueFull
+from spear.records.objects import ObjectInfo
+from spear.spearlet.node.objects import Away
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spear._core.objstore import ObjectStat, Snapshot
+    from spear.spearlet.node.objects import NodeObjects
+
+OPEN_MAX = 64  # at once; guests, who list by snapshots, share the table's 1,024
+AGE_MS_MAX = 60_000
+_PAGE = 256
+
+
+async def snapshot(objects: NodeObjects, start: bytes) -> AsyncIterator[tuple[ObjectInfo, bytes]]:
+    """By key, of those whose key begins with `start`. Raises QueueFull, SnapshotExpired."""
+    table = objects.table
+    if table.stats().snapshots >= OPEN_MAX:
+        raise QueueFull(f"{OPEN_MAX} snapshots are being read, the most at once: try again")
+    with table.snapshot(age_ms_max=AGE_MS_MAX, yields=True) as moment:
+        away = objects.away_at(moment, start)
+        if away:
+            await asyncio.sleep(0)  # then the rows of all that is durable by now are written
+        parts: tuple[Iterable[ObjectStat | Away], ...] = (_in_table(moment, start), away)
+        for number, found in enumerate(merge(*parts, key=_key), 1):
+            if number % _PAGE == 0:
+                await asyncio.sleep(0)
+            yield await _read(objects, moment, found)
+
+
+def _in_table(moment: Snapshot, start: bytes) -> Iterator[ObjectStat]:
+    after = None
+    while page := moment.list(start, _PAGE, after):
+        yield from page
+        after = page[-1].key
+
+
+def _key(found: ObjectStat | Away) -> bytes:
+    return found.key
+
+
+async def _read(
+    objects: NodeObjects, moment: Snapshot, found: ObjectStat | Away
+) -> tuple[ObjectInfo, bytes]:
+    if isinstance(found, Away):
+        return found.info, await objects.value_of(found)
+    return objects.info(found), bytes(moment.get(found.key))
