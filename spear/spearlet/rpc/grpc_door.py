@@ -121,11 +121,11 @@ class _Router(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         path = str(details.method)
-        if is_free(path):
-            return None  # the server has health itself
         refusal = self._access.header_refusal(REMOTE, _header(details.invocation_metadata))
         if refusal is None:
             return self._trusted.get(path)
+        if is_free(path):
+            return None  # the server has health itself
         if self._access.header_refusal(LOOPBACK, "") is None:
             return self._judged.get(path) or _refusing(self._refusal_by_peer)
         return _refusing(lambda _context: refusal)

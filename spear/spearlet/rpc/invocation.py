@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 import msgspec
 
 from spear.errors import InvalidArgument
-from spear.protocol.convert.frozen import invocation_of, invoke_response
+from spear.protocol.convert.frozen_call import ANSWER, ASKED, Asked, answer_of, invocation_of
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.records.execution import Execution
 from spear.records.node import Node, PromptNode
@@ -20,37 +20,37 @@ from spear.spearlet.rpc.chunks import ONE_MESSAGE_BYTES_MAX
 from spear.spearlet.rpc.method import UNARY, Method, closing, service
 
 
-async def invoke(node: Node, request: pb.InvokeRequest) -> Execution:
+async def invoke(node: Node, request: Asked) -> Execution:
     if _wants_answer_at_end(request):
-        data, invocation = request.input.data, invocation_of(request)
+        data, invocation = request.data, invocation_of(request)
         return await with_output(node, await node.invoke(request.task_id, data, invocation))
     return await _submit(node, request)
 
 
 def invoke_at_once(
-    node: PromptNode, request: pb.InvokeRequest
+    node: PromptNode, request: Asked
 ) -> Awaitable[Execution] | list[Future[Execution]]:
     """What ends within this process is told with its output."""
     if _wants_answer_at_end(request):
-        return node.invoke_at_once(request.task_id, request.input.data, invocation_of(request))
+        return node.invoke_at_once(request.task_id, request.data, invocation_of(request))
     return _submit(node, request)
 
 
-def _submit(node: Node, request: pb.InvokeRequest) -> Awaitable[Execution]:
-    return node.submit(request.task_id, request.input.data, invocation_of(request))
+def _submit(node: Node, request: Asked) -> Awaitable[Execution]:
+    return node.submit(request.task_id, request.data, invocation_of(request))
 
 
-def _wants_answer_at_end(request: pb.InvokeRequest) -> bool:
+def _wants_answer_at_end(request: Asked) -> bool:
     """Raises InvalidArgument where it is no request to run something."""
     if not request.task_id:
         raise InvalidArgument("task_id is empty: expected the id or the name of a task")
-    if request.mode > pb.EXECUTION_MODE_ASYNC:
+    if not 0 <= request.mode <= pb.EXECUTION_MODE_ASYNC:
         raise InvalidArgument(f"mode {request.mode} is not known: expected 1 (sync) or 2 (async)")
     return request.mode != pb.EXECUTION_MODE_ASYNC
 
 
 def _write(execution: Execution) -> bytes:
-    return invoke_response(_answer(execution)).SerializeToString()
+    return ANSWER.encode(answer_of(_answer(execution)))
 
 
 def _answer(execution: Execution) -> Execution:
@@ -81,7 +81,7 @@ METHODS = service(
     "spearlet.InvocationService",
     {
         "Invoke": Method(
-            UNARY, pb.InvokeRequest, pb.InvokeResponse, invoke, pb.InvokeRequest.FromString, _write,
+            UNARY, pb.InvokeRequest, pb.InvokeResponse, invoke, ASKED.decode, _write,
             prompt=True, at_once=invoke_at_once,
         )
     },
