@@ -216,6 +216,7 @@ def test_a_call_answered_by_python(benchmark, pinned, engine, runner, executor_o
             "spear, echo 64 B": lambda: runner.run(posted_us(executor, modules["echo 64 B"])),
             "many": lambda: runner.run(posted_us(executor, modules["add"], GUESTS_CALLING)),
         },
+        turns=3,
     )
     many, alone = values.pop("many"), values.pop("spear")
     record(

@@ -135,10 +135,10 @@ def test_echo_64_bytes(benchmark, echo, start):
     values = interleaved(
         benchmark,
         {
-            kind: lambda path=path: figure(echo, "ping", path, 64, 50_000) / 1e3
+            kind: lambda path=path: figure(echo, "ping", path, 64, 16_000) / 1e3
             for kind, path in paths.items()
         },
-        rounds=7,
+        turns=3,
     )
     record(
         "framed echo 64 B, C client, one vCPU",

@@ -127,6 +127,7 @@ def test_fresh_guest_in_the_executor(benchmark, pinned, engine, executor_of, flo
             f"C, {pooled}, fiber": partial(floor_us, floor, guest, pooled, "fiber"),
             "C, recycler, sync": partial(floor_us, floor, guest, "recycler", "sync"),
         },
+        turns=3,
     )
     goal = ("<=", 1.2 if large else 1.5)
     record(
@@ -152,7 +153,7 @@ def test_fresh_guests_on_two_workers(benchmark, engine, executor_of, floor, gues
         for allocator in ("recycler", pooled):
             theirs = partial(floors_us, floor, guest, allocator, workers)
             contenders[f"C, {allocator}, fiber {workers}"] = theirs
-    values = interleaved(benchmark, contenders)
+    values = interleaved(benchmark, contenders, turns=1 if large else 3)
     names = [name.removesuffix(" 2") for name in contenders if name.endswith(" 2")]
     rates = {name: [1e3 / us for us in values[f"{name} 2"]] for name in names}
     scaling = {

@@ -42,25 +42,35 @@ def each_us(action: Callable[[], object], count: int) -> float:
 
 
 def interleaved(
-    benchmark: Any, contenders: Mapping[str, Contender], rounds: int = ROUNDS_MIN
+    benchmark: Any,
+    contenders: Mapping[str, Contender],
+    rounds: int = ROUNDS_MIN,
+    turns: int = 1,
 ) -> dict[str, list[float]]:
     """Figures of every contender, one a round, all of them run in turn in each round.
 
-    The first contender is ours: the `benchmark` fixture of pytest-benchmark times it, the others
-    run in its set-up. One unmeasured round goes ahead.
+    With `turns` each is run so often in a round, always in turn, and its figure is their median:
+    for what is short beside the swings of a machine that others share. The first contender is
+    ours: the `benchmark` fixture of pytest-benchmark times its last turn, all else runs in its
+    set-up. One unmeasured round goes ahead.
     """
-    names = list(contenders)
-    values: dict[str, list[float]] = {name: [] for name in names}
+    mine, *peers = contenders
+    values: dict[str, list[float]] = {name: [] for name in contenders}
 
-    def peers() -> None:
-        for name in names[1:]:
+    def run(*names: str) -> None:
+        for name in names:
             values[name].append(contenders[name]())
 
-    def ours() -> None:
-        values[names[0]].append(contenders[names[0]]())
+    def ahead() -> None:
+        for _ in range(turns - 1):
+            run(*peers, mine)
+        run(*peers)
 
-    benchmark.pedantic(ours, setup=peers, rounds=rounds, iterations=1, warmup_rounds=1)
-    return {name: column[-rounds:] for name, column in values.items()}
+    benchmark.pedantic(lambda: run(mine), setup=ahead, rounds=rounds, iterations=1, warmup_rounds=1)
+    return {
+        name: [median(column[at : at + turns]) for at in range(turns, turns * (rounds + 1), turns)]
+        for name, column in values.items()
+    }
 
 
 def record(

@@ -11,7 +11,7 @@ from libc.string cimport strlen
 
 from spear._core.guest cimport guest_release, guest_retain, guest_t
 from spear._core.handles cimport Handle
-from spear._core.post cimport request_answer, request_release, request_t
+from spear._core.post cimport request_answer, request_release, request_t, request_untaken
 from spear._core.states cimport executor_t, executor_wake, wakes_hold, wakes_release
 
 cdef enum:
@@ -73,6 +73,8 @@ cdef void tell_answers(executor_t *executor, request_t **requests, int count) no
         guest = requests[at].guest
         guest_retain(guest)
         waits = request_answer(requests[at])
+        if not waits:
+            request_untaken(requests[at])
         request_release(requests[at])
         if waits:
             executor_wake(executor, guest)

@@ -95,6 +95,8 @@ cdef void requests_leave(guest_t *guest) noexcept nogil
 cdef bint request_answer(request_t *request) noexcept nogil
 cdef void request_retain(request_t *request) noexcept nogil
 cdef void request_release(request_t *request) noexcept nogil
+# No guest will take what was opened for it, which closes now: others may keep the request longer.
+cdef void request_untaken(request_t *request) noexcept nogil
 cdef void request_let_go(void *request) noexcept nogil
 # Bytes of an answer, or of a tool's output, in place of what was there. False: no memory.
 cdef bint bytes_replace(

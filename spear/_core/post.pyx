@@ -178,12 +178,18 @@ cdef void request_release(request_t *request) noexcept nogil:
     guest_release(request.guest)
     if request.handle != NULL:
         handle_release(request.handle)
-    if request.opening != NULL:        # no guest took it
-        handle_close(request.opening)
+    request_untaken(request)
     free(request.bytes)
     free(request.data)
     free(request.output)
     free(request)
+
+
+cdef void request_untaken(request_t *request) noexcept nogil:
+    cdef handle_t *opening = request.opening
+    if opening != NULL:
+        request.opening = NULL
+        handle_close(opening)
 
 
 cdef void request_let_go(void *request) noexcept nogil:
@@ -252,6 +258,8 @@ cdef void requests_leave(guest_t *guest) noexcept nogil:
         if turn == TURN_PYTHON or request.more:
             request_retain(request)
             hub_push(request.hub, request, request_let_go)
+        else:                              # Python has answered: the handler may keep its call
+            request_untaken(request)
         request_close(guest)
 
 
