@@ -39,7 +39,7 @@ cdef extern from "structmember.h":
         PyMemberDef *d_member
 
 cdef enum:
-    TEXT, BYTES, INT64, UINT64, UINT32, BOOL, RECORD, OTHER  # of KINDS
+    TEXT, BYTES, INT64, UINT64, INT32, UINT32, BOOL, RECORD, OTHER  # of KINDS
 
 cdef enum:
     VARINT = 0                 # wire types
@@ -50,7 +50,7 @@ cdef enum:
     ROOM_BYTES = 512           # of most messages
 
 # Of a field's type; "other" is plain only where it is absent.
-KINDS = ("text", "bytes", "int64", "uint64", "uint32", "bool", "record", "other")
+KINDS = ("text", "bytes", "int64", "uint64", "int32", "uint32", "bool", "record", "other")
 Field = namedtuple("Field", "name number kind presence default required oneof inner")
 
 
@@ -151,8 +151,7 @@ cdef class Fields:
             if type(value) is not int:
                 return 0
             number = int64_of(value, &overflow)
-            if overflow or (field.kind != INT64 and number < 0) or (
-                    field.kind == UINT32 and number > <int64_t>0xFFFFFFFF):
+            if overflow or not fits(field.kind, number):
                 return 0
         if number or field.presence:
             write_varint(out, field.number << 3 | VARINT)
@@ -199,12 +198,12 @@ cdef class Fields:
                 if value > 1:
                     return 0
                 item = value == 1
-            elif field.kind == INT64:
+            elif field.kind == UINT64:
+                item = value
+            elif fits(field.kind, <int64_t>value):
                 item = <int64_t>value
             else:
-                if field.kind == UINT32 and value > 0xFFFFFFFF:
-                    return 0
-                item = value
+                return 0
             Py_INCREF(item)
             found[index] = <PyObject *>item
         return 1
@@ -266,6 +265,15 @@ cdef inline uint8_t wire_type(uint8_t kind) noexcept nogil:
     if kind == OTHER:
         return 8
     return CHUNK if kind == TEXT or kind == BYTES or kind == RECORD else VARINT
+
+
+cdef inline bint fits(uint8_t kind, int64_t number) noexcept nogil:
+    """Whether a field of numbers can have this one."""
+    if kind == UINT64:
+        return number >= 0
+    if kind == UINT32:
+        return 0 <= number <= <int64_t>0xFFFFFFFF
+    return kind == INT64 or -0x80000000 <= number <= 0x7FFFFFFF
 
 
 cdef int grow(out_t *out, size_t more) except -1:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 INFLIGHT_BYTES_MAX: Final = 64 << 20
 HELLO_TIMEOUT_S: Final = 10.0
-FRAMES_AT_ONCE: Final = 16
+FRAMES_AT_ONCE: Final = 32
 FRAMES_A_TURN: Final = 256  # of one read, before others have their turn of the loop
 
 

@@ -150,7 +150,7 @@ class Daemon:
         frames = FrameDoor(node, table, self._access, self._log.failure, turn=turn)
         try:
             self._open_frames(frames)
-            await self._open_grpc(node, table)
+            await self._open_grpc(node, table, turn)
             self._readiness.all_opened()
             if self._start.opened:
                 self._start.opened(self._readiness.addresses())
@@ -174,11 +174,11 @@ class Daemon:
             address = _listen("frames.addr", config.frames_address, frames.listen)
             self._readiness.opened("frames", address)
 
-    async def _open_grpc(self, node: Node, table: Mapping[str, Method]) -> None:
+    async def _open_grpc(self, node: Node, table: Mapping[str, Method], turn: Turn | None) -> None:
         address = self._config.grpc_address
         _listen("grpc.addr", address, _check_address)  # gRPC itself does not say what is wrong
         make = await asyncio.get_running_loop().run_in_executor(None, _import_grpc_door)
-        self._grpc = make(node, table, self._access, self._log.failure)
+        self._grpc = make(node, table, self._access, self._log.failure, turn)
         port = await self._grpc.open(address, self._tls)
         self._readiness.opened("grpc", f"{address.rpartition(':')[0]}:{port}")
 

@@ -17,10 +17,11 @@ sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in
 from wire_messages import disagreement, strange  # noqa: E402
 
 from spear.protocol.convert.execution import EXECUTION, INVOCATION, INVOKE, USAGE  # noqa: E402
+from spear.protocol.convert.frozen_call import ANSWER, ASKED  # noqa: E402
 from spear.protocol.convert.task import TASK  # noqa: E402
 from tests.fuzz import seeded  # noqa: E402
 
-MIRRORS = (EXECUTION, INVOCATION, INVOKE, USAGE, TASK)
+MIRRORS = (EXECUTION, INVOCATION, INVOKE, USAGE, TASK, ASKED, ANSWER)
 
 
 def run(seed: int) -> bool:

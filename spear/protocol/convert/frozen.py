@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from spear.errors import InvalidArgument
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.protocol.pb.spearlet import object_pb2
-from spear.records.execution import Execution, Invocation
+from spear.records.execution import Execution
 from spear.records.objects import ObjectInfo
 
 STATUS = {
@@ -21,54 +20,6 @@ STATUS = {
     "terminated": pb.EXECUTION_STATUS_TERMINATED,
     "timeout": pb.EXECUTION_STATUS_TIMEOUT,
 }
-TIMEOUT_MS_MAX = (1 << 63) // 1_000_000 - 1
-
-
-def invocation_of(request: pb.InvokeRequest) -> Invocation:
-    """All of a request but its task, input and mode. Raises InvalidArgument."""
-    if request.timeout_ms > TIMEOUT_MS_MAX:
-        raise InvalidArgument(
-            f"timeout_ms is {request.timeout_ms}, accepted are 0 to {TIMEOUT_MS_MAX}"
-        )
-    fields: dict[str, object] = {}
-    if request.headers or request.metadata:
-        headers = {f"header.{name}": value for name, value in request.headers.items()}
-        fields["metadata"] = headers | dict(request.metadata)
-    if request.environment:
-        fields["env"] = dict(request.environment)
-    if request.args:
-        fields["args"] = tuple(request.args)
-    return Invocation(
-        function=request.function_name,
-        content_type=request.input.content_type,
-        timeout_ns=request.timeout_ms * 1_000_000,
-        priority=request.priority,
-        idempotency_key=request.idempotency_key,
-        invocation_id=request.invocation_id,
-        execution_id=request.execution_id,
-        session_id=request.session_id,
-        parent_id=request.parent_id,
-        fresh_instance=request.force_new_instance,
-        webhook=request.webhook,
-        **fields,  # type: ignore[arg-type]
-    )
-
-
-def invoke_response(execution: Execution) -> pb.InvokeResponse:
-    """The answer to Invoke, with the output as far as the record has it."""
-    made = pb.InvokeResponse(
-        invocation_id=execution.invocation_id,
-        execution_id=execution.id,
-        instance_id=execution.instance_id,
-        status=STATUS[execution.status],
-        durability=execution.durability,
-        attempt=execution.attempt,
-        cause=execution.cause,
-        output_digest=execution.output_digest,
-        output_bytes=execution.output_bytes,
-    )
-    _outcome(made, execution)
-    return made
 
 
 def execution_message(execution: Execution) -> pb.Execution:
@@ -105,8 +56,8 @@ def execution_message(execution: Execution) -> pb.Execution:
     return made
 
 
-def _outcome(made: pb.InvokeResponse | pb.Execution, execution: Execution) -> None:
-    """What both messages say of the end."""
+def _outcome(made: pb.Execution, execution: Execution) -> None:
+    """What it says of the end."""
     if execution.output or execution.content_type:
         made.output.content_type = execution.content_type
         made.output.data = execution.output

@@ -30,6 +30,8 @@ _KINDS = {
     FieldDescriptor.TYPE_INT64: "int64",
     FieldDescriptor.TYPE_UINT64: "uint64",
     FieldDescriptor.TYPE_UINT32: "uint32",
+    FieldDescriptor.TYPE_INT32: "int32",
+    FieldDescriptor.TYPE_ENUM: "int32",
     FieldDescriptor.TYPE_BOOL: "bool",
 }
 

@@ -71,8 +71,7 @@ class AtOnce:
             if execution.log_lines > LINES_A_LOOK:
                 self._executions.take_begun(work, run)
                 return work
-            if execution.cpu_ns > plan.pace.quick_ns:
-                plan.pace.took(execution.cpu_ns)
+            plan.pace.took(execution.cpu_ns)
             execution.status, execution.cause = COMPLETED, "exit"
             execution.output, execution.output_bytes = output, len(output)
             self._executions.take_ended(work, run)

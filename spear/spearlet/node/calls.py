@@ -81,8 +81,8 @@ def check(invocation: Invocation) -> None:
     if invocation.execution_id:
         check_id("execution_id", invocation.execution_id)
     given = (
-        invocation.idempotency_key + invocation.invocation_id + invocation.session_id
-        + invocation.parent_id + invocation.content_type
+        invocation.idempotency_key or invocation.invocation_id or invocation.session_id
+        or invocation.parent_id or invocation.content_type
     )  # fmt: skip
     if given:
         for name in _TEXTS:

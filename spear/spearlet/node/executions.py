@@ -24,6 +24,7 @@ from spear.records.execution import (
     ExecutionError,
 )
 from spear.spearlet.node import rows
+from spear.spearlet.node.briefends import BriefEnds
 from spear.spearlet.node.ends import Ends
 from spear.spearlet.node.follower import LINES_A_LOOK, PAUSE_IN_FLOOD_S, Follower
 from spear.spearlet.node.inputs import Inputs
@@ -82,6 +83,7 @@ class Executions:
         self._inputs = Inputs(parts.files.inputs, parts.input_bytes_max)
         self._follower = Follower(parts.logs, self._surely_ended)
         self._telling = Telling(parts, self._ends, self._follower, self._forget, told)
+        self._brief = BriefEnds(parts, self._ends, self._telling, self._forget, kept, told)
         self._closed = False
 
     def introduce(self, family: Family) -> None:
@@ -333,7 +335,7 @@ class Executions:
         if work.execution.log_lines:
             self._follower.pump(work, run)
         self._enter(work)
-        self._telling.keep(work)
+        self._brief.keep(work)
 
     def take_begun(self, work: Work, run: Run) -> None:
         """Takes in a new execution that has begun in the room that there was. It is written before

@@ -21,6 +21,8 @@ endian, so that the order of keys is the order of time.
 
 from __future__ import annotations
 
+from struct import Struct
+
 import msgspec
 
 from spear.records.execution import Execution, Invocation
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 PLAIN_BY_TIME, HELD_BY_TIME = BY_TIME = b"exec_time/", b"exec_held/"
 _MORE, _ALONE = b"*", b"."  # in a row by time; before format 3 b"+", and:
 _ALONE_UNSIZED = b"-"
+_TIME_HEAD = Struct(">QcQ")
 LIVE, TASKS, ARTIFACTS, OBJECTS = b"live/", b"task/", b"artifact/", b"object/"
 ENDED = b"exec/"
 
@@ -114,12 +117,8 @@ def time_value(execution: Execution, size: int) -> bytes:
         execution.output_digest or execution.idempotency_key or execution.log_lines
         or execution.attempt > 1 or execution.depth
     )  # fmt: skip
-    return (
-        execution.finished_ns.to_bytes(8, "big")
-        + (_MORE if more else _ALONE)
-        + size.to_bytes(8, "big")
-        + execution.task_id.encode()
-    )
+    head = _TIME_HEAD.pack(execution.finished_ns, _MORE if more else _ALONE, size)
+    return head + execution.task_id.encode()
 
 
 def finished_ns_of(value: bytes) -> int:

@@ -7,8 +7,10 @@ this costs more than a whole start, so the daemon does so once its socket answer
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, cast
 from urllib.parse import unquote
 
 import grpc
@@ -18,8 +20,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from spear.errors import InvalidArgument, SpearError
+from spear.protocol.serving import Turn
 from spear.protocol.status import plain_status, status_of
-from spear.records.node import Node
+from spear.records.node import Node, PromptNode
 from spear.security.access import LOOPBACK, REMOTE, Access, is_free, origin_of
 from spear.security.tls import TlsFiles
 from spear.spearlet.rpc.method import (
@@ -56,13 +59,16 @@ class GrpcDoor:
     """One server; `on_fault` hears of what a handler raised outside of the error tree."""
 
     def __init__(
-        self, node: Node, table: Mapping[str, Method], access: Access, on_fault: OnFault
-    ) -> None:
+        self, node: Node, table: Mapping[str, Method], access: Access, on_fault: OnFault,
+        turn: Turn | None = None,
+    ) -> None:  # fmt: skip
+        """`turn`: of a PromptNode, as for the frame door."""
         services = sorted({path.split("/")[1] for path in table})
         self._health = health.aio.HealthServicer()
         self._services = ["", *services]
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_CALLS_MAX)
-        self._server.add_generic_rpc_handlers([_Router(node, table, access, services, on_fault)])
+        adapter = _Adapter(node, on_fault, turn)
+        self._server.add_generic_rpc_handlers([_Router(adapter, table, access, services)])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     async def open(self, address: str, tls: TlsFiles | None = None) -> int:
@@ -101,15 +107,10 @@ class _Router(grpc.GenericRpcHandler):
     call is refused, or, where loopback is open, judged by where it comes from."""
 
     def __init__(
-        self,
-        node: Node,
-        table: Mapping[str, Method],
-        access: Access,
+        self, adapter: _Adapter, table: Mapping[str, Method], access: Access,
         services: Sequence[str],
-        on_fault: OnFault,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._access = access
-        adapter = _Adapter(node, on_fault)
         self._trusted = {path: adapter.handler(method) for path, method in table.items()}
         self._judged = {
             path: adapter.handler(method, self._refusal_by_peer) for path, method in table.items()
@@ -120,11 +121,11 @@ class _Router(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         path = str(details.method)
-        if is_free(path):
-            return None  # the server has health itself
         refusal = self._access.header_refusal(REMOTE, _header(details.invocation_metadata))
         if refusal is None:
             return self._trusted.get(path)
+        if is_free(path):
+            return None  # the server has health itself
         if self._access.header_refusal(LOOPBACK, "") is None:
             return self._judged.get(path) or _refusing(self._refusal_by_peer)
         return _refusing(lambda _context: refusal)
@@ -173,34 +174,52 @@ class _Adapter:
     """Makes a method of the table a handler of gRPC. Messages are read and written here, so that
     bytes that are no message get a status that says so."""
 
-    def __init__(self, node: Node, on_fault: OnFault) -> None:
-        self._node, self._on_fault = node, on_fault
+    def __init__(self, node: Node, on_fault: OnFault, turn: Turn | None) -> None:
+        self._node, self._on_fault, self._turn = node, on_fault, turn
 
     def handler(
         self, method: Method, check: Check | None = None
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """With `check`, its refusal comes first."""
         if method.kind == UNARY:
-            return grpc.unary_unary_rpc_method_handler(self._unary(method, check))
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, check, self._begins(method))
+            )
         if method.kind == SERVER_STREAM:
             return grpc.unary_stream_rpc_method_handler(self._server_stream(method, check))
         assert method.kind == CLIENT_STREAM
         return grpc.stream_unary_rpc_method_handler(self._client_stream(method, check))
 
     def _unary(
-        self, method: Method, check: Check | None
+        self, method: Method, check: Check | None, begin: Callable[[Any], Awaitable[Any]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        handle, node = method.handler, self._node
-
         async def call(data: bytes, context: Context) -> bytes:
             if check is not None:
                 await _refuse(context, check(context))
             try:
-                return method.write(await handle(node, parse(method, data)))
+                return method.write(await begin(parse(method, data)))
             except Exception as error:
                 await self._fail(context, error)
 
         return call
+
+    def _begins(self, method: Method) -> Callable[[Any], Awaitable[Any]]:
+        """From a request to its awaitable response, which may be there already."""
+        turn, at_once = self._turn, method.at_once
+        if turn is None or at_once is None:
+            return partial(method.handler, self._node)
+        node, loop = cast(PromptNode, self._node), asyncio.get_running_loop()
+
+        def begin(request: Any) -> Awaitable[Any]:
+            given = at_once(node, request)
+            if not isinstance(given, list):
+                return cast("Awaitable[Any]", given)
+            response = loop.create_future()
+            given.append(response)
+            turn.settle()  # so that nobody waits for the loop's next turn
+            return response
+
+        return begin
 
     def _server_stream(
         self, method: Method, check: Check | None

@@ -6,27 +6,58 @@ execution is an answer, not an error of the call.
 
 from __future__ import annotations
 
+from asyncio import Future
+from collections.abc import Awaitable
+
 import msgspec
 
 from spear.errors import InvalidArgument
-from spear.protocol.convert.frozen import invocation_of, invoke_response
+from spear.protocol.convert.frozen_call import ANSWER, ASKED, Asked, answer_of, invocation_of
 from spear.protocol.pb.spearlet import function_pb2 as pb
 from spear.records.execution import Execution
-from spear.records.node import Node
+from spear.records.node import Node, PromptNode
 from spear.spearlet.rpc.chunks import ONE_MESSAGE_BYTES_MAX
-from spear.spearlet.rpc.method import closing, service, unary
+from spear.spearlet.rpc.method import UNARY, Method, closing, service
 
 
-async def invoke(node: Node, request: pb.InvokeRequest) -> pb.InvokeResponse:
-    invocation = invocation_of(request)
+async def invoke(node: Node, request: Asked) -> Execution:
+    if _wants_answer_at_end(request):
+        data, invocation = request.data, invocation_of(request)
+        return await with_output(node, await node.invoke(request.task_id, data, invocation))
+    return await _submit(node, request)
+
+
+def invoke_at_once(
+    node: PromptNode, request: Asked
+) -> Awaitable[Execution] | list[Future[Execution]]:
+    """What ends within this process is told with its output."""
+    if _wants_answer_at_end(request):
+        return node.invoke_at_once(request.task_id, request.data, invocation_of(request))
+    return _submit(node, request)
+
+
+def _submit(node: Node, request: Asked) -> Awaitable[Execution]:
+    return node.submit(request.task_id, request.data, invocation_of(request))
+
+
+def _wants_answer_at_end(request: Asked) -> bool:
+    """Raises InvalidArgument where it is no request to run something."""
     if not request.task_id:
         raise InvalidArgument("task_id is empty: expected the id or the name of a task")
-    if request.mode == pb.EXECUTION_MODE_ASYNC:
-        return invoke_response(await node.submit(request.task_id, request.input.data, invocation))
-    if request.mode > pb.EXECUTION_MODE_ASYNC:
+    if not 0 <= request.mode <= pb.EXECUTION_MODE_ASYNC:
         raise InvalidArgument(f"mode {request.mode} is not known: expected 1 (sync) or 2 (async)")
-    execution = await node.invoke(request.task_id, request.input.data, invocation)
-    return invoke_response(await with_output(node, execution))
+    return request.mode != pb.EXECUTION_MODE_ASYNC
+
+
+def _write(execution: Execution) -> bytes:
+    return ANSWER.encode(answer_of(_answer(execution)))
+
+
+def _answer(execution: Execution) -> Execution:
+    """Without an output that is too large for an answer."""
+    if len(execution.output) > ONE_MESSAGE_BYTES_MAX:
+        return msgspec.structs.replace(execution, output=b"")
+    return execution
 
 
 async def with_output(node: Node, execution: Execution) -> Execution:
@@ -48,5 +79,10 @@ async def _whole_output(node: Node, execution: Execution) -> bytes:
 
 METHODS = service(
     "spearlet.InvocationService",
-    {"Invoke": unary(pb.InvokeRequest, pb.InvokeResponse, invoke, prompt=True)},
-)
+    {
+        "Invoke": Method(
+            UNARY, pb.InvokeRequest, pb.InvokeResponse, invoke, ASKED.decode, _write,
+            prompt=True, at_once=invoke_at_once,
+        )
+    },
+)  # fmt: skip

@@ -10,6 +10,7 @@ from wire_messages import REFUSED, by_protobuf, disagreement, varint
 
 from spear._core.protofields import Field, Fields
 from spear.protocol.convert.execution import EXECUTION, INVOCATION, INVOKE, Invoke
+from spear.protocol.convert.frozen_call import ANSWER, ASKED, Answer
 from spear.protocol.convert.task import TASK
 from spear.protocol.pb.spear.v1 import execution_pb2 as pb
 from spear.records.execution import Execution, ExecutionError, Invocation
@@ -176,3 +177,19 @@ def test_a_record_without_one_of_its_values_is_refused_as_by_its_attribute() -> 
 
 class Loose(msgspec.Struct):
     text: str = ""
+
+
+@pytest.mark.parametrize("number", [-(2**31), -1, 0, 1, 2**31 - 1])
+def test_a_number_of_32_bits_with_a_sign_is_written_and_read_as_protobuf_does(number: int) -> None:
+    made = Answer(status=number, exit_code=number)
+    data = ANSWER.fields.encode(made)
+    assert data is not None
+    assert by_protobuf(ANSWER, data) == ANSWER.fields.decode(data) == made
+
+
+@pytest.mark.parametrize("number", [-(2**31) - 1, 2**31, 2**63])
+def test_a_number_beyond_32_bits_is_left_to_the_library(number: int) -> None:
+    assert ANSWER.fields.encode(Answer(exit_code=number)) is None
+    data = field(varint(number & (1 << 64) - 1), 10, kind=0)  # a mode
+    assert ASKED.fields.decode(data) is None
+    assert ASKED.decode(data).mode == by_protobuf(ASKED, data).mode

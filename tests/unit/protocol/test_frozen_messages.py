@@ -7,15 +7,21 @@ import pytest
 from spear.errors import InvalidArgument
 from spear.protocol.convert.frozen import (
     STATUS,
-    TIMEOUT_MS_MAX,
     execution_message,
-    invocation_of,
-    invoke_response,
     object_message,
     object_meta,
 )
+from spear.protocol.convert.frozen_call import (
+    ANSWER,
+    ASKED,
+    TIMEOUT_MS_MAX,
+    Asked,
+    Payload,
+    answer_of,
+    invocation_of,
+)
 from spear.protocol.pb.spearlet import function_pb2 as pb
-from spear.records.execution import STATUSES, Execution, ExecutionError, Invocation
+from spear.records.execution import NOTHING, STATUSES, Execution, ExecutionError, Invocation
 from spear.records.objects import ObjectInfo
 from spear.records.usage import Usage
 
@@ -46,7 +52,9 @@ def test_a_request_becomes_an_invocation_with_nothing_lost() -> None:
         priority="low", parent_id="p", webhook="https://example.org/",
     )  # fmt: skip
     assert len(request.ListFields()) == len(pb.InvokeRequest.DESCRIPTOR.fields)
-    assert invocation_of(request) == Invocation(
+    asked = ASKED.decode(request.SerializeToString())
+    assert (asked.task_id, asked.data, asked.mode) == ("t", b"in", pb.EXECUTION_MODE_ASYNC)
+    assert invocation_of(asked) == Invocation(
         function="f", args=("x", ""), env={"A": "b"}, content_type="text/plain",
         timeout_ns=1_500_000_000, priority="low", idempotency_key="k", invocation_id="i",
         execution_id="e", session_id="s", parent_id="p", fresh_instance=True,
@@ -55,11 +63,15 @@ def test_a_request_becomes_an_invocation_with_nothing_lost() -> None:
 
 
 def test_an_empty_request_leaves_all_to_the_task() -> None:
-    assert invocation_of(pb.InvokeRequest(task_id="t")) == Invocation()
+    request = pb.InvokeRequest(
+        task_id="t", input=pb.Payload(data=b"in"), mode=pb.EXECUTION_MODE_SYNC
+    )
+    assert invocation_of(ASKED.decode(request.SerializeToString())) is NOTHING
+    assert invocation_of(Asked(input=Payload(content_type="text/plain"))) is not NOTHING
 
 
 def test_a_timeout_beyond_all_clocks_is_refused() -> None:
-    request = pb.InvokeRequest(timeout_ms=TIMEOUT_MS_MAX)
+    request = Asked(timeout_ms=TIMEOUT_MS_MAX)
     assert invocation_of(request).timeout_ns == TIMEOUT_MS_MAX * 1_000_000 < 1 << 63
     request.timeout_ms += 1
     with pytest.raises(InvalidArgument, match="timeout_ms is"):
@@ -67,7 +79,7 @@ def test_a_timeout_beyond_all_clocks_is_refused() -> None:
 
 
 def test_a_record_becomes_an_answer_and_a_message() -> None:
-    for made in (invoke_response(EXECUTION), execution_message(EXECUTION)):
+    for made in (ANSWER.message(answer_of(EXECUTION)), execution_message(EXECUTION)):
         assert len(made.ListFields()) == len(made.DESCRIPTOR.fields)
         assert (made.execution_id, made.invocation_id, made.instance_id) == ("e", "i", "x")
         assert (made.status, made.cause) == (pb.EXECUTION_STATUS_FAILED, "trap")
@@ -89,7 +101,10 @@ def test_a_record_becomes_an_answer_and_a_message() -> None:
 
 
 def test_what_was_not_reached_is_absent() -> None:
-    for made in (invoke_response(Execution(id="e")), execution_message(Execution(id="e"))):
+    for made in (
+        ANSWER.message(answer_of(Execution(id="e"))),
+        execution_message(Execution(id="e")),
+    ):
         absent = ("started_at", "completed_at", "output", "error", "exit_code")
         assert not any(made.HasField(name) for name in absent)
 

@@ -385,3 +385,18 @@ async def test_a_spec_without_a_task_is_over_at_once_too(tmp_path: Path):
             ended = await services.invoke(spec, b"x")
         assert node.store.writes == before + 1
         assert (ended.task_id, ended.task_name, ended.output) == ("", "once", b"x")
+
+
+async def test_what_it_logged_is_read_to_its_end(tmp_path: Path):
+    def says(run: StubRun) -> None:
+        run.log("one line")
+        run.finish()
+
+    async with bench(tmp_path, says) as node:
+        services = await trusted(node)
+        ended = await services.invoke("work")
+        assert ended.log_lines == 1
+        async with asyncio.timeout(20):
+            said = [line.message async for part in services.logs(ended.id) for line in part]
+        assert said == ["one line"]
+        assert not services._logs._open  # nothing more is waited for

@@ -120,7 +120,7 @@ async def test_an_error_has_its_real_code_and_details(served: GrpcNode) -> None:
 
 
 async def test_what_makes_no_sense_is_an_invalid_argument(served: GrpcNode) -> None:
-    for fields in ({"task": ""}, {"mode": 7}, {"timeout_ms": 1 << 63}):
+    for fields in ({"task": ""}, {"mode": 7}, {"mode": -1}, {"timeout_ms": 1 << 63}):
         error = await refusal(served, **fields)
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, fields
 
