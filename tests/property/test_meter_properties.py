@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from spear.errors import BudgetSpent
 from spear.hostcalls.llm import meter as meters
 from spear.hostcalls.llm.meter import Meter, Reservation
-from spear.records.usage import Budget, Usage
+from spear.records.usage import AMOUNT_MAX, Budget, Usage
 
 small = st.integers(0, 6)
 usages = st.builds(
@@ -175,3 +175,14 @@ def test_a_planted_mistake_is_found(
                 phases=[Phase.generate], suppress_health_check=list(HealthCheck),
             ),
         )  # fmt: skip
+
+
+def test_sums_grow_as_far_as_a_record_holds():
+    above = Meter(Budget(cost_nano_usd=10**9))
+    below = Meter(Budget(), above)
+    for _ in range(3):
+        below.reserve(Usage()).settle(Usage(calls=1, cost_nano_usd=AMOUNT_MAX - 1))
+    for found in (below.own, below.total, above.total):
+        assert found == Usage(calls=3, cost_nano_usd=AMOUNT_MAX)
+    with pytest.raises(BudgetSpent):
+        below.reserve(Usage(cost_nano_usd=1))

@@ -124,9 +124,9 @@ class Meter:
                 )
 
     def _settle(self, reserved: Usage, used: Usage, lost: Usage) -> None:
-        self.own += used
+        self.own = (self.own + used).bounded
         for meter in self._line:
-            meter.total += used
+            meter.total = (meter.total + used).bounded
             meter._reserved -= reserved
             if lost is not NOTHING:
                 meter._lost += lost
