@@ -20,7 +20,7 @@ from spear.records.execution import Execution, Invocation
 from spear.records.task import TaskSpec
 from spear.records.usage import AMOUNT_MAX, Usage
 from tests.fakes.openai import OpenAiFake
-from tests.fakes.step import Step
+from tests.fakes.step import HANG_BEFORE, Step
 
 ANSWER = Step(prompt_tokens=200, completion_tokens=100)
 NONE: dict[str, str] = {}
@@ -149,3 +149,19 @@ async def test_what_a_backend_claims_counts_as_far_as_a_record_holds(tree: Tree)
         assert one.tree_usage.cost_nano_usd == AMOUNT_MAX
     assert parent.tree_usage.prompt_tokens == 2 * (2**53 - 1)
     assert (await tree.node.stats())["executions"]["unkept"] == 0
+
+
+async def test_a_call_that_an_execution_ended_within_is_in_its_record_and_in_the_tree_s(
+    tree: Tree,
+) -> None:
+    tree.fake.default = Step(hang=HANG_BEFORE)
+    await tree.register(NONE)
+    accepted = await tree.node.submit("parent", b"", Invocation(args=("s|first", "s|second")))
+    await tree.fake.wait_requests(1)
+    await tree.node.cancel(accepted.id, "enough")
+    parent = await tree.node.wait(accepted.id)
+    (child,) = (await tree.node.executions(root=parent.id)).executions
+    child = await tree.node.wait(child.id)
+    assert (parent.status, child.status) == ("terminated", "terminated")
+    assert (parent.usage.calls, parent.tree_usage.calls) == (0, 1)
+    assert (child.usage.calls, child.tree_usage.calls) == (1, 1)

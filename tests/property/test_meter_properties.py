@@ -97,6 +97,12 @@ class Trees(RuleBasedStateMachine):
         within = self._within(place)
         return self._sum(reserved for at, reserved, _ in self.open if at in within)
 
+    def _shown(self, place: int) -> tuple[Usage, Usage] | None:
+        going = sum(reserved.calls for at, reserved, _ in self.open if at == place)
+        meter, below = self.tree[place][0], self._reserved(place).calls
+        found = meter.own + Usage(calls=going), meter.total + Usage(calls=below)
+        return found if found[1].calls else None
+
     def _left(self, place: int, what: str) -> int:
         within = self._within(place)
         taken = self._sum(self.own[each] + self.lost[each] for each in within)
@@ -117,6 +123,7 @@ class Trees(RuleBasedStateMachine):
             assert meter.own == self.own[place]
             assert meter.total == self._sum(self.own[each] for each in self._within(place))
             assert meter.reserved == self._reserved(place)
+            assert meter.shown == self._shown(place)
             for what in FIELDS:
                 line = [at for at in self._line(place) if getattr(self.tree[at][2], what)]
                 left = [max(0, self._left(at, what)) for at in line]
