@@ -1,12 +1,15 @@
 """What executions used of models, and what they may use.
 
 The rule: whole numbers only, so that sums are exact: money in billionths of a US dollar, time in
-nanoseconds. 0 in a Budget is no limit.
+nanoseconds. 0 in a Budget is no limit. What was used is told by backends, which may say anything:
+beyond AMOUNT_MAX it counts no further.
 """
 
 from __future__ import annotations
 
 import msgspec
+
+AMOUNT_MAX = (1 << 63) - 1  # that a record and a message hold
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -22,6 +25,14 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def bounded(self) -> Usage:
+        """Where an amount is beyond AMOUNT_MAX, that instead."""
+        if max(msgspec.structs.astuple(self)) <= AMOUNT_MAX:
+            return self
+        amounts = msgspec.structs.asdict(self)
+        return Usage(**{what: min(amount, AMOUNT_MAX) for what, amount in amounts.items()})
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(

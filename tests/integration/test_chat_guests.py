@@ -121,6 +121,15 @@ async def test_the_default_policy_refuses_mcp(node: ChatNode) -> None:
     ) == ["p -13", "p -22", "p -13", "p -22", "p -13", "p -5"]  # fmt: skip
 
 
+async def test_the_log_says_why_a_parameter_of_mcp_is_refused(node: ChatNode) -> None:
+    run = node.start("talker", "p=mcp.enabled=true", "p=mcp.enabled=1")
+    assert (await run).exit_code == 0
+    assert [line.message for line in run.read_logs() if line.stream != "stdout"] == [
+        "cchat_ctl: 'mcp.enabled' is not allowed: MCP is off",
+        "cchat_ctl: 'mcp.enabled' has a value of the wrong type",
+    ]
+
+
 async def test_a_pinned_backend_is_the_one_that_answers(fake: OpenAiFake) -> None:
     async with chat_node(openai(fake.url, priority=9), stub()) as node:
         first, second = await node.talk("m=x", "s=0", 'p=backend="stub"', "s=0")

@@ -11,15 +11,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from guest_runs import guest_bytes
 
 import spear
 from spear.records.execution import Execution, Invocation
 from spear.records.task import TaskSpec
-from spear.records.usage import Usage
+from spear.records.usage import AMOUNT_MAX, Usage
 from tests.fakes.openai import OpenAiFake
-from tests.fakes.step import Step
+from tests.fakes.step import HANG_BEFORE, Step
 
 ANSWER = Step(prompt_tokens=200, completion_tokens=100)
 NONE: dict[str, str] = {}
@@ -32,6 +33,9 @@ kind = "openai_chat_completion"
 hosting = "local"
 model = "m"
 base_url = "{url}"
+[[spearlet.llm.prices]]
+model = "m"
+prompt_usd_per_million = 1000000
 """
 
 
@@ -132,3 +136,32 @@ async def test_a_budget_within_the_tree_stops_its_branch_alone(tree: Tree) -> No
     by_name = [(one.task_name, one.tree_usage and one.tree_usage.tokens) for one in children]
     assert by_name == [("middle", 300), ("first", 300), ("second", None), ("second", 300)]
     assert parent.tree_usage == used(parent, *children)
+
+
+async def test_what_a_backend_claims_counts_as_far_as_a_record_holds(tree: Tree) -> None:
+    """The ends are kept, and told, however much it claims."""
+    tree.fake.default = msgspec.structs.replace(ANSWER, prompt_tokens=2**53 - 1)
+    await tree.register(NONE)
+    parent, children = await tree.run("s|first", "s|second")
+    for one in (parent, *children):
+        assert one.completed, one.error
+        assert one.tree_usage is not None
+        assert one.tree_usage.cost_nano_usd == AMOUNT_MAX
+    assert parent.tree_usage.prompt_tokens == 2 * (2**53 - 1)
+    assert (await tree.node.stats())["executions"]["unkept"] == 0
+
+
+async def test_a_call_that_an_execution_ended_within_is_in_its_record_and_in_the_tree_s(
+    tree: Tree,
+) -> None:
+    tree.fake.default = Step(hang=HANG_BEFORE)
+    await tree.register(NONE)
+    accepted = await tree.node.submit("parent", b"", Invocation(args=("s|first", "s|second")))
+    await tree.fake.wait_requests(1)
+    await tree.node.cancel(accepted.id, "enough")
+    parent = await tree.node.wait(accepted.id)
+    (child,) = (await tree.node.executions(root=parent.id)).executions
+    child = await tree.node.wait(child.id)
+    assert (parent.status, child.status) == ("terminated", "terminated")
+    assert (parent.usage.calls, parent.tree_usage.calls) == (0, 1)
+    assert (child.usage.calls, child.tree_usage.calls) == (1, 1)

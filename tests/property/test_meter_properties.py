@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from spear.errors import BudgetSpent
 from spear.hostcalls.llm import meter as meters
 from spear.hostcalls.llm.meter import Meter, Reservation
-from spear.records.usage import Budget, Usage
+from spear.records.usage import AMOUNT_MAX, Budget, Usage
 
 small = st.integers(0, 6)
 usages = st.builds(
@@ -97,6 +97,12 @@ class Trees(RuleBasedStateMachine):
         within = self._within(place)
         return self._sum(reserved for at, reserved, _ in self.open if at in within)
 
+    def _shown(self, place: int) -> tuple[Usage, Usage] | None:
+        going = sum(reserved.calls for at, reserved, _ in self.open if at == place)
+        meter, below = self.tree[place][0], self._reserved(place).calls
+        found = meter.own + Usage(calls=going), meter.total + Usage(calls=below)
+        return found if found[1].calls else None
+
     def _left(self, place: int, what: str) -> int:
         within = self._within(place)
         taken = self._sum(self.own[each] + self.lost[each] for each in within)
@@ -117,6 +123,7 @@ class Trees(RuleBasedStateMachine):
             assert meter.own == self.own[place]
             assert meter.total == self._sum(self.own[each] for each in self._within(place))
             assert meter.reserved == self._reserved(place)
+            assert meter.shown == self._shown(place)
             for what in FIELDS:
                 line = [at for at in self._line(place) if getattr(self.tree[at][2], what)]
                 left = [max(0, self._left(at, what)) for at in line]
@@ -175,3 +182,14 @@ def test_a_planted_mistake_is_found(
                 phases=[Phase.generate], suppress_health_check=list(HealthCheck),
             ),
         )  # fmt: skip
+
+
+def test_sums_grow_as_far_as_a_record_holds():
+    above = Meter(Budget(cost_nano_usd=10**9))
+    below = Meter(Budget(), above)
+    for _ in range(3):
+        below.reserve(Usage()).settle(Usage(calls=1, cost_nano_usd=AMOUNT_MAX - 1))
+    for found in (below.own, below.total, above.total):
+        assert found == Usage(calls=3, cost_nano_usd=AMOUNT_MAX)
+    with pytest.raises(BudgetSpent):
+        below.reserve(Usage(cost_nano_usd=1))

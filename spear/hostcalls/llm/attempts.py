@@ -139,7 +139,7 @@ class Attempts:
             completion_tokens=used.completion_tokens,
             model_ns=self.model_ns,
             cost_nano_usd=cost or 0,
-        )
+        ).bounded
         if self._log.tells("debug"):
             self._log.debug(
                 "model answered", **self._about(attempt), prompt_tokens=usage.prompt_tokens,

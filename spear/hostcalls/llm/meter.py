@@ -72,13 +72,16 @@ class Reservation:
 class Meter:
     """`own` is what the execution used itself, `total` with all that it called."""
 
-    __slots__ = ("_budget", "_limited", "_line", "_lost", "_reserved", "own", "total")
+    __slots__ = (
+        "_budget", "_limited", "_line", "_lost", "_own_calls", "_reserved", "own", "total",
+    )  # fmt: skip
 
     def __init__(self, budget: Budget, parent: Meter | None = None) -> None:
         self._budget = budget
         self._limited = tuple(what for what in LIMITS if getattr(budget, what))
         self._line: tuple[Meter, ...] = (self, *(parent._line if parent is not None else ()))
         self._reserved = self._lost = self.own = self.total = NOTHING
+        self._own_calls = 0  # that go on
 
     def reserve(self, usage: Usage) -> Reservation:
         """Raises BudgetSpent."""
@@ -99,11 +102,21 @@ class Meter:
         """By calls that go on now, of the execution and all that it called."""
         return self._reserved
 
+    @property
+    def shown(self) -> tuple[Usage, Usage] | None:
+        """`own` and `total` with the calls that go on, of which no more is known yet; None where
+        no call was made. So an execution that ends within a call has it in its record."""
+        calls = self._reserved.calls
+        if not calls:
+            return (self.own, self.total) if self.total.calls else None
+        return self.own + Usage(calls=self._own_calls), self.total + Usage(calls=calls)
+
     def _take(self, usage: Usage) -> None:
         """All or nothing, here and above. Raises BudgetSpent."""
         for meter in self._line:
             if meter._limited:
                 meter._check(usage)
+        self._own_calls += usage.calls
         for meter in self._line:
             meter._reserved += usage
 
@@ -124,9 +137,10 @@ class Meter:
                 )
 
     def _settle(self, reserved: Usage, used: Usage, lost: Usage) -> None:
-        self.own += used
+        self.own = (self.own + used).bounded
+        self._own_calls -= reserved.calls
         for meter in self._line:
-            meter.total += used
+            meter.total = (meter.total + used).bounded
             meter._reserved -= reserved
             if lost is not NOTHING:
                 meter._lost += lost

@@ -38,8 +38,8 @@ class Live:
     @property
     def usage(self) -> Usage | None:
         """What it used of models until now; None where nothing."""
-        meter = self._agent and self._agent.meter
-        return meter.own if meter and meter.own.calls else None
+        shown = self._agent.meter.shown if self._agent else None
+        return None if shown is None else shown[0]
 
     def begin(self, run: Run) -> None:
         self.run = run

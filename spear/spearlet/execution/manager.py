@@ -84,6 +84,8 @@ class Manager:
             invocation.context = agent = self._agent(execution, invocation, config or {})
         live = Live(execution, agent)
         run = self._runtime.start(artifact.program, invocation)
+        if agent is not None:  # the guest's time began just now: the start may load what it asks
+            agent.deadline_ns = self._clock.monotonic_ns() + invocation.timeout_ns
         execution.advance(RUNNING)
         live.begin(run)
         self._keep(live)

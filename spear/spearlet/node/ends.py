@@ -146,7 +146,7 @@ class Ends:
         """As `keep`; `kept` is the record as its row has it, with no large output."""
         journal, power = self._parts.journal, kept.mode == "async"
         end.execution.durability = kept.durability = journal.class_of(power)
-        size = self._put(kept, end.more)
+        size = self._put(kept, end.more)  # where this fails, the row of its beginning stays
         if end.written:
             journal.delete(rows.live_key(kept.id))
         journal.then(partial(self._written, end, kept, size), power=power)

@@ -66,9 +66,9 @@ class Kin:
         """What was used so far, into the record."""
         if self.agent is None:
             return
-        execution, meter = self.work.execution, self.agent.meter
-        if meter.total.calls:
-            execution.usage, execution.tree_usage = meter.own, meter.total
+        shown = self.agent.meter.shown
+        if shown is not None:
+            self.work.execution.usage, self.work.execution.tree_usage = shown
 
     def line(self) -> list[Kin]:
         """It and those above it that are known here."""

@@ -204,11 +204,16 @@ def _calls(message: dict[str, Any], prefix: str, known: int) -> list[dict[str, A
             "type": "function",
             "function": {
                 "name": text_at(at(call, "function"), "name"),
-                "arguments": msgspec.json.encode(at(at(call, "function"), "arguments")).decode(),
+                "arguments": _arguments(at(call, "function")),
             },
         }
         for number, call in enumerate(objects_at(message, "tool_calls"))
     ]
+
+
+def _arguments(function: dict[str, Any]) -> str:
+    """As JSON; servers that only speak like Ollama give them so already."""
+    return text_at(function, "arguments") or msgspec.json.encode(at(function, "arguments")).decode()
 
 
 def _finish_reason(answer: dict[str, Any], calls: bool) -> str:

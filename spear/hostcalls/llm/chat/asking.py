@@ -26,6 +26,7 @@ from spear.units import format_duration
 LONGEST_NS = 600 * 10**9  # of one request where the guest gave no time
 GRACE_NS = 200_000_000  # for a backend to say itself that it was too slow
 COMPLETION_TOKENS = 4096  # reserved where the guest gave no limit
+COUNT_MAX = 1 << 53  # of tokens, and of answers
 Request = ChatRequest | EmbedRequest
 AnyRequest = TypeVar("AnyRequest", ChatRequest, EmbedRequest)
 
@@ -219,5 +220,6 @@ def completion_tokens(request: ChatRequest) -> int:
 
 
 def _count(value: Any) -> int:
-    """0 for what is no count."""
-    return value if isinstance(value, int) and value is not True and value > 0 else 0
+    """0 for what is no count; at most COUNT_MAX, so that it can be told."""
+    sane = isinstance(value, int) and value is not True and value > 0
+    return min(value, COUNT_MAX) if sane else 0

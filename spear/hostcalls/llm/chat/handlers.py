@@ -8,7 +8,7 @@ Source: the guest ABI, sections 2, 4, 5 and 6.
 
 from __future__ import annotations
 
-from errno import EINVAL, EIO, ENOMEM
+from errno import EACCES, EINVAL, EIO, ENOMEM
 
 from spear._core.handles import CHAT_RESPONSE, CHAT_SESSION, Drafted, Handle
 from spear.errors import InvalidArgument, ModelError
@@ -85,7 +85,9 @@ class Chat:
             return _refuse(call, EIO, 'expected {"key": "...", "value": ...}, found something else')
         status = mcp_status(setting)
         if status != 0:
-            return _refuse(call, -status, f"{setting.key!r} is not allowed: MCP is off")
+            off = status == -EACCES
+            why = "is not allowed: MCP is off" if off else "has a value of the wrong type"
+            return _refuse(call, -status, f"{setting.key!r} {why}")
         try:
             complaint = _session(call, handle).set(setting)
         except SessionFull as full:

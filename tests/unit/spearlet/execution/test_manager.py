@@ -81,6 +81,15 @@ def test_an_execution_runs_and_completes(tmp_path: Path) -> None:
     assert bench.manager.get(execution.id) is execution
 
 
+def test_the_time_of_what_a_guest_asks_begins_with_the_guest(tmp_path: Path) -> None:
+    """However long the start takes: else a request would end before its guest does."""
+    bench = Bench(tmp_path, lambda _: bench.clock.advance(10**9))
+    posts = b"stub posts"
+    artifact = Artifact(digest_of(posts), posts, bench.runtime.load(posts))
+    bench.manager.start(artifact, "task", invocation(timeout_ns=5))
+    assert bench.run.invocation.context.deadline_ns == bench.clock.monotonic_ns() + 5
+
+
 def test_a_started_execution_is_running_until_it_ends(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     live = bench.start()

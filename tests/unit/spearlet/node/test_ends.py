@@ -203,6 +203,21 @@ async def test_one_that_cannot_be_written_down_at_all_is_told_and_written_once_i
         assert (await services.execution(execution.id)).error == execution.error
 
 
+async def test_one_that_can_never_be_written_down_is_still_known_as_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also once other rows were written."""
+    async with bench(tmp_path) as node:
+        monkeypatch.setattr(rows, "rows_of_end", fails)
+        execution = await spoilt(node, 10)
+        await node.services.put_artifact(b"stub: another one")
+        monkeypatch.undo()
+        services = await node.crash()
+        again = await services.execution(execution.id)
+        assert again.error is not None
+        assert again.error.code == "OUTCOME_UNKNOWN"
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_one_that_can_be_written_down_later_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -61,9 +62,20 @@ def hooked(hook: Hook) -> RouterFilter:
         verdict = await found if inspect.isawaitable(found) else found
         if not isinstance(verdict, Verdict):
             raise TypeError(f"the filter gave a {type(verdict).__name__}, not a Verdict")
-        return verdict
+        return _checked(verdict)
 
     return ask
+
+
+def _checked(verdict: Verdict) -> Verdict:
+    """With values that routing can work with. Raises ValueError, TypeError."""
+    found = msgspec.convert(msgspec.to_builtins(verdict), Verdict)  # which looks at their types
+    for name, said in found.decisions.items():
+        if (said.weight or 0) < 0 or not math.isfinite(said.score):
+            raise ValueError(
+                f"the filter gave {name!r} the weight {said.weight}, score {said.score}"
+            )
+    return found
 
 
 class Decider:

@@ -202,6 +202,14 @@ def test_ollama_answers_become_completions() -> None:
     assert body["usage"] == {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}
 
 
+def test_arguments_that_are_json_already_reach_the_tool_as_they_are() -> None:
+    given = {"function": {"name": "sum", "arguments": '{"a":1}'}}
+    answer = {"message": {"content": "", "tool_calls": [given]}, "done": True}
+    body = OllamaDialect().completion(answer, chat(), 9)
+    (call,) = body["choices"][0]["message"]["tool_calls"]
+    assert call["function"] == given["function"]
+
+
 def test_the_last_line_of_an_ollama_stream_needs_no_end() -> None:
     reader = OllamaReader("", 0)
     line = b'{"model":"m","message":{"content":"a"},"done":true,"done_reason":"length"}'

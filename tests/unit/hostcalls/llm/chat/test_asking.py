@@ -20,6 +20,7 @@ from spear.errors import (
 from spear.hostcalls.agent import Agent
 from spear.hostcalls.llm.chat import asking
 from spear.hostcalls.llm.chat.asking import (
+    COUNT_MAX,
     GRACE_NS,
     LONGEST_NS,
     Asking,
@@ -226,10 +227,18 @@ async def test_models_that_ignore_their_deadline_are_ended(
         ({"max_tokens": "9", "n": "2"}, 4096),
         ({"max_tokens": 5, "n": 3}, 15),
         ({"n": -1}, 4096),
+        ({"max_tokens": 10**4000, "n": 10**4000}, COUNT_MAX**2),
     ],
 )
 def test_the_most_that_an_answer_may_have(extra: dict[str, Any], tokens: int) -> None:
     assert completion_tokens(ChatRequest(messages=[], extra=extra)) == tokens
+
+
+async def test_what_nobody_could_pay_is_refused_in_words(clock: ManualClock) -> None:
+    asked = session(max_tokens=10**4000, n=10**4000)  # a product of more digits than Python shows
+    for key in ("budget.tokens", "budget.usd"):
+        with pytest.raises(BudgetSpent, match="this call may use"):
+            await Asking(FakeModels(reply(), price=10**60), clock).chat(agent({key: "9"}), asked)
 
 
 def test_a_request_that_names_no_time_has_ten_minutes() -> None:

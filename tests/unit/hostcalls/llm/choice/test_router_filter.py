@@ -105,7 +105,17 @@ def wrong(_: Question) -> Any:
     return True
 
 
-@pytest.mark.parametrize("hook", [slow, broken, wrong])
+def saying(**said: Any) -> Callable[[Question], Verdict]:
+    return lambda _: Verdict(decisions={"a": Decision(**said)})
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        slow, broken, wrong, saying(weight=-5), saying(weight="5"), saying(score=float("nan")),
+        saying(priority=0.5), saying(reasons=7), lambda _: Verdict(rejected=True, code=5),
+    ],
+)  # fmt: skip
 def test_a_filter_that_fails_refuses_unless_it_is_told_otherwise(hook: Any) -> None:
     async def main() -> None:
         stage = staged(hook)
