@@ -265,6 +265,27 @@ async def test_an_agent_sees_and_leaves_no_key(
         assert_hidden(path.read_bytes(), str(path))
 
 
+async def test_an_answer_that_repeats_the_key_leaves_none_in_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest has it as it came, and prints it; its result and all files have asterisks."""
+    monkeypatch.setenv("CANARY_KEY", CANARY)
+    async with OpenAiFake() as fake:
+        settings = {"llm": settings_of("openai_chat_completion", fake.url), "cache_dir": "off"}
+        async with spear.Spearlet.open(str(tmp_path), settings) as node:
+            artifact = await node.put_artifact(guest_bytes("talker"))
+            task = TaskSpec(name="talker", artifact=artifact.digest, args=("m=hello", "s=0"))
+            for name, form in FORMS.items():
+                fake.script(Step(text=f"my key is {form}"))
+                run = await node.invoke(task)
+                assert run.completed, run.error
+                assert name != "plain" or b"my key is ********" in run.output
+                assert_hidden(run.output, f"result, {name}")
+                assert_hidden(repr(await node.execution(run.id)), f"kept record, {name}")
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        assert_hidden(path.read_bytes(), str(path))
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_what_a_guest_logs_is_shown_without_the_key(
     streamed: bool, monkeypatch: pytest.MonkeyPatch

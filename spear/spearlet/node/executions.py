@@ -448,8 +448,8 @@ class Executions:
         try:
             self._let_go_of(work)
             covered = partial(self._follower.covered, work)
-            spec = work.plan.spec
-            hiding = self._parts.secrets.hiding(spec, covered) if output else None
+            spec, asked = work.plan.spec, execution.usage is not None
+            hiding = self._parts.secrets.hiding(spec, covered, asked=asked) if output else None
         except Exception as error:
             self._telling.spoilt(work, error)
         else:

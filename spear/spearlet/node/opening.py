@@ -263,9 +263,17 @@ def _parts_of(
         programs=Programs(runtime, files.artifacts, config.artifact_bytes_max),
         redactor=redactor,
         runtime=runtime,
-        secrets=Secrets(environ, redactor),
+        secrets=Secrets(environ, redactor, _keys_of_models(config)),
         webhooks=WebhookSender(kv, clock, _webhook_key(data_dir, clock), told),
     )
+
+
+def _keys_of_models(config: Config) -> Iterator[str]:
+    """The variables that they are in."""
+    if config.has_llm:
+        for backend in config.llm.backends:
+            if backend.spec.credential_ref:
+                yield backend.spec.credential_ref
 
 
 def _webhook_key(data_dir: str, clock: Clock) -> bytes:

@@ -1,8 +1,9 @@
 """What tasks take from the node's environment, and where it must not be seen.
 
 The rule: a value is known to the redactor before a guest can have it, so no log line, error or
-notice shows it. In its output an execution's own values are covered, and no others: a result is
-data, and what another task's secret is by chance must not change it.
+notice shows it. In its output an execution's own values are covered and, where it asked models,
+their keys, which an upstream may repeat; no others: a result is data, and what another task's
+secret is by chance must not change it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from spear.telemetry.cover import Cover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from spear.records.task import TaskSpec
     from spear.telemetry.cover import Covering
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     Told = Callable[[], None]
 
-COVERED = "values of its environment were covered in its output"
+COVERED = "values of its environment, or keys of models, were covered in its output"
+_NONE: frozenset[str] = frozenset()
 _COVERS_MAX = 256
 PIECE_BYTES = 1 << 17  # looked through in one turn of the loop
 
@@ -30,8 +32,12 @@ PIECE_BYTES = 1 << 17  # looked through in one turn of the loop
 class Secrets:
     """Of one node."""
 
-    def __init__(self, environ: Mapping[str, str], redactor: Redactor) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], redactor: Redactor, keys: Iterable[str] = ()
+    ) -> None:
+        """`keys`: the variables that the keys of models are in."""
         self._environ, self._redactor = environ, redactor
+        self._keys = frozenset(environ[name] for name in keys if name in environ)
         self._learned: set[tuple[str, str]] = set()
         self._covers: dict[frozenset[str], Cover] = {}
 
@@ -42,12 +48,14 @@ class Secrets:
                 self._learned.add((name, value))
                 self._redactor.learn(name, value)
 
-    def hiding(self, spec: TaskSpec, told: Told) -> Hiding | None:
-        """How the output of an execution of it is made fit to be kept; None: as it is. `told` hears
-        of what was covered."""
-        if not spec.env_from:
+    def hiding(self, spec: TaskSpec, told: Told, *, asked: bool) -> Hiding | None:
+        """How the output of an execution of it, which `asked` models or did not, is made fit to be
+        kept; None: as it is. `told` hears of what was covered."""
+        values = frozenset(secrets_of(spec, self._environ).values()) if spec.env_from else _NONE
+        if asked:
+            values |= self._keys
+        if not values:
             return None
-        values = frozenset(secrets_of(spec, self._environ).values())
         cover = self._covers.get(values)
         if cover is None:
             if len(self._covers) == _COVERS_MAX:

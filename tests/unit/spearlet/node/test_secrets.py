@@ -104,7 +104,7 @@ async def test_a_canary_is_in_no_sink(tmp_path: Path, mode: str, size: int):
 async def test_others_have_their_turns_while_a_large_output_is_looked_through(said: bytes):
     secrets, told = Secrets({"NODE_KEY": CANARY}, Redactor()), []
     spec = TaskSpec(name="work", artifact=DIGEST, env_from=ENV_FROM)
-    hiding = secrets.hiding(spec, lambda: told.append(1))
+    hiding = secrets.hiding(spec, lambda: told.append(1), asked=False)
     assert hiding is not None
     output = said * (1 << 16)
     looking, turns = asyncio.ensure_future(hiding.in_turns(output)), 0
