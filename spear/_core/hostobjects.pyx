@@ -1,4 +1,3 @@
-# cython: language_level=3
 """The object calls of guests: put, get, stat, list, delete, references and pins.
 
 Rule: no GIL, no Python object; values go straight between the guest's memory and the store, whose
@@ -16,10 +15,9 @@ from spear._core cimport engineapi
 from spear._core.abibits cimport *
 from spear._core.engineapi cimport *
 from spear._core.guest cimport (
-    CAUSE_DEADLINE, LEVEL_WARN, STREAM_LOG, guest_doom, guest_log, guest_now_ns,
+    CAUSE_DEADLINE, LEVEL_WARN, STREAM_LOG, guest_charge, guest_doom, guest_log, guest_now_ns,
     guest_t, guest_wall_ns)
-from spear._core.jsontext cimport (
-    text_free, text_number, text_say, text_string, text_t)
+from spear._core.jsontext cimport text_free, text_number, text_say, text_string, text_t
 from spear._core.objentries cimport (
     ABOVE_MAX, ANY_VERSION, BELOW_ZERO, CONFLICT, FULL, INVALID, IN_USE, KEY_BYTES_MAX, NOT_FOUND,
     NO_MEMORY, OK, PUT, REMOVE, Blob, Change, Listing, Moment, Outcome, Row, Snap, Table,
@@ -137,8 +135,11 @@ cdef int32_t _give(
     """"len in/out", also for what is longer than any guest can take: then -ENOSPC."""
     cdef uint8_t *length
     cdef uint32_t told = 0xFFFFFFFF
+    cdef int32_t answer
     if size <= INT32_MAX:
-        return abi_give(guest, caller, data, <uint32_t>size, out_at, len_at)
+        answer = abi_give(guest, caller, data, <uint32_t>size, out_at, len_at)
+        guest_charge(guest, <uint64_t>answer if answer > 0 else 0)
+        return answer
     length = abi_span(guest, caller, len_at, 4)
     if length == NULL:
         return -EFAULT
@@ -170,12 +171,14 @@ cdef int32_t _put(
         return -EINVAL
     if flags & FLAG_DURABLE:
         return _not_durable(guest)
+    guest_charge(guest, <uint64_t>values[3].i32)
+    if load32(&guest.kill) != 0:
+        return 0                   # never seen: the fuel is used up, and nothing is stored
     memset(&change, 0, sizeof(change))
     change.kind, change.expected = PUT, expected
     change.key, change.key_bytes = key.bytes, key.size
     change.value, change.value_bytes = value, <uint64_t>values[3].i32
-    outcome = table_change(
-        _table(guest), &change, 1, _now(guest), True, &failed)
+    outcome = table_change(_table(guest), &change, 1, _now(guest), True, &failed)
     if outcome == CONFLICT and expected == 0:
         return -EEXIST
     if outcome == OK and version != NULL:
@@ -232,8 +235,7 @@ cdef int32_t _delete(
     memset(&change, 0, sizeof(change))
     change.kind, change.expected, change.force = REMOVE, expected, flags & FLAG_FORCE
     change.key, change.key_bytes = key.bytes, key.size
-    return _error(table_change(
-        _table(guest), &change, 1, _now(guest), True, &failed))
+    return _error(table_change(_table(guest), &change, 1, _now(guest), True, &failed))
 
 
 # References and pins.
@@ -275,8 +277,8 @@ cdef int32_t _hold(
     cdef int32_t answer = _key(guest, caller, values, &key)
     if answer != 0:
         return answer
-    return _error(table_pin(
-        _table(guest), key.bytes, key.size, pinned, ANY_VERSION, True, &actual))
+    return _error(
+        table_pin(_table(guest), key.bytes, key.size, pinned, ANY_VERSION, True, &actual))
 
 
 cdef int32_t _pin(

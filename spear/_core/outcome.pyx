@@ -142,8 +142,7 @@ cdef int fill_record(guest_t *guest, record) except -1:
     record.fuel = guest_fuel_used(guest) if guest.metered else None
     record.log_lines, record.log_lost = guest.log_lines, guest.log_lost
     record.log_truncated = bool(guest.log_truncated)
-    record.exit_code = (
-        guest.exit_code if guest.cause == CAUSE_EXIT and guest.exit_code >= 0 else None)
+    record.exit_code = guest.exit_code if guest.cause == CAUSE_EXIT else None
     return 0
 
 

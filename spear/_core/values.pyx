@@ -11,6 +11,9 @@ from spear._core.engineapi cimport *
 
 from spear.errors import InvalidArgument
 
+cdef enum:
+    SHOWN_BITS_MAX = 256       # of a number in an error
+
 cdef dict _KINDS = {"i32": WASMTIME_KIND_I32, "i64": WASMTIME_KIND_I64,
                     "f32": WASMTIME_KIND_F32, "f64": WASMTIME_KIND_F64}
 
@@ -45,13 +48,20 @@ cdef Signature signature_of(str text, str name):
     return signature
 
 
+cdef object _beyond(object given, str what):
+    """The refusal of an integer; Python writes out none of thousands of digits."""
+    cdef object bits = given.bit_length()
+    shown = f"{given}" if bits <= SHOWN_BITS_MAX else f"an integer of {bits} bits"
+    return InvalidArgument(f"{shown} is no {what}")
+
+
 cdef int32_t _i32(object given) except? -1:
     cdef int beyond = 0
     if not isinstance(given, int):
         raise TypeError(f"{given!r} is no integer")
     cdef long long number = PyLong_AsLongLongAndOverflow(given, &beyond)
     if beyond != 0 or number < INT32_MIN or number > UINT32_MAX:
-        raise InvalidArgument(f"{given!r} is no 32-bit integer")
+        raise _beyond(given, "32-bit integer")
     return <int32_t><uint32_t>number
 
 
@@ -63,8 +73,15 @@ cdef int64_t _i64(object given) except? -1:
     if beyond == 0:
         return number
     if beyond < 0 or given >= 1 << 64:
-        raise InvalidArgument(f"{given!r} is no 64-bit integer")
+        raise _beyond(given, "64-bit integer")
     return <int64_t><uint64_t>given
+
+
+cdef double _f64(object given) except? -1:
+    try:
+        return given
+    except OverflowError:
+        raise _beyond(given, "number that a float can hold") from None
 
 
 cdef int store_raw(wasmtime_val_raw_t *value, uint8_t kind, object given) except -1:
@@ -73,9 +90,9 @@ cdef int store_raw(wasmtime_val_raw_t *value, uint8_t kind, object given) except
     elif kind == WASMTIME_KIND_I64:
         value.i64 = _i64(given)
     elif kind == WASMTIME_KIND_F32:
-        value.f32 = given
+        value.f32 = <float>_f64(given)
     else:
-        value.f64 = given
+        value.f64 = _f64(given)
     return 0
 
 

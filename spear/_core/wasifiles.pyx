@@ -164,6 +164,8 @@ cdef int32_t _move(
         done = host_write(file.fd, parts, count, at)
     if done < 0:
         return <int32_t>-done
+    if file.kind == FILE_REGULAR:
+        guest_charge(guest, <uint64_t>done)    # a stream's bytes are counted where they go
     total = <uint32_t>done
     return wasi_give(guest, caller, out_at, &total, 4)
 

@@ -161,7 +161,7 @@ class StubRun:
         for name in _FILLED:
             setattr(record, name, getattr(outcome, name))
         record.finished_ns = outcome.started_ns + outcome.duration_ns
-        record.exit_code = None if outcome.exit_code < 0 else outcome.exit_code
+        record.exit_code = outcome.exit_code if outcome.cause == "exit" else None
         if self.completed:
             record.value = ()
 

@@ -61,6 +61,13 @@ def test_the_exit_code_is_the_guest_s(spear: Command, guest: Guest, code: int) -
     assert (result.returncode, result.stderr) == (code, b"")
 
 
+def test_a_negative_exit_code_is_a_failure_and_kept(spear: Command, guest: Guest) -> None:
+    result = spear("run", "--output", "json", guest("exit_code"), "--", "-1")
+    found = record(result)
+    assert (found["status"], found["cause"], found["exit_code"]) == ("failed", "exit", -1)
+    assert result.returncode == 255  # as a shell sees the -1 of any process
+
+
 def test_a_loop_is_ended_at_its_deadline(spear: Command, guest: Guest) -> None:
     result = spear("run", guest("loop"), "--timeout", "200ms")
     assert result.returncode == 124

@@ -109,7 +109,7 @@ class Execution:
         that sees the end sees all of it."""
         self._check_step(outcome.status)
         self.cause, self.output = outcome.cause, output
-        self.exit_code = None if outcome.exit_code < 0 else outcome.exit_code
+        self.exit_code = outcome.exit_code if outcome.cause == "exit" else None
         self.started_ns, self.duration_ns = outcome.started_ns, outcome.duration_ns
         self.finished_ns = outcome.started_ns + outcome.duration_ns
         self.memory_bytes, self.log_lines = outcome.memory_bytes, outcome.log_lines

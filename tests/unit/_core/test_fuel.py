@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 
 import pytest
+import wasmtime
+from text_guests import FILE, MEMORY, NATIVE
 
 from spear._core.engine import Engine, Module
 from spear._core.executor import Executor
+from spear._core.filetable import Directory
+from spear._core.objstore import ObjectStore
 from spear.errors import InvalidArgument
 from tests.guest_runs import ended, executor, guest, guest_bytes
 
@@ -49,6 +54,43 @@ def test_it_counts_across_waits_and_slices():
         assert [ended(run).fuel for run in runs] == [60_000_000] * 3
         assert sum(run.outcome.cpu_ns for run in runs) > 0
         assert node.stats()["slices"] > 3, "none of them ran in one piece"
+
+
+KEY = "(i32.const 16) (i32.const 9)"
+BYTES = "(i32.const 4096) (i32.const 4000)"
+
+
+def text_module(body: str) -> Module:
+    text = f"""(module {NATIVE} {MEMORY} (func (export "_start") (local $fd i32) {body}))"""
+    return metered().load(bytes(wasmtime.wat2wasm(text)))
+
+
+def test_what_a_hostcall_copies_counts_a_unit_a_byte(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"x" * 4000)
+    put = f"(drop (call $put {KEY} {BYTES} (i64.const -1) (i32.const 0) (i32.const 0)))"
+    get = f"(call $room) (drop (call $get {KEY} (i32.const 8192) (i32.const 0) (i32.const 0)))"
+    read = f"(local.set $fd (call $open)) (drop (call $read (local.get $fd) {FILE}))"
+    for body, copied in [(put, 4000), (put + get, 8000), (read, 4000)]:
+        with executor() as node:
+            more = {
+                "objects": ObjectStore(1 << 20),
+                "task": "t",
+                "dirs": [Directory(tmp_path, "/")],
+            }
+            used = ended(node.start(text_module(body), **more)).fuel
+            assert copied <= used < copied + 300, body
+            short = ended(node.start(text_module(body), fuel=used - 300, **more))
+            assert short.cause == "fuel", body
+
+
+def test_what_there_is_no_fuel_for_is_not_stored():
+    store = ObjectStore(1 << 20)
+    put = f"(drop (call $put {KEY} {BYTES} (i64.const -1) (i32.const 0) (i32.const 0)))"
+    with executor() as node:
+        assert (
+            ended(node.start(text_module(put), objects=store, task="t", fuel=3000)).cause == "fuel"
+        )
+    assert store.stats().objects == 0
 
 
 def test_each_run_of_a_batch_has_its_own():

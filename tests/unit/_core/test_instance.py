@@ -55,6 +55,17 @@ def test_a_value_outside_its_type_is_refused(given: int):
         assert add(1, 1) == 2
 
 
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_an_integer_of_thousands_of_digits_is_refused_in_any_place(place: int):
+    given: list[float] = [0, 0, 0.0, 0.0]
+    given[place] = 10**5000
+    with executor() as node:
+        mix = node.instantiate(guest("reactor")).function("mix")
+        with pytest.raises(InvalidArgument, match=r"^an integer of 16610 bits is no "):
+            mix(*given)
+        assert mix(1, 2, 3.0, 4.5) == mix(1, 2, 3.0, 4.5)
+
+
 def test_an_unknown_function_is_named_with_those_there_are():
     with executor() as node:
         instance = node.instantiate(guest("add"))

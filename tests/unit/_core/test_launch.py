@@ -161,7 +161,7 @@ def told(run: Any) -> dict[str, Any]:
     outcome = run.outcome
     found = {name: getattr(outcome, name) for name in NAMES}
     found["finished_ns"] = outcome.started_ns + outcome.duration_ns
-    found["exit_code"] = None if outcome.exit_code < 0 else outcome.exit_code
+    found["exit_code"] = outcome.exit_code if outcome.cause == "exit" else None
     if outcome.status == "completed":
         try:
             value = run.value
@@ -178,6 +178,7 @@ def runs_of(node: Executor) -> list[Any]:
         node.start(guest("hello"), args=("hello",)),
         node.start(guest("exit_code"), args=("exit_code", "0")),
         node.start(guest("exit_code"), args=("exit_code", "7")),
+        node.start(guest("exit_code"), args=("exit_code", "-1")),
         node.start(guest("trap"), args=("trap",)),
         node.start(guest("reactor"), entry="mix", call_args=(1, 2, 3.0, 4.5)),
         node.start(guest("log_flood"), args=("log_flood", "50"), log_lines_max=3),

@@ -71,6 +71,15 @@ def test_a_failure_keeps_its_code_trap_and_backtrace() -> None:
     assert execution.exit_code is None
 
 
+@pytest.mark.parametrize("code", [7, -1, -(2**31)])
+def test_an_exit_code_is_kept_whatever_its_sign(code: int) -> None:
+    execution, run = record(), StubRun(INVOCATION)
+    run.finish("failed", "exit", exit_code=code)
+    execution.advance("running")
+    execution.finish(run.outcome, b"")
+    assert execution.exit_code == code
+
+
 def test_a_second_end_is_a_broken_invariant() -> None:
     execution, run = record(), StubRun(INVOCATION)
     run.finish()
