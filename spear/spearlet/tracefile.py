@@ -134,6 +134,8 @@ def _step(found: Any, expected: int, name: str, line: int) -> Step:
         numbers = (guest, now_ns, fuel)
         if not all(type(value) is int and 0 <= value < 1 << 64 for value in numbers):
             raise ValueError(f"numbers of 64 bits were expected, found {numbers}")
+        if kind not in KINDS[1:]:
+            raise ValueError(f"kind {kind!r} is not known: {', '.join(KINDS[1:])} are")
         bits = (_bits(detail), _bits(digest))
         return Step(number, KINDS.index(kind, 1), guest, now_ns, fuel, *bits)
     except (TypeError, ValueError) as error:
@@ -185,8 +187,13 @@ def difference(trace: Trace, number: int, found: Step | None) -> str:
 
 def end_difference(trace: Trace, end: Mapping[str, Any]) -> str:
     """Of the ends, where all steps were as recorded; "" if there is none."""
-    if trace.end is None or trace.end == end:
+    if trace.end == end:
         return ""
+    if trace.end is None:
+        return (
+            f"the recording stops after step {len(trace.steps)}, where the replay ended: its own "
+            "end is missing and was not compared"
+        )
     wrong = "; ".join(
         f"{key} was {trace.end[key]}, now it is {end[key]}"
         for key in end

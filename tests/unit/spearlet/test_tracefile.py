@@ -65,7 +65,8 @@ def test_a_recording_that_was_cut_off_is_read_up_to_there():
     (['{"trace":1,"seed":true}\n'], "a seed of 64 bits"),
     ([*lines(step(2))], "step 1 was expected, found 2"),
     ([*lines(), '[1,"slice",1,2]\n'], "line 2: no step"),
-    ([*lines(), '[1,"dance",1,2,3,"0000000000000000","0000000000000000"]\n'], "no step"),
+    ([*lines(), '[1,"dance",1,2,3,"0000000000000000","0000000000000000"]\n'],
+     "kind 'dance' is not known: start, slice"),
     ([*lines(), '[1,"slice",1,2,3,"00","0000000000000000"]\n'], "16 hex digits"),
     ([*lines(), '[1,"slice",1,2,"3","0000000000000000","0000000000000000"]\n'], "numbers"),
     ([*lines(), tracefile.end_line(END), "[]\n"], "line 3: nothing may follow"),
@@ -110,7 +111,8 @@ def test_ends_are_compared():
         "the replay differs at the end: end was completed, now it is failed; "
         "steps was 2, now it is 3"
     )
-    assert tracefile.end_difference(tracefile.Trace(HEAD, [], None), END) == ""
+    cut = tracefile.end_difference(tracefile.Trace(HEAD, [step(1)], None), END)
+    assert cut.startswith("the recording stops after step 1, where the replay ended")
 
 
 def test_a_file_without_an_end_is_not_read_for_ever():
