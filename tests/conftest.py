@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from manual_clock import ManualClock
+from property_examples import register
 
 from spear import config as configuration
 from spear.config import Config
@@ -22,6 +23,9 @@ GUEST_FOLDERS = (ROOT / "examples", ROOT / "tests" / "guests")
 SCRIPT = Path(sys.executable).parent / "spear"  # of an installed package, plain or editable
 LET_GO_S = 30.0
 Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+register()
 
 
 @pytest.hookimpl(wrapper=True)
