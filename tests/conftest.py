@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from manual_clock import ManualClock
+from property_examples import register
 
 from spear import config as configuration
 from spear.config import Config
@@ -22,6 +23,21 @@ GUEST_FOLDERS = (ROOT / "examples", ROOT / "tests" / "guests")
 SCRIPT = Path(sys.executable).parent / "spear"  # of an installed package, plain or editable
 LET_GO_S = 30.0
 Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+register()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Ten thousand tests are half a million objects that stay: every full collection of garbage
+    would walk through them all, those that tests ask for too (a fourth of a run's time)."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def guest_path(name: str) -> Path:

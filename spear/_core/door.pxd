@@ -41,6 +41,7 @@ cdef class Door:
     cdef _close_quiet(self)
     cdef bint _take(self, loop, mark)
     cdef _drain(self)
+    cdef _go_on(self)
     cdef _flush(self)
     cdef _look_at(self, void *what)
     cdef _look_at_request(self, request_t *request)

@@ -25,7 +25,7 @@ from spear._core.callvalues cimport (
 from spear._core.completions cimport running_loop
 from spear._core.guest cimport *
 from spear._core.hosthandles cimport handle_open
-from spear._core.hub cimport backlog_pop, hub_collect, hub_new, hub_quiet, hub_release
+from spear._core.hub cimport backlog_pop, hub_collect, hub_new, hub_quiet, hub_release, hub_ring
 from spear._core.nativehandles cimport TOPIC_HANDLE, handle_release, handle_t
 from spear._core.openhandles cimport OpenHandles
 from spear._core.post cimport *
@@ -293,8 +293,15 @@ cdef class Door:
             self.draining = False
             self._flush()
             if self.backlog.oldest != NULL and self.loop is not None:
-                self.loop.call_soon(self.drain)
-                self.drain_due = True
+                self._go_on()
+
+    cdef _go_on(self):
+        """The rest of the requests, in another turn."""
+        try:
+            self.loop.call_soon(self.drain)
+            self.drain_due = True
+        except MemoryError:
+            hub_ring(self.post.hub)
 
     cdef _look_at(self, void *what):
         if (<int32_t *>what)[0] == TOPIC_HANDLE:

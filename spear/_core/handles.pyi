@@ -19,7 +19,9 @@ class Handle:
     """Given by a handler as its answer, it becomes a descriptor of the guest, whose number is the
     call's result; the guest names it in other calls, whose handlers get it back. `value` is the
     handlers' own. `closed` is called with it on the loop that serves, once, when the guest closes
-    it or ends, or ended before it got it; not if no handler ever gave it."""
+    it or ends, or ended before it got it; not if no handler ever gave it. One that is finished when
+    it is given, without `value` and `closed`, is the guest's alone: this object is done then, a
+    `value` or a callback it gets later reaches nobody, and calls that name it get another one."""
 
     kind: int
     value: Any

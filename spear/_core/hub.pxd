@@ -37,5 +37,7 @@ cdef note_t *hub_take(hub_t *hub) noexcept nogil
 cdef void hub_collect(hub_t *hub, backlog_t *backlog) noexcept nogil
 # What the oldest note is about, with its reference; NULL if there is none.
 cdef void *backlog_pop(backlog_t *backlog) noexcept nogil
+# The loop is to look once more; needs no memory.
+cdef void hub_ring(hub_t *hub) noexcept nogil
 # Makes the eventfd quiet until the next push into an empty list.
 cdef void hub_quiet(hub_t *hub) noexcept nogil

@@ -67,14 +67,18 @@ cdef note_t *note_new(void *what, release_t release) noexcept nogil:
 
 cdef void hub_post(hub_t *hub, note_t *note) noexcept nogil:
     cdef void *head = NULL
-    cdef uint64_t one = 1
     while True:
         head = load_ptr(&hub.head)
         note.next = <note_t *>head
         if cas_ptr(&hub.head, head, note):
             break
     if head == NULL:
-        write(hub.fd, &one, 8)
+        hub_ring(hub)
+
+
+cdef void hub_ring(hub_t *hub) noexcept nogil:
+    cdef uint64_t one = 1
+    write(hub.fd, &one, 8)
 
 
 cdef note_t *hub_take(hub_t *hub) noexcept nogil:

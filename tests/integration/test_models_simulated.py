@@ -13,6 +13,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 from scripted_backends import Act, Scripted, Stage, chat
 from virtual_time import VirtualClock, run
 
@@ -140,7 +141,7 @@ def play(seed: int) -> World:
     return world
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 1 << 32))
 def test_whatever_fails_requests_end_in_time_and_leave_nothing(seed: int) -> None:
     play(seed)

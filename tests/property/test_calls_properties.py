@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from spear.errors import InvalidArgument
 from spear.protocol import message as wire
@@ -20,7 +21,7 @@ def test_seeded_calls():
     fuzz(runs=300, seed=1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=1100), st.integers(-1, 1 << 34), MESSAGES)
 def test_a_call_has_the_bytes_of_its_layout(path, deadline_ms, payload):
     session = Session(PEER, frame_bytes_max=FRAME_BYTES_MIN)
@@ -42,7 +43,7 @@ def test_a_call_has_the_bytes_of_its_layout(path, deadline_ms, payload):
         assert session.asked == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(MESSAGES, st.sampled_from([0, 5, 16, (1 << 32) - 1]))
 def test_an_answer_has_the_bytes_of_its_layout(payload, status):
     host, _ = joined()

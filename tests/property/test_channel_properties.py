@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from spear._core.endpoints import Channel
 from spear.errors import ChannelClosed, InvalidArgument, QueueFull
@@ -23,7 +24,7 @@ def done(call, *args):
         return ERRORS.get(type(error), type(error))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     items_max=st.integers(1, 5), bytes_max=st.integers(1, 20), drop_oldest=st.booleans(),
     steps=st.lists(st.one_of(PUT, PUT, PUT, OTHERS), max_size=40),

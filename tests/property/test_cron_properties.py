@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from spear.errors import InvalidArgument
 from spear.spearlet.schedules.cron import Cron, civil
@@ -70,7 +71,7 @@ def test_due_times_are_those_found_minute_by_minute(fields, begin_ns, named, ind
     assert cron.count(begin_ns + 1, begin_ns + span) == sum(d <= begin_ns + span for d in due)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(RARE, BEGINS)
 @example([[Item(0)], [Item(0)], [Item(29)], [Item(2)], [Item()]], 4_080_000_000 * 10**9)
 @example([[Item(0)], [Item(0)], [Item(31)], [Item(2), Item(4)], [Item()]], 0)

@@ -8,6 +8,7 @@ from typing import Any
 from guest_runs import executor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 from puppets import EINVAL, GET_FLAGS, GET_KIND, GET_STATUS, ROOM, SET_FLAGS, Puppet
 
 from tests.reference import ssf
@@ -114,7 +115,7 @@ class Both:
 def test_the_table_answers_as_the_plain_one():
     with executor(workers=1) as node:
 
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=examples(150), deadline=None)
         @given(steps=st.lists(STEPS, min_size=5, max_size=40))
         def check(steps: list[tuple[Any, ...]]) -> None:
             both = Both(Puppet(node))
@@ -194,7 +195,7 @@ def test_flags_are_read_as_python_reads_them():
                 '{"flags":["O_NONBLOCK"]}' if turned_on else '{"flags":[]}'
             ), document
 
-        @settings(max_examples=300, deadline=None)
+        @settings(max_examples=examples(300), deadline=None)
         @given(
             value=st.one_of(FLAGS, FLAGS, JSON),
             ascii=st.booleans(),
@@ -204,7 +205,7 @@ def test_flags_are_read_as_python_reads_them():
             text = json.dumps(value, ensure_ascii=ascii, indent=indent)
             compare(text.encode("utf-8", "surrogatepass")[:4096])
 
-        @settings(max_examples=500, deadline=None)
+        @settings(max_examples=examples(500), deadline=None)
         @given(pieces=st.lists(PIECES, max_size=12))
         def scraps(pieces: list[bytes]) -> None:
             compare(b"".join(pieces))

@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from spear._core.framing import FrameDecoder, encode, encode_many, encode_parts
 from spear.errors import FrameError
@@ -52,7 +53,7 @@ def test_any_cut_gives_the_same_frames(items, sizes):
     assert decoder.buffered == 0
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(payloads, noise, cuts, st.lists(st.booleans(), min_size=1))
 def test_every_step_gives_what_the_reference_gives(items, tail, sizes, doors):
     ours, theirs = FrameDecoder(LIMIT), reference.FrameDecoder(LIMIT)

@@ -27,6 +27,7 @@ from object_runs import (
     stat,
     timeless,
 )  # fmt: skip
+from property_examples import examples
 
 from spear._core.executor import Executor
 from spear._core.objstore import ObjectStore
@@ -120,7 +121,7 @@ def play(node: Executor, bytes_max: int, turns: list[Any]) -> None:
 
 
 @given(bytes_max=st.sampled_from((3000, 6000, 1 << 20)), turns=turns)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_guests_get_what_the_plain_version_gives(bytes_max: int, turns: list[Any]) -> None:
     with executor() as node:
         play(node, bytes_max, turns)
@@ -132,7 +133,7 @@ def test_guests_get_what_the_plain_version_gives(bytes_max: int, turns: list[Any
 )
 @example(keys={'"', "\\", "\0", "\x1f", "\x7f", "\u2028"}, metadata={"\n\r\t\b\f": '"\\/'})
 @example(keys={"\U0001f600", "\ud7ff", "\ue000"}, metadata={})
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_keys_and_metadata_are_the_json_of_python(keys: set[str], metadata: dict[str, str]) -> None:
     store = ObjectStore(1 << 22)
     for key in keys:
@@ -156,7 +157,7 @@ def test_keys_and_metadata_are_the_json_of_python(keys: set[str], metadata: dict
 @example(name=b"\xc1\xbf")
 @example(name=b"\xf5\x80\x80\x80")
 @example(name=b"\xe2\x82\xac\xe2\x82")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_name_is_taken_if_and_only_if_python_decodes_it(name: bytes) -> None:
     store = ObjectStore(1 << 20)
     with executor() as node:

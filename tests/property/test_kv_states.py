@@ -11,6 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from property_examples import examples
 
 from spear.errors import Conflict
 from spear.kv.backup import restore
@@ -147,7 +148,7 @@ def batch_of(changes: list[tuple[bytes, bytes | None]]) -> Batch:
 
 TestStoresAgainstModel = Against.TestCase
 TestStoresAgainstModel.settings = settings(
-    max_examples=10,
+    max_examples=examples(10),
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

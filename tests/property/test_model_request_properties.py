@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from spear.errors import ModelError
 from spear.hostcalls.llm.backends.anthropic import AnthropicDialect
@@ -73,7 +74,7 @@ def requests(draw: Any) -> ChatRequest:
 
 
 @pytest.mark.parametrize("api", DIALECTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(requests())
 def test_any_session_is_said_or_refused(api: str, request: ChatRequest) -> None:
     dialect = DIALECTS[api]
@@ -86,7 +87,7 @@ def test_any_session_is_said_or_refused(api: str, request: ChatRequest) -> None:
         assert str(error)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(requests())
 def test_the_stub_answers_any_session(request: ChatRequest) -> None:
     stub = StubBackend(BackendSpec(name="stub", kind="stub", hosting="local"))
@@ -106,7 +107,7 @@ ANSWERS = st.one_of(
 
 
 @pytest.mark.parametrize("api", DIALECTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(ANSWERS)
 def test_any_answer_is_understood_or_refused_and_the_loop_goes_on(api: str, answer: Any) -> None:
     request = ChatRequest(messages=[{"role": "user", "content": "x"}], model="m")

@@ -7,6 +7,7 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from spear.config_llm import Price
 from spear.hostcalls.llm.choice.health import CLOSED, COOL_NS, COOL_NS_MAX, FAILURES, OPEN, Health
@@ -18,7 +19,7 @@ from spear.records.models import BackendSpec
 S = 10**9
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.integers(1, 12), st.integers(0, 5),
     st.lists(st.integers(0, 20 * S), min_size=12, max_size=12),
@@ -133,7 +134,7 @@ def test_the_means_stay_between_what_was_seen(events: list[tuple[bool, int]]) ->
     assert min(seen, default=0) <= health.latency_ns <= max(seen, default=0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(1, 6000), st.lists(st.integers(0, 5 * S), min_size=1, max_size=300))
 def test_no_minute_has_more_requests_than_the_rate_and_its_burst(
     per_minute: int, gaps: list[int]

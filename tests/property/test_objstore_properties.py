@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from property_examples import examples
 
 from spear._core.objstore import DELETE, ObjectStore
 from spear.errors import SpearError, VersionConflict
@@ -167,11 +168,11 @@ class StoreAgainstReference(RuleBasedStateMachine):
 
 TestStoreAgainstReference = StoreAgainstReference.TestCase
 TestStoreAgainstReference.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None
+    max_examples=examples(150), stateful_step_count=60, deadline=None
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     keys=st.lists(
         st.binary(min_size=1, max_size=6) | st.text("ab/", min_size=1).map(str.encode),

@@ -14,6 +14,7 @@ from typing import Any
 from guest_runs import HANG_S, executor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 from trial_runs import EIO, OPS, calling, tools_guest
 
 from spear._core.door import Call
@@ -168,7 +169,7 @@ async def play(node: Executor, actions: list[tuple[Any, ...]]) -> None:
     assert all(call.gone for call, _, _ in host.begun)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(actions=st.lists(ACTIONS, min_size=1, max_size=25))
 def test_every_guest_ends_as_the_reference_says(actions: list[tuple[Any, ...]]):
     with executor(workers=2) as node:
@@ -178,7 +179,7 @@ def test_every_guest_ends_as_the_reference_says(actions: list[tuple[Any, ...]]):
 ARENAS = st.one_of(st.integers(-8, 100), st.sampled_from([2**31 - 1, 2**31, 2**40, 65536]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     arena_shift=st.integers(-(2**17), 2**17),
     arena=ARENAS,

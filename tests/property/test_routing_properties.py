@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 from reference import routing as plain
 
 from spear.errors import ModelRefused, NoBackend
@@ -66,7 +67,7 @@ def _fields(spec: BackendSpec) -> dict[str, object]:
     return {name: getattr(spec, name) for name in spec.__struct_fields__}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(NEEDS, CANDIDATES, VERDICTS, st.integers(0, 1 << 30))
 def test_who_is_asked_and_when_is_as_in_the_reference(
     need: Need, candidates: list[Candidate], verdict: Verdict, seed: int
@@ -94,7 +95,7 @@ def _dropped_earlier(need: Need, candidates: list[Candidate], one: Candidate) ->
     return one not in eligible(need, candidates)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(st.integers(0, 1 << 30))
 def test_the_chance_to_be_first_is_the_part_of_the_weights(seed: int) -> None:
     weights = {"a": 100, "b": 300, "c": 0}

@@ -12,6 +12,7 @@ from crashes import CrashingKv, Fuse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from manual_clock import ManualClock
+from property_examples import examples
 
 from spear.clock import Ids
 from spear.records.execution import Execution, Invocation
@@ -126,7 +127,7 @@ async def test_one_crash_at_each_step(missed: str, overlap: bool, power: bool) -
     assert at > 25, "there were steps to crash at"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.sampled_from(MISSED), st.booleans(), st.lists(st.integers(1, 15), max_size=6), st.booleans()
 )

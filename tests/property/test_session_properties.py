@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from spear._core.framing import FrameDecoder, encode_many
 from spear.errors import FrameError
@@ -84,7 +85,7 @@ def wire_between(source: End, target: End, sizes: list[int]) -> None:
     target.take(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(STEP, max_size=30), st.lists(st.integers(1, 60), max_size=40), st.integers(1, 5))
 def test_what_one_side_says_the_other_hears_in_order(steps, sizes, every):
     host, peer = map(End, joined())
@@ -105,7 +106,7 @@ def test_what_one_side_says_the_other_hears_in_order(steps, sizes, every):
     assert peer.session.asked == host.session.answering == len(host.open)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(STEP, max_size=10), st.binary(min_size=1, max_size=60))
 def test_garbage_after_a_conversation_ends_it_and_nothing_else(steps, garbage):
     host, peer = map(End, joined())

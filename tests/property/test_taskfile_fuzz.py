@@ -6,6 +6,7 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from spear.errors import InvalidArgument
 from spear.spearlet.taskfile import parse
@@ -51,13 +52,13 @@ def check(content: bytes) -> bool:
     return True
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(LINES)
 def test_any_values_of_any_keys(lines: list[tuple[str, str]]) -> None:
     check("\n".join(f"{key} = {value}" for key, value in lines).encode())
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.sampled_from(KEYS), VALUES)
 def test_one_strange_value_in_a_file_that_is_right(key: str, value: str) -> None:
     lines = {"name": '"t"', "artifact": '"a.wasm"', key: value}

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import select
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import pytest
 import uvloop
 from guest_runs import HANG_S, drained, ended, executor, python
-from trial_runs import EIO, ENOMEM, OPS, adding, calling, echoing, u32
+from trial_runs import EIO, OPS, adding, calling
 
 from spear._core.door import Call, Door
 from spear._core.executor import Executor
@@ -138,48 +136,6 @@ def test_a_handler_that_fails_answers_eio_and_is_told(node: Executor, handler: A
     ((name, error),) = failures
     assert name == "spear_trial.pause"
     assert f"{type(error).__name__}: {error}".startswith(said)
-
-
-class Rings:
-    """A loop's reader of a door, rung by hand while one allocation after another fails."""
-
-    def __init__(self, node: Executor, handler: Any) -> None:
-        self._capi = pytest.importorskip("_testcapi")
-        loop = asyncio.get_running_loop()
-        with mock.patch.object(loop, "add_reader", wraps=loop.add_reader) as added:
-            node.serve({OPS["echo"]: handler})
-        self._fd, self._ring = added.call_args.args  # the last one
-
-    def ring(self, at: int) -> None:
-        """Once a guest has asked; the allocation of this number fails."""
-        select.select([self._fd], [], [])
-        self._capi.set_nomemory(at, at + 1)
-        try:
-            self._ring()
-        except MemoryError:
-            pass
-        finally:
-            self._capi.remove_mem_hooks()
-
-
-def test_without_memory_for_its_call_a_guest_goes_on(node: Executor):
-    """Whichever allocation fails; where the first one does, there is no call yet."""
-    asks = calling("echo", 0, 5, 100, 8, data=[(0, b"hello"), (8, u32(90))])
-
-    async def work() -> None:
-        rings, statuses = Rings(node, echoing), list[int]()
-        await asyncio.sleep(0)  # after its first turn the door heeds its reader
-        for at in range(200):
-            run = node.start(asks)
-            rings.ring(at)
-            statuses.append((await run).exit_code)
-            if statuses[-8:] == [5] * 8:
-                break
-        assert statuses[0] == ENOMEM
-        assert set(statuses) <= {ENOMEM, EIO, 5}
-        assert statuses[-1] == 5
-
-    asyncio.run(work())
 
 
 def test_a_listener_that_fails_is_the_loops_affair(runner: asyncio.Runner, node: Executor):

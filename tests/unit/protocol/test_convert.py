@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples
 
 from spear.errors import InvalidArgument
 from spear.protocol.convert.artifact import ARTIFACT
@@ -104,7 +105,7 @@ def number_types(made: Any) -> list[type]:
 def test_every_field_survives(name: str) -> None:
     record, message, mirror = PAIRS[name]
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     @given(records(record, message.DESCRIPTOR))
     def survives(made: Any) -> None:
         data = mirror.message(made).SerializeToString()
@@ -120,7 +121,7 @@ def test_any_message_becomes_a_record_or_is_refused(name: str) -> None:
     """Bytes from outside: what protobuf accepts must not raise anything of its own."""
     _, message, mirror = PAIRS[name]
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     @given(st.binary(max_size=60))
     def holds(data: bytes) -> None:
         try:
@@ -172,7 +173,7 @@ def test_a_number_of_an_unknown_kind_is_refused() -> None:
 def test_the_way_by_bytes_is_the_way_field_by_field(name: str) -> None:
     record, message, mirror = PAIRS[name]
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     @given(records(record, message.DESCRIPTOR))
     def same(made: Any) -> None:
         slow = mirror.slow_message(made)
