@@ -134,6 +134,8 @@ def _invoke(arguments: Sequence[str], dial: Dial | None) -> int:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "spear"
         hint = f"{command} --help shows what is accepted"
+        if command == "spear" and isinstance(error, click.NoSuchOption):
+            hint = "options stand behind the verb, as in: spear ls --output json"
         _tell("USAGE_ERROR", error.format_message(), hint, as_json=as_json)
         return exits.WRONG_USE
     except (click.Abort, KeyboardInterrupt):

@@ -14,7 +14,7 @@ import os
 from spear.errors import InvalidArgument, NotFound
 from spear.units import format_duration as format_duration
 from spear.units import format_size as format_size
-from spear.units import parse_address, parse_flag, parse_text
+from spear.units import parse_address, parse_flag, parse_path, parse_text
 from spear.units import parse_count as parse_count
 from spear.units import parse_duration_ns as parse_duration_ns
 from spear.units import parse_size as parse_size
@@ -41,8 +41,8 @@ _KINDS: dict[str, tuple[Callable[[object], Any], Callable[[Any], str]]] = {
     "size": (parse_size, format_size),
     "count": (parse_count, str),
     "text": (parse_text, str),
-    "path": (parse_text, str),  # made absolute once all is read
-    "path or off": (_or_off(parse_text), str),
+    "path": (parse_path, str),  # made absolute once all is read
+    "path or off": (_or_off(parse_path), str),
     "choice": (parse_text, str),  # of the words that stand as its limits
     "flag": (parse_flag, lambda value: str(value).lower()),
     "address": (parse_address, str),

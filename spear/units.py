@@ -30,9 +30,26 @@ def parse_count(value: object) -> int:
 
 
 def parse_text(value: object) -> str:
+    """Of what is shown in records and sent to clients."""
+    if (text := parse_path(value)) and is_utf8(text):
+        return text
+    raise InvalidArgument(f"expected text in UTF-8, found {value!r}")
+
+
+def parse_path(value: object) -> str:
+    """A path has any bytes, so what is not UTF-8 in it stands for them."""
     if isinstance(value, str) and value and "\0" not in value:
         return value
     raise InvalidArgument(f"expected a text that is not empty, found {value!r}")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether it can be encoded: words of a command line need not be text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_flag(value: object) -> bool:

@@ -39,6 +39,13 @@ def targets(address: str | None, token: str | None, ca: str | None, config: Conf
     return [*found, _target(parse(config.grpc_address), token, ca, config)]
 
 
+def absent(address: str | None, config: Config) -> list[str]:
+    """What is to be said of a place that is not among the targets."""
+    if address is not None or os.path.exists(config.socket_path):
+        return []
+    return [f"no node answers at unix:{config.socket_path}: there is no such socket"]
+
+
 def _target(address: Address, token: str | None, ca: str | None, config: Config) -> Target:
     if address.path:
         return Target(address)

@@ -81,7 +81,7 @@ class Client(ArtifactCalls, TaskCalls, ExecutionCalls, ObjectCalls, ModelCalls, 
     async def _dial(self) -> Caller:
         """The first of the places that answers."""
         config = self._config or configuration.load(refusals=[])
-        missed = []
+        missed = addresses.absent(self._asked[0], config)
         for target in addresses.targets(*self._asked, config):
             try:
                 return await _connect(target)

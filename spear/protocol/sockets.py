@@ -14,6 +14,7 @@ import struct
 from typing import Any, Final, NamedTuple
 
 from spear.errors import AlreadyExists, InvalidArgument, Unreachable
+from spear.units import is_utf8
 
 Socket = socket.socket
 BACKLOG: Final = 1024
@@ -46,7 +47,9 @@ def parse(text: str) -> Address:
     """Raises InvalidArgument."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path or "\0" in path or len(os.fsencode(path)) > _PATH_BYTES_MAX:
+        if not is_utf8(path):  # a node tells its clients where it answers
+            raise InvalidArgument(f"address {text!r}: the path is not UTF-8")
+        if not path or "\0" in path or len(path.encode()) > _PATH_BYTES_MAX:
             raise InvalidArgument(
                 f"address {text!r}: a socket's path has 1 to {_PATH_BYTES_MAX} bytes"
             )

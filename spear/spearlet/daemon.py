@@ -224,11 +224,14 @@ def _listen(key: str, address: str, listen: Callable[[str], str]) -> str:
         return listen(address)
     except InvalidArgument as error:
         raise InvalidArgument(f"{key}: {error}") from error
-    except (Unreachable, AlreadyExists) as error:
-        cause = error.__cause__
-        taken = not isinstance(cause, OSError) or cause.errno == errno.EADDRINUSE
-        kind = AlreadyExists if taken else InvalidArgument
-        raise kind(f"{key}: {error}") from error
+    except AlreadyExists as error:
+        raise AlreadyExists(f"{key}: {error}") from error
+    except Unreachable as error:
+        if not isinstance(cause := error.__cause__, OSError) or cause.errno != errno.EADDRINUSE:
+            raise InvalidArgument(f"{key}: {error}") from error
+        other = "path" if key == "socket" else "address, with port 0 to any free one"
+        advice = f"is a node running? Else set it to another {other}"
+        raise AlreadyExists(f"{key}: {error}: {advice}") from error
 
 
 def _check_address(address: str) -> str:

@@ -12,6 +12,7 @@ import os
 import stat
 
 from spear.errors import InvalidArgument, KvFull, KvLocked, PermissionDenied, SpearError
+from spear.units import is_utf8
 
 LOCK_NAME = "daemon.lock"
 UMASK = 0o077  # of a process that makes files there
@@ -31,6 +32,11 @@ class DataDir:
 def open_data_dir(path: str) -> DataDir:
     """Makes it (mode 0700) where it is not there, and takes it. Raises KvLocked, PermissionDenied,
     InvalidArgument, KvFull."""
+    if not is_utf8(path):
+        raise InvalidArgument(
+            f"the data directory {path!r} is not UTF-8, and the store takes no other: set "
+            "storage.data_dir (--storage-path) to another one"
+        )
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
         _check(path, os.stat(path))

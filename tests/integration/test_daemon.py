@@ -260,6 +260,7 @@ async def test_a_grpc_port_that_is_taken_is_refused(child: Child) -> None:
         code, said = await child.refused("--grpc-addr", address)
     assert code == 4
     assert f"grpc.addr: cannot listen at {address}" in said
+    assert "set it to another address, with port 0 to any free one" in said
     assert not child.ports.exists()
 
 
@@ -274,6 +275,9 @@ async def test_a_grpc_port_that_is_taken_is_refused(child: Child) -> None:
         (["--auth-loopback", "closed"], {}, 2, "expected token or open"),
         (["--socket", "/" + "s" * 120], {}, 2, "socket: "),
         (["--storage-path", "/proc/self/environ/x"], {}, 2, "cannot use the data directory"),
+        (["--storage-path", "/tmp/\udcff"], {}, 2, "data directory '/tmp/\\udcff' is not UTF-8"),
+        (["--socket", "/tmp/\udcff"], {}, 2, "socket: address 'unix:/tmp/\\udcff': the path is"),
+        (["--node-name", "\udcff"], {}, 2, "--node-name: expected text in UTF-8"),
         (["--storage-path", "/sys/spear"], {}, 4, "cannot write in the data directory"),
         (["--config", "missing.toml"], {}, 3, "no configuration file"),
     ],

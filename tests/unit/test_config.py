@@ -193,6 +193,12 @@ def test_a_bad_file_is_refused_with_the_reason(text: str, said: str, tmp_path: P
     assert said in str(caught.value)
 
 
+def test_what_is_shown_is_utf8_and_a_path_need_not_be() -> None:
+    with pytest.raises(InvalidArgument, match=r"expected text in UTF-8, found '\\udcff'"):
+        load(SPEARLET_NODE_NAME="\udcff")
+    assert load(SPEAR_CACHE_DIR="/\udcff").cache_dir == "/\udcff"
+
+
 def test_the_environment_is_checked_like_the_file() -> None:
     with pytest.raises(InvalidArgument, match="environment SPEARLET_LIMITS_TIMEOUT"):
         load(SPEARLET_LIMITS_TIMEOUT="soon")

@@ -197,3 +197,13 @@ def test_a_word_that_is_no_text_is_told_so(
     said = cli(*words, "shared/\udcff")
     assert (said.code, said.out) == (2, "")
     assert "'shared/\\udcff' is not text in UTF-8: see the locale" in said.err
+
+
+# Options
+
+
+def test_an_option_before_the_verb_is_told_where_it_stands(cli: Cli) -> None:
+    said = cli("--node", "unix:x", "ls")
+    assert (said.code, said.out) == (2, "")
+    assert "hint: options stand behind the verb" in said.err
+    assert "spear ls --help" in cli("ls", "--bogus").err

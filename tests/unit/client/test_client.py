@@ -70,6 +70,16 @@ async def test_where_nobody_answers_both_places_are_named(tmp_path: Path) -> Non
     assert "127.0.0.1:1" in str(caught.value)
 
 
+async def test_a_socket_that_is_not_there_is_named_too(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    with pytest.raises(Unreachable) as caught:
+        await Client(config=config).info()
+    assert f"unix:{config.socket_path}: there is no such socket" in str(caught.value)
+    with pytest.raises(Unreachable) as caught:
+        await Client("127.0.0.1:1", config=config).info()
+    assert "socket" not in str(caught.value)
+
+
 @pytest.mark.parametrize("address", ["somewhere", "unix:", "host:port", "host:99999999"])
 def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
     with pytest.raises(InvalidArgument, match="address"):
