@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from spear.cli import terminal
@@ -21,6 +23,7 @@ RECORDS = [
 def lines(monkeypatch: pytest.MonkeyPatch, columns: int) -> list[str]:
     monkeypatch.setattr(terminal, "is_terminal", lambda fd: True)
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "25")  # without it a dumb terminal has 80 columns
     monkeypatch.setenv("TERM", "dumb")
     return tables.text_of(tables.EXECUTIONS, RECORDS, NOW).splitlines()
 
@@ -53,3 +56,20 @@ def test_a_pipe_gets_everything_on_lines_of_its_own(monkeypatch: pytest.MonkeyPa
     text = tables.text_of(tables.EXECUTIONS, RECORDS, NOW)
     assert text.endswith("1 ms\n")
     assert len(text.splitlines()) == 4
+
+
+def test_lines_end_with_their_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "is_terminal", lambda fd: False)
+    lines = tables.text_of(tables.EXECUTIONS, [*RECORDS, Execution(id="x" * 8)], NOW).splitlines()
+    assert [line.rstrip() for line in lines] == lines
+    assert lines[0].index("STATUS") == lines[1].index("completed") + 2  # two cells a character
+
+
+def test_colours_change_no_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = lines(monkeypatch, 60)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    found = tables.text_of(tables.EXECUTIONS, RECORDS, NOW)
+    assert "\x1b[32mcompleted\x1b[0m" in found
+    assert "\x1b[1mSTATUS\x1b[0m" in found
+    assert re.sub(r"\x1b\[[0-9;]*m", "", found).splitlines() == plain
