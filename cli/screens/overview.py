@@ -13,7 +13,7 @@ from spear.cli.visits.visit import Visit
 
 async def show(visit: Visit) -> None:
     """Of the visited node."""
-    info = await visit.node.info()
+    info = dict(sorted((await visit.node.info()).items()))  # protobuf's maps have no order
     stats = await visit.node.stats()
     rows = [_row(name, value) for name, value in info.items()]
     for name, found in sorted(stats.items()):

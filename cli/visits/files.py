@@ -10,6 +10,7 @@ from typing import IO
 import msgspec
 
 from spear.cli import terminal
+from spear.cli.arguments import UsageError
 from spear.cli.visits.visit import Visit
 from spear.errors import InvalidArgument, NotFound
 from spear.units import show_size
@@ -31,6 +32,12 @@ def opened(path: str) -> IO[bytes]:
     return file
 
 
+def check_not_shown(path: str | None, what: str) -> None:
+    """Raises UsageError where bytes that nobody can read would go to a terminal."""
+    if path is None and terminal.is_terminal(terminal.STDOUT):
+        raise UsageError(f"{what} is not for a terminal: say -o FILE, or pipe it")
+
+
 async def save(
     visit: Visit, record: msgspec.Struct, parts: AsyncIterator[bytes], path: str | None
 ) -> None:
@@ -44,18 +51,27 @@ async def save(
 
 
 async def write(parts: AsyncIterator[bytes], path: str) -> int:
-    """Under another name until all is there; gives how many bytes it is. Raises
-    InvalidArgument."""
-    draft, count = f"{path}.part", 0
+    """A file under another name until all is there; a device or pipe as it is. Gives how many bytes
+    it is. Raises InvalidArgument."""
     try:
-        with open(draft, "wb") as file:
-            async for part in parts:
-                file.write(part)
-                count += len(part)
-        os.replace(draft, path)
+        if os.path.exists(path) and not os.path.isfile(path):
+            return await _written(parts, path)
+        draft = f"{path}.part"
+        try:
+            count = await _written(parts, draft)
+            os.replace(draft, path)
+        finally:
+            with suppress(OSError):
+                os.unlink(draft)
     except OSError as error:
         raise InvalidArgument(f"cannot write {path!r}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(draft)
+    return count
+
+
+async def _written(parts: AsyncIterator[bytes], path: str) -> int:
+    count = 0
+    with open(path, "wb") as file:
+        async for part in parts:
+            file.write(part)
+            count += len(part)
     return count

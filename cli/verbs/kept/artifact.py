@@ -75,6 +75,7 @@ async def get(visit: Visit, digest: str, target: str | None) -> int:
     \b
     spear artifact get 3f9a12bc -o greet.wasm
     """
+    files.check_not_shown(target, "an artifact")
     found = await visit.node.artifact(digest)
     await files.save(visit, found, visit.node.read_artifact(found.digest), target)
     return exits.OK

@@ -13,6 +13,7 @@ from spear.cli.visits import files, paging
 from spear.cli.visits.archive import archive
 from spear.cli.visits.listener import listened
 from spear.cli.visits.visit import Visit, on_node
+from spear.records.objects import ObjectInfo
 from spear.units import show_size
 
 _BYTES_MAX = 1 << 30  # held in memory; a node's own limit is 64 MiB unless it says otherwise
@@ -160,15 +161,25 @@ async def export(visit: Visit, prefix: str, target: str | None) -> int:
     spear object export shared/ -o shared.tar
     spear object export shared/ | tar -tv
     """
-    parts = archive(visit.node.snapshot_objects(prefix))
+    files.check_not_shown(target, "an archive")
+    count = 0
+
+    async def counted() -> AsyncIterator[tuple[ObjectInfo, bytes]]:
+        nonlocal count
+        async for found in visit.node.snapshot_objects(prefix):
+            count += 1
+            yield found
+
+    parts = archive(counted())
     if target is None:
         async for part in parts:
             terminal.write(terminal.STDOUT, part)
     else:
         size = await files.write(parts, target)
-        visit.answer(
-            {"file": target, "size": size}, f"{words.one_line(target)}: {show_size(size)}\n"
-        )
+        said = f"{words.one_line(target)}: objects {count}, {show_size(size)}\n"
+        visit.answer({"file": target, "size": size, "objects": count}, said)
+    if not count:
+        visit.tell(f"there is no object whose key begins with {prefix!r}")
     return exits.OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -33,6 +34,24 @@ async def test_what_breaks_off_leaves_the_file_as_it_was(tmp_path: Path) -> None
         await files.write(parts(b"new", then=Unreachable("gone")), str(target))
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+async def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    target = tmp_path / "pipe"
+    os.mkfifo(target)
+    reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert await files.write(parts(b"new ", b"one"), str(target)) == 7
+        assert os.read(reader, 100) == b"new one"
+    finally:
+        os.close(reader)
+    assert target.is_fifo()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+async def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="directory"):
+        await files.write(parts(b"new"), str(tmp_path))
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from cli_over_fake import Cli, cli_fixture  # noqa: F401
 from conftest import guest_path
 
+from spear.cli import terminal
 from spear.records.execution import Instance
 
 # Tasks
@@ -237,7 +238,9 @@ def test_objects_are_exported_as_an_archive(cli: Cli, tmp_path: Path, to_file: b
         cli.do(cli.node.put_object(key, value, metadata={"a=b%": key}))
     cli.do(cli.node.put_object("other", b"1"))
     if to_file:
-        assert cli("object", "export", "shared/", "-o", "all.tar").out.startswith("all.tar: ")
+        assert cli("object", "export", "shared/", "-o", "all.tar").out.startswith(
+            "all.tar: objects 3, "
+        )
         data = (tmp_path / "all.tar").read_bytes()
     else:
         data = cli("object", "export", "shared/").out.encode()
@@ -253,6 +256,25 @@ def test_objects_are_exported_as_an_archive(cli: Cli, tmp_path: Path, to_file: b
     assert headers["SCHILY.xattr.user.spear.version"] == str(info.version)
     assert headers["SCHILY.xattr.user.a%3Db%25"] == "shared/a"
     assert entries["shared/a"].mtime == info.updated_ms / 1000
+
+
+def test_an_archive_does_not_go_to_a_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = cli.task("hello").spec.artifact
+    cli.do(cli.node.put_object("shared/a", b"1"))
+    monkeypatch.setattr(terminal, "is_terminal", lambda fd: fd == terminal.STDOUT)
+    for words in (("object", "export", "shared/"), ("artifact", "get", artifact)):
+        said = cli(*words)
+        assert (said.code, said.out) == (2, "")
+        assert "is not for a terminal: say -o FILE, or pipe it" in said.err
+        assert cli(*words, "-o", "file").code == 0
+
+
+def test_an_export_of_nothing_says_so(cli: Cli) -> None:
+    said = cli("object", "export", "shard/", "-o", "all.tar")
+    assert (said.code, said.out) == (0, "all.tar: objects 0, 1 KiB\n")
+    assert said.err == "there is no object whose key begins with 'shard/'\n"
+    found = cli("object", "export", "shard/", "-o", "all.tar", "--output", "json")
+    assert (found.json, found.err) == ({"file": "all.tar", "size": 1024, "objects": 0}, "")
 
 
 # Instances, the node

@@ -354,6 +354,8 @@ def test_status_of_the_node_an_execution_and_a_task(cli: Cli) -> None:
     node = cli("status")
     assert node.fields["version"] == "0.1.0"
     assert node.fields["executions"] == "total 1"
+    info = cli.do(cli.node.info())
+    assert list(node.fields)[: len(info)] == sorted(name.replace("_", " ") for name in info)
     assert cli("status", "--output", "json").json["info"]["node_name"] == "fake"
     one = cli("status", execution.id[-8:])
     assert one.fields["id"] == execution.id
