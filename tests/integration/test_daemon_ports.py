@@ -17,6 +17,7 @@ import grpc.aio
 import pytest
 from daemon_child import Child, health
 from door_node import DoorNode
+from listening import listening
 from real_daemon import RealDaemon, real_daemon, until
 
 from spear.errors import Unauthenticated
@@ -71,6 +72,35 @@ async def still_serves(child: Child) -> None:
     assert answer.output.data == b"x"
     await channel.close()
     assert await health(child.doors["grpc"]) == "SERVING"
+
+
+async def test_it_listens_at_the_doors_that_it_names_and_nowhere_else(child: RealDaemon) -> None:
+    named = {f"unix:{child.doors['socket']}", child.doors["grpc"], child.doors["frames"]}
+    assert listening(child.process.pid) == named
+    await still_serves(child)  # and with callers, of all its doors
+    await child.client.test_model("stub")
+    channel = await FrameChannel.connect(child.doors["frames"], child.token())
+    assert listening(child.process.pid) == named
+    await channel.close()
+
+
+def test_what_listens_is_found_whatever_it_is(tmp_path: Path) -> None:
+    before = listening(os.getpid())
+    made = [socket.socket(kind, *rest) for kind, *rest in (
+        (socket.AF_UNIX,), (socket.AF_INET,), (socket.AF_INET, socket.SOCK_DGRAM),
+    )]  # fmt: skip
+    names = [str(tmp_path / "s"), ("127.0.0.1", 0), ("127.0.0.1", 0)]
+    for sock, name in zip(made, names, strict=True):
+        sock.bind(name)
+        if sock.type == socket.SOCK_STREAM:
+            sock.listen()
+    ports = [sock.getsockname()[1] for sock in made[1:]]
+    assert listening(os.getpid()) - before == {
+        f"unix:{tmp_path}/s", f"127.0.0.1:{ports[0]}", f"udp 127.0.0.1:{ports[1]}",
+    }  # fmt: skip
+    for sock in made:
+        sock.close()
+    assert listening(os.getpid()) == before
 
 
 async def code_of(channel: grpc.aio.Channel, path: str, token: str = "") -> str:

@@ -6,6 +6,7 @@ The rule: each runs as it is committed; what the backend was asked is looked at 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -13,14 +14,15 @@ import pytest
 from chat_node import ChatNode, chat_node, openai, stub
 from fakes.openai import OpenAiFake
 from fakes.server import Fake
-from fakes.step import Call, Step
+from fakes.step import HANG_BEFORE, HANG_WITHIN, Call, Step
 from model_apis import APIS, every_api
 from scripted_backends import Lines
 
 from spear.clock import Clock
-from spear.config_llm import LlmSettings
-from spear.errors import NoBackend
+from spear.config_llm import BackendSettings, LlmSettings
+from spear.errors import ModelTimeout, NoBackend
 from spear.hostcalls.llm.building import models_of
+from spear.hostcalls.llm.models import Models
 from spear.telemetry.jsonlog import open_log
 from spear.telemetry.redact import Redactor
 
@@ -148,17 +150,35 @@ async def test_an_answer_over_64_kib_is_read_whole_by_the_alloc_calls() -> None:
         assert json.loads(metrics)["total_tokens"] == 18
 
 
-async def test_a_backend_without_a_model_of_its_own_is_tried_with_one() -> None:
+def models_over(*backends: BackendSettings) -> Models:
     clock, redactor = Clock(), Redactor()
+    return models_of(
+        LlmSettings(backends=backends), environ={}, clock=clock,
+        log=open_log(Lines(), clock, redactor), redactor=redactor,
+    )  # fmt: skip
+
+
+async def test_a_backend_without_a_model_of_its_own_is_tried_with_one() -> None:
     async with OpenAiFake() as fake:
-        models = models_of(
-            LlmSettings(backends=(openai(fake.url, model=""),)), environ={}, clock=clock,
-            log=open_log(Lines(), clock, redactor), redactor=redactor,
-        )  # fmt: skip
+        models = models_over(openai(fake.url, model=""))
         with pytest.raises(NoBackend, match="has no model of its own"):
             await models.test("fake")
         assert (await models.test("fake", "hi", model="small")).answer == "You said: hi"
         assert fake.requests[-1].document["model"] == "small"
+        await models.close()
+
+
+@every_api
+@pytest.mark.parametrize("hang", [HANG_BEFORE, HANG_WITHIN])
+async def test_a_trial_of_a_backend_that_hangs_ends_in_its_time(api: str, hang: str) -> None:
+    """By the backend itself, that says it keeps its time: nothing cuts it off from outside."""
+    async with APIS[api].fake() as fake:
+        fake.script(Step(hang=hang))
+        models = models_over(APIS[api].settings(fake.url))
+        async with asyncio.timeout(30):  # of a hang for ever
+            with pytest.raises(ModelTimeout):
+                await models.test("fake", timeout_ns=200 * 10**6)
+            await fake.wait_gone(1)  # its connection is not kept for a reply that may come
         await models.close()
 
 
