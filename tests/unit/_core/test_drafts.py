@@ -120,3 +120,32 @@ def test_drafts_that_nobody_took_give_their_room_back() -> None:
     assert room.taken > 0
     del drafts
     assert room.taken == 0
+
+
+def test_without_memory_to_take_them_they_stay() -> None:
+    """Whichever allocation fails, what a guest wrote is there again for the next one who takes."""
+    capi = pytest.importorskip("_testcapi")
+    room = Room()
+    texts = [b"%d" % number * 600 for number in range(9)]  # of sizes that no free list keeps
+    failed = 0
+    for at in range(200):
+        drafts = Drafts(room)
+        for text in texts:
+            assert drafts.message(b"user-" * 20, text)
+        taken = room.taken
+        capi.set_nomemory(at, at + 1)
+        try:
+            found = drafts.take(DRAFTS_MAX)
+        except MemoryError:
+            found = None
+        finally:
+            capi.remove_mem_hooks()
+        if found is None:
+            failed += 1
+            assert room.taken == taken
+            found = drafts.take(DRAFTS_MAX)
+        assert [content for _, _, content, _ in found] == texts
+        assert room.taken == 0
+        if failed < at:  # none failed any more
+            break
+    assert len(texts) < failed < at
