@@ -7,11 +7,12 @@ from typing import TypeVar
 
 import click
 
+from spear import config as configuration
 from spear.cli import document, exits, terminal
 from spear.cli.screens import tables, words
 from spear.cli.visits.options import CONFIG, OUTPUT, duration_ns
 from spear.cli.visits.visit import Visit, on_node
-from spear.errors import ModelError, NoBackend, Unreachable
+from spear.errors import ModelError, NoBackend, NotFound, Unreachable
 from spear.records.models import KINDS, ModelInfo, ModelTest
 
 TYPE_CHECKING = False
@@ -65,6 +66,8 @@ async def test(visit: Visit, name: str, prompt: str, model: str, timeout: str) -
             lambda node: node.test_model(name, prompt, model=model, timeout_ns=timeout_ns),
             lambda models: models.test(name, prompt, model=model, timeout_ns=timeout_ns),
         )
+    except NotFound as error:
+        raise NotFound(f"{error}{_newer(visit, name)}") from error
     except ModelError as error:
         from spear.hostcalls.llm.choice.routing import MODEL_MISSING
 
@@ -141,6 +144,14 @@ async def _asked(
         return await of_here(models)
     finally:
         await models.close()
+
+
+def _newer(visit: Visit, name: str) -> str:
+    """What to do where this machine's node read the configuration before it had the backend."""
+    configured = visit.address is None and configuration.load(visit.config_path, refusals=[]).llm
+    if not configured or all(one.spec.name != name for one in configured.backends):
+        return ""
+    return "; it is configured since the node was started: spear node drain, then spear up"
 
 
 async def _listed(models: Models) -> list[ModelInfo]:

@@ -49,6 +49,15 @@ def test_a_try_shows_answer_time_and_tokens(cli: Cli) -> None:
         assert (said.code, said.err.startswith("error: --timeout: expected ")) == (2, True)
 
 
+def test_a_backend_that_the_node_has_not_read_yet_is_told_so(cli: Cli) -> None:
+    cli("model", "add", "new", *OPENAI, "--model", "m")
+    said = cli("model", "test", "new")
+    assert said.code == 3
+    assert said.err.endswith("since the node was started: spear node drain, then spear up\n")
+    assert "drain" not in cli("model", "test", "newer").err
+    assert "drain" not in cli("model", "test", "new", "--node", "host:1").err
+
+
 class Absent:
     def __getattr__(self, name: str) -> Any:
         async def call(*_: object, **__: object) -> None:
