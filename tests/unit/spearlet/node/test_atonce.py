@@ -9,9 +9,10 @@ import pytest
 from node_runs import DIGEST, INSTANT, Bench, answer, bench
 
 from spear.errors import AlreadyExists, KvFull, NodeClosed, NotFound, QueueFull
-from spear.records.execution import Invocation
+from spear.records.execution import Execution, Invocation
 from spear.records.task import Retry, TaskSpec
 from spear.runtime.stub import StubProgram, StubRun
+from spear.spearlet.node import rows
 from spear.spearlet.node.executions import Executions
 from spear.spearlet.node.follower import LINES_A_LOOK
 from spear.spearlet.node.services import NodeServices
@@ -322,6 +323,32 @@ async def test_on_a_full_disk_one_end_is_volatile_and_no_more_is_taken(tmp_path:
         await services.invoke("work")
         services = await node.crash()
         assert (await services.execution(ended.id)).status == "completed"
+
+
+async def test_of_an_end_whose_rows_are_refused_half_way_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else its record would say that it is well, and its caller was told that it has failed."""
+    tries: list[str] = []
+
+    def half(execution: Execution) -> tuple[int, list[tuple[bytes, bytes]]]:
+        tries.append(execution.status)
+        if len(tries) > 1:
+            raise ValueError("planted")
+        size, found = rows_of_end(execution)
+        return size, [*found, (b"", b"no key")]
+
+    rows_of_end = rows.rows_of_end
+    async with bench(tmp_path, answer) as node:
+        node.said.failure = lambda event, error, **_: None  # type: ignore[method-assign]
+        services = await trusted(node)
+        with monkeypatch.context() as patch:
+            patch.setattr(rows, "rows_of_end", half)
+            ended = await services.invoke("work")
+            await services._parts.journal.kept()
+        assert tries[:2] == ["completed", "failed"]
+        assert (ended.status, ended.durability) == ("failed", "volatile")
+        assert not node.rows.scan(b"exec")
 
 
 async def test_one_that_goes_on_and_cannot_be_accepted_is_ended(tmp_path: Path):
