@@ -288,6 +288,27 @@ async def test_a_task_that_is_not_known_to_be_quick_is_written_first(tmp_path: P
         assert node.store.writes == before + 2
 
 
+@pytest.mark.parametrize("code", [b"stub", b"stub posts"])
+@pytest.mark.parametrize(("first_slice_ns", "trusted_still"), [(1_000, True), (10**7, False)])
+async def test_guests_that_hold_up_the_loop_are_noticed_before_the_first_of_them_ends(
+    tmp_path: Path, code: bytes, first_slice_ns: int, trusted_still: bool
+):
+    """Else every call would hold it up until then, for a slice each."""
+    async with bench(tmp_path, lambda run: node.clock.advance(first_slice_ns)) as node:
+        services = await node.ready()
+        artifact = await services.put_artifact(code)
+        await services.register(TaskSpec(name="spins", artifact=artifact.digest))
+        node.trust()
+        calls = []
+        for number in range(3):
+            calls.append(asyncio.ensure_future(services.invoke("spins")))
+            await node.run(number)
+        assert [run.invocation.inline for run in node.runtime.runs] == [True] + [trusted_still] * 2
+        for run in node.runtime.runs:
+            run.finish()
+        await asyncio.gather(*calls)
+
+
 async def test_a_full_task_makes_it_wait(tmp_path: Path):
     async with bench(tmp_path) as node:
         services = await trusted(node, concurrency=1, queue=1)
