@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from node_runs import DIGEST, INSTANT, Bench, answer, bench
+from node_runs import DIGEST, HANG_S, INSTANT, Bench, answer, bench
 
 from spear.errors import AlreadyExists, KvFull, NodeClosed, NotFound, QueueFull
 from spear.records.execution import Execution, Invocation
@@ -46,7 +46,8 @@ async def test_it_is_counted_as_any_other(tmp_path: Path):
         seen = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0)
         ended = await services.invoke("work")
-        assert ((await seen).id, (await seen).status) == (ended.id, "completed")
+        async with asyncio.timeout(HANG_S):
+            assert ((await seen).id, (await seen).status) == (ended.id, "completed")
         await watch.aclose()
         stats = await services.stats()
         assert (stats["executions"]["live"], stats["admission"]["running"]) == (0, 0)
@@ -444,7 +445,7 @@ async def test_what_it_logged_is_read_to_its_end(tmp_path: Path):
         services = await trusted(node)
         ended = await services.invoke("work")
         assert ended.log_lines == 1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_S):
             said = [line.message async for part in services.logs(ended.id) for line in part]
         assert said == ["one line"]
         assert not services._logs._open  # nothing more is waited for
