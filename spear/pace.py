@@ -30,3 +30,9 @@ class Pace:
         elif self._trust < _MOST:
             self._trust += 1
             self.quick = self._trust >= _ENOUGH
+
+    def held_up(self, ns: int) -> None:
+        """It was begun in place, which took so long, and is not done: its end may be far off, and
+        others would hold up the loop until then."""
+        if ns > self.quick_ns:
+            self.took(ns)

@@ -23,7 +23,7 @@ class Batch:
     def __init__(self) -> None:
         self.changes: dict[bytes, bytes | None] = {}
         self.expected: dict[bytes, bytes | None] = {}
-        self.bytes = 0  # of all changes asked for, the overwritten ones included
+        self.bytes = 0  # of all puts, the overwritten included, and of deletes of other keys
 
     def put(self, key: bytes, value: bytes) -> None:
         """Raises InvalidArgument beyond a limit, TypeError where it is not bytes."""

@@ -138,12 +138,12 @@ class Committer:
                 target=_run, args=(self._work,), name="spear-kv-flush", daemon=True
             )
             self._thread.start()
-        self._work.put(partial(self._run, loop, target))
+        self._work.put(partial(self._flush_and_tell, loop, target))
 
     def __del__(self) -> None:
         self._work.put(None)  # of a store that was dropped: the thread has nothing of it
 
-    def _run(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
+    def _flush_and_tell(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
         error = self._flushed()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             loop.call_soon_threadsafe(self._end, loop, error)

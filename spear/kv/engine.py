@@ -102,7 +102,7 @@ def tables_of(path: str) -> Tables:
     """As the manifest says it; no log is read. Raises KvDamaged, KvError."""
     settings = options(SMALL_BYTES, SMALL_BYTES)
     try:
-        with TemporaryDirectory() as empty:
+        with TemporaryDirectory(dir=path) as empty:  # on the disk that is written to anyhow
             settings.set_wal_dir(empty)
             db = open_to_read(path, settings)
             log, last = db.property_value(LEAST_LOG), db.latest_sequence_number()

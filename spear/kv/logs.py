@@ -63,10 +63,10 @@ def read_log(number: int, path: str) -> Log:
     return Log(number, path, *walked(data))
 
 
-def cut_logs(folder: str, tables: Callable[[], Tables], lost: Callable[[int], None]) -> list[Log]:
-    """Cuts each log at its end, removes those behind the first gap, which a power cut leaves where
-    none of them was synced, and gives what was there. Who calls has the lock of the folder: to whom
-    else it is open may be writing.
+def cut_logs(folder: str, tables: Callable[[], Tables], lost: Callable[[int], None]) -> None:
+    """Cuts each log at its end, and removes those behind the first gap, which a power cut leaves
+    where none of them was synced. Who calls has the lock of the folder: to whom else it is open may
+    be writing.
 
     Where something else than zeros would go, `tables` is asked, then `lost` is told the last write
     that would be left, and raises where that may not be: nothing has been changed by then. Raises
@@ -84,7 +84,6 @@ def cut_logs(folder: str, tables: Callable[[], Tables], lost: Callable[[int], No
         for path in gap.behind:
             os.unlink(path)
         sync_folder(folder)
-    return logs
 
 
 def _last_left(logs: list[Log], gap: Gap | None, known: Tables) -> int:

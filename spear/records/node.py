@@ -136,7 +136,8 @@ class Node(Protocol):
         first was asked for, whoever changes them while they are read; references and pins as they
         are now, none of what has another value by now. Their versions may be the reads of
         `transact`. Raises QueueFull where too many are open, SnapshotExpired where one is read for
-        more than a minute, or what it holds is in the way of a write in a full store."""
+        more than a minute, what it holds is in the way of a write in a full store, or what had to
+        make room was changed before it was read."""
 
     async def transact(
         self, reads: Mapping[str, int], writes: Mapping[str, bytes | None]

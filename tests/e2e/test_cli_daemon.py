@@ -425,7 +425,7 @@ def test_what_is_lost_is_told_row_by_row(home: Home) -> None:
     ]
     assert "and 5 more: the list below has them all" in said
     assert said[-2].endswith("metadata.damaged")
-    listed = said[-1].removeprefix("what was given up is listed in ")
+    listed = said[-1].removeprefix("what was given up last is listed in ")
     assert len(json.loads(Path(listed).read_bytes())["lost"]) == 25
     again = home.json("node", "accept-loss")
     assert (again["lost"], again["kept_in"], again["listed_in"]) == ([], "", listed)

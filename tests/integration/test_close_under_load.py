@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import random
 import threading
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from guest_runs import HANG_S, ended, executor
+from held import held_again, held_at_rest
 from text_guests import FILE, GO, LONG, SHORT, again, text_engine, text_guest
 
 from spear._core import trial
@@ -90,11 +90,6 @@ def closed_under_load(rng: random.Random, workers: int, options: dict[str, Any])
         assert node.stats()["ended_cancelled"] == node.stats()["started"] == len(runs)
 
 
-def held() -> tuple[int, int]:
-    """Threads and descriptors of this process."""
-    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_close_ends_guests_inside_every_kind_of_call(tmp_path: Path, workers: int):
     (tmp_path / "file").write_bytes(b"x" * 1000)
@@ -102,11 +97,11 @@ def test_a_close_ends_guests_inside_every_kind_of_call(tmp_path: Path, workers: 
     options = {"dirs": [Directory(tmp_path, "/")], "objects": store, "task": "close"}
     closed_under_load(random.Random(0), workers, options)  # warms up
     gc.collect()
-    before = held()
+    before = held_at_rest()
     for seed in range(ROUNDS):
         closed_under_load(random.Random(seed), workers, options)
     gc.collect()
-    assert held() == before
+    assert held_again(before) == before
     stats = text_engine(True).stats()
     assert stats["memories_idle"] == stats["memories_made"]
     assert store.stats().snapshots == 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import random
 import threading
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from guest_runs import MS, ended, engine, executor, guest
+from held import held_again, held_at_rest
 
 from spear._core.executor import Executor
 from spear._core.run import Run
@@ -111,25 +111,21 @@ def resident_kib() -> int:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
 
 
-def held() -> tuple[int, int]:
-    """Threads and descriptors of this process."""
-    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
-
-
-def test_every_guest_ends_once_and_leaves_nothing():
+@pytest.mark.parametrize("each", [700, pytest.param(33_400, marks=pytest.mark.soak)])
+def test_every_guest_ends_once_and_leaves_nothing(each: int):
     with executor(workers=2, guests_max=300) as node:
         in_threads(node, 3, 1000, 200)  # warms up
         gc.collect()
-        held_before, resident = held(), resident_kib()
+        held_before, resident = held_at_rest(), resident_kib()
         memories, idle = engine().stats()["memories_made"], engine().stats()["idle_bytes"]
-        ends = in_threads(node, 3, 2000, 700)
+        ends = in_threads(node, 3, 2000, each)
         gc.collect()
         stats = node.stats()
-        assert sum(ends.values()) == 2100
+        assert sum(ends.values()) == 3 * each
         assert stats["live"] == 0
-        assert stats["started"] == stats["ended"] == 2700
+        assert stats["started"] == stats["ended"] == 600 + 3 * each
         assert {"exit", "trap", "deadline", "cancelled", "output_limit"} <= set(ends)
-        assert held() == held_before
+        assert held_again(held_before) == held_before
         kept = max(0, engine().stats()["idle_bytes"] - idle) // 1024  # for later guests, bounded
         assert resident_kib() < resident + kept + 60 * 1024
         assert engine().stats()["memories_made"] <= memories + 120
@@ -156,11 +152,11 @@ def test_executors_come_and_go_under_load():
             assert all(ended(run).cause in KINDS[kind][2] | {"cancelled"} for kind, run in kept)
 
     once(0)
-    held_before = held()
+    held_before = held_at_rest()
     for seed in range(1, 12):
         once(seed)
     gc.collect()
-    assert held() == held_before
+    assert held_again(held_before) == held_before
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

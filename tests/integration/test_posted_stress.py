@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import uvloop
 from guest_runs import HANG_S, MS, ended, executor, resident_kib
+from held import held_again, held_at_rest
 from trial_runs import OPS, adding, calling, sending, tools_guest
 
 from spear._core.door import Call
@@ -24,10 +25,6 @@ from spear._core.executor import Executor
 from spear._core.run import Run
 
 LOOPS = (asyncio.new_event_loop, uvloop.new_event_loop)
-
-
-def held() -> tuple[int, int]:
-    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
 
 
 class Handlers:
@@ -226,10 +223,10 @@ def test_ten_thousand_sends_with_three_tools_each_leave_nothing():
         many(50, 20)
         many(50, 200)  # warms up: as much as is measured
         gc.collect()
-        before, resident = held(), resident_kib()
+        before, resident = held_at_rest(), resident_kib()
         many(50, 200)
         gc.collect()
-        assert held() == before
+        assert held_again(before) == before
         assert resident_kib() < resident + 4096
 
 

@@ -52,3 +52,15 @@ def test_many_that_are_not_quick_cost_no_more_than_one() -> None:
     for _ in range(10):
         pace.took(QUICK_NS + 1)
     assert until_quick(pace) == _COST
+
+
+def test_one_that_goes_on_counts_only_where_it_was_not_quick() -> None:
+    pace = pace_after(_ENOUGH + _COST)
+    pace.held_up(QUICK_NS)
+    pace.held_up(QUICK_NS + 1)
+    assert pace.quick
+    pace.held_up(QUICK_NS + 1)
+    assert not pace.quick
+    pace = pace_after(_ENOUGH - 1)
+    pace.held_up(QUICK_NS)
+    assert not pace.quick

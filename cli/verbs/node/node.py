@@ -132,7 +132,7 @@ def accept_loss(
         said.append(words.one_line(found.kept_in))
     told_in = lost_before(data_dir)
     if told_in:
-        said.append(f"what was given up is listed in {words.one_line(told_in)}")
+        said.append(f"what was given up last is listed in {words.one_line(told_in)}")
     fields = {
         "rows": found.rows, "lost": found.lost, "kept_in": found.kept_in, "listed_in": told_in,
     }  # fmt: skip

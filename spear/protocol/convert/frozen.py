@@ -1,6 +1,6 @@
-"""Records and the messages of package `spearlet`, whose shape is older than the records.
+"""Records as messages of package `spearlet`, whose shape is older than the records.
 
-The rule: nothing is lost on the way in; on the way out only what that package has no field for.
+The rule: nothing is lost but what that package has no field for. Its Invoke is frozen_call.py.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Artifacts:
         return artifact
 
     def list(self, limit: int, after: str) -> list[Artifact]:
-        """By digest, behind `after`; what cannot be read is left out."""
+        """By digest, behind `after`; rows that are damaged by themselves are left out."""
         start = rows.artifact_key(after) if after else b""
         damaged = self._unreadable.tell
         found = self._parts.kv.scan(rows.ARTIFACTS, after=start, limit=limit, damaged=damaged)

@@ -51,6 +51,8 @@ class AtOnce:
         if not self._executions.has_room(task, plan, len(input)):
             return None
         execution = execution_of(self._parts, task, plan, invocation, input, "sync")
+        monotonic_ns = self._parts.clock.monotonic_ns
+        began_ns = monotonic_ns()
         try:
             run = self._parts.runtime.begin(
                 program,
@@ -76,6 +78,8 @@ class AtOnce:
             execution.output, execution.output_bytes = output, len(output)
             self._executions.take_ended(work, run)
         else:
+            if not run.done:
+                plan.pace.held_up(monotonic_ns() - began_ns)
             self._executions.take_begun(work, run)
         return work
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from spear.spearlet.node import rows
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +33,9 @@ class BriefEnds:
 
     def keep(self, work: Work) -> None:
         """Of a work whose record says how it ended, with all of its output."""
-        execution, put = work.execution, self._journal.put
-        execution.durability = self._durability
+        work.execution.durability = self._durability
         try:
-            size, found = rows.rows_of_end(execution)
-            for key, value in found:
-                put(key, value)
+            size = self._ends.put(work.execution, [])
         except Exception as error:
             self._telling.spoilt(work, error)
         else:

@@ -146,12 +146,12 @@ class Ends:
         """As `keep`; `kept` is the record as its row has it, with no large output."""
         journal, power = self._parts.journal, kept.mode == "async"
         end.execution.durability = kept.durability = journal.class_of(power)
-        size = self._put(kept, end.more)  # where this fails, the row of its beginning stays
+        size = self.put(kept, end.more)  # where this fails, the row of its beginning stays
         if end.written:
             journal.delete(rows.live_key(kept.id))
         journal.then(partial(self._written, end, kept, size), power=power)
 
-    def _put(self, kept: Execution, more: Rows) -> int:
+    def put(self, kept: Execution, more: Rows) -> int:
         """How many bytes it takes. Where it raises, nothing of it is written."""
         put, done = self._parts.journal.put, 0
         size, found = rows.rows_of_end(kept)
@@ -197,7 +197,7 @@ class Ends:
     def _write_again(self, id: str) -> None:
         kept, more = self.unkept[id]
         try:
-            written = partial(self._written_again, id, self._put(kept, more))
+            written = partial(self._written_again, id, self.put(kept, more))
             self._parts.journal.delete(rows.live_key(id))
             self._parts.journal.then(written, power=kept.mode == "async")
         except Exception:  # it was told why when it was to be kept

@@ -2,15 +2,16 @@
 
 The rule: the moment is a snapshot of the table, and with it the durable objects that had to make
 room by then; who writes meanwhile neither waits nor is seen. A reader, however slow, holds the
-snapshot, a page of names and one value. What it sees stays in the table for AGE_MS_MAX at most, and
-only while no write needs the room: else it is told to begin anew.
+snapshot, what is known of those, a page of other names and one value. What it sees stays in the
+table for AGE_MS_MAX at most, and only while no write needs the room: else it is told to begin anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from heapq import merge
+from itertools import groupby
 
 from spear.errors import QueueFull
 from spear.records.objects import ObjectInfo
@@ -32,14 +33,20 @@ async def snapshot(objects: NodeObjects, start: bytes) -> AsyncIterator[tuple[Ob
     if table.stats().snapshots >= OPEN_MAX:
         raise QueueFull(f"{OPEN_MAX} snapshots are being read, the most at once: try again")
     with table.snapshot(age_ms_max=AGE_MS_MAX, yields=True) as moment:
-        away = objects.away_at(moment, start)
+        away = objects.maybe_away(start)
         if away:
             await asyncio.sleep(0)  # then the rows of all that is durable by now are written
-        parts: tuple[Iterable[ObjectStat | Away], ...] = (_in_table(moment, start), away)
-        for number, found in enumerate(merge(*parts, key=_key), 1):
+        for number, found in enumerate(_both(_in_table(moment, start), away), 1):
             if number % _PAGE == 0:
                 await asyncio.sleep(0)
             yield await _read(objects, moment, found)
+
+
+def _both(there: Iterator[ObjectStat], away: Sequence[Away]) -> Iterator[ObjectStat | Away]:
+    """By key; of two of one key what is in the table."""
+    parts: tuple[Iterable[ObjectStat | Away], ...] = (there, away)
+    for _, alike in groupby(merge(*parts, key=_key), key=_key):
+        yield next(alike)
 
 
 def _in_table(moment: Snapshot, start: bytes) -> Iterator[ObjectStat]:

@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from spear._core.objstore import ObjectStat, ObjectStore, Snapshot
+    from spear._core.objstore import ObjectStat, ObjectStore
     from spear.kv.interface import LocalKv
     from spear.spearlet.node.blobs import Blobs
     from spear.spearlet.node.journal import Journal
@@ -191,15 +191,17 @@ class NodeObjects:
         kept = self._durable[key]
         return (kept.away or self._evictions != self._followed[2]) and not self._has(key)
 
-    def away_at(self, moment: Snapshot, start: bytes) -> Sequence[Away]:
-        """Those under `start` that had to make room, by key; asked when `moment` was taken."""
+    def maybe_away(self, start: bytes) -> Sequence[Away]:
+        """Those under `start` that had to make room, where the table has none of the key, by key.
+        Who has a snapshot of it asks in the same turn of the loop, and looks there first: that is
+        cheaper than to look for each."""
         names, evicted, found = self._durable.names, self._evictions != self._followed[2], []
         for at in range(bisect_left(names, start), len(names)):
             key = names[at]
             if not key.startswith(start):
                 break
             kept = self._durable[key]
-            if (kept.away or evicted) and not _shows(moment, key):
+            if kept.away or evicted:
                 found.append(Away(key, kept.info, kept))
         return found
 
@@ -413,14 +415,6 @@ class NodeObjects:
                 self.info(self._store.stat(key)), durability=kept.info.durability
             )
             kept.away = False
-
-
-def _shows(moment: Snapshot, key: bytes) -> bool:
-    try:
-        moment.get(key)
-    except ObjectNotFound:
-        return False
-    return True
 
 
 def key_of(key: str) -> bytes:

@@ -63,11 +63,15 @@ class Starter:
         if work.plan.spec.pool.isolation == "shared" and not work.invocation.fresh_instance:
             self._spawn(self._launch_warm(work, program))
             return
+        pace, monotonic_ns = work.plan.pace, self._parts.clock.monotonic_ns
+        began_ns = monotonic_ns()
         try:
             run = self._parts.runtime.start(program, self._run_of(work, program))
         except Exception as error:
             self._refuse(work, error)
             return
+        if pace.quick and not run.done:
+            pace.held_up(monotonic_ns() - began_ns)
         work.execution.instance_id = work.execution.id
         self._started(work, run)
 

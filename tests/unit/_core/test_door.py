@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 from guest_runs import HANG_S, drained, ended, executor, python
+from held import held_again, held_at_rest
 from trial_runs import EIO, OPS, adding, calling
 
 from spear._core.door import Call, Door
@@ -639,11 +640,11 @@ def test_executors_that_answer_come_and_go():
 
     once()
     gc.collect()
-    held = len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+    before = held_at_rest()
     for _ in range(10):
         once()
     gc.collect()
-    assert (len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))) == held
+    assert held_again(before) == before
 
 
 def test_an_executor_dropped_with_guests_waiting_ends_them():

@@ -277,6 +277,22 @@ def test_an_export_of_nothing_says_so(cli: Cli) -> None:
     assert (found.json, found.err) == ({"file": "all.tar", "size": 1024, "objects": 0}, "")
 
 
+def test_keys_that_are_no_names_of_files_lose_nothing(cli: Cli) -> None:
+    """To tar one that ends with a slash is a folder, and a zero is the end of any name."""
+    values = {"shared/a/": b"1", "shared/b\0c": b"2", "shared/b\0d": b"3"}
+    for key, value in values.items():
+        cli.do(cli.node.put_object(key, value, metadata={"spear.version": "0"}))
+    data = cli("object", "export").out.encode()
+    with tarfile.open(fileobj=io.BytesIO(data)) as found:
+        for entry, name in zip(found, ("a%2F", "b%00c", "b%00d"), strict=True):
+            file = found.extractfile(entry)
+            assert file is not None
+            key = entry.pax_headers["SCHILY.xattr.user.spear.key"]
+            assert (entry.name, file.read()) == (f"shared/{name}", values[key])
+            version = str(cli.do(cli.node.stat_object(key)).version)
+            assert entry.pax_headers["SCHILY.xattr.user.spear.version"] == version
+
+
 # Instances, the node
 
 

@@ -273,6 +273,17 @@ async def test_a_torn_log_with_which_the_next_one_goes_on_loses_nothing(cut: Cut
     assert await cut.found() == list(range(1, ROWS + 1))
 
 
+async def test_a_torn_log_needs_no_folder_elsewhere(
+    cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service may have no place to write to but its data."""
+    cut.log.write_bytes(b"".join(cut.records) + TORN)
+    monkeypatch.setattr("tempfile.tempdir", str(cut.folder / "missing"))
+    names = {path.name for path in cut.folder.iterdir() if path.is_dir()}
+    assert await cut.found() == list(range(1, ROWS + 1))
+    assert {path.name for path in cut.folder.iterdir() if path.is_dir()} == names
+
+
 async def test_a_torn_log_that_no_one_needs_any_more_is_no_damage(tmp_path: Path) -> None:
     kv = open_rocks(str(tmp_path / "kv"))
     await kv.commit(row(1))

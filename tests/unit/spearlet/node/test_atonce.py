@@ -6,12 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from node_runs import DIGEST, INSTANT, Bench, answer, bench
+from node_runs import DIGEST, HANG_S, INSTANT, Bench, answer, bench
 
 from spear.errors import AlreadyExists, KvFull, NodeClosed, NotFound, QueueFull
-from spear.records.execution import Invocation
+from spear.records.execution import Execution, Invocation
 from spear.records.task import Retry, TaskSpec
 from spear.runtime.stub import StubProgram, StubRun
+from spear.spearlet.node import rows
 from spear.spearlet.node.executions import Executions
 from spear.spearlet.node.follower import LINES_A_LOOK
 from spear.spearlet.node.services import NodeServices
@@ -45,7 +46,8 @@ async def test_it_is_counted_as_any_other(tmp_path: Path):
         seen = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0)
         ended = await services.invoke("work")
-        assert ((await seen).id, (await seen).status) == (ended.id, "completed")
+        async with asyncio.timeout(HANG_S):
+            assert ((await seen).id, (await seen).status) == (ended.id, "completed")
         await watch.aclose()
         stats = await services.stats()
         assert (stats["executions"]["live"], stats["admission"]["running"]) == (0, 0)
@@ -287,6 +289,27 @@ async def test_a_task_that_is_not_known_to_be_quick_is_written_first(tmp_path: P
         assert node.store.writes == before + 2
 
 
+@pytest.mark.parametrize("code", [b"stub", b"stub posts"])
+@pytest.mark.parametrize(("first_slice_ns", "trusted_still"), [(1_000, True), (10**7, False)])
+async def test_guests_that_hold_up_the_loop_are_noticed_before_the_first_of_them_ends(
+    tmp_path: Path, code: bytes, first_slice_ns: int, trusted_still: bool
+):
+    """Else every call would hold it up until then, for a slice each."""
+    async with bench(tmp_path, lambda run: node.clock.advance(first_slice_ns)) as node:
+        services = await node.ready()
+        artifact = await services.put_artifact(code)
+        await services.register(TaskSpec(name="spins", artifact=artifact.digest))
+        node.trust()
+        calls = []
+        for number in range(3):
+            calls.append(asyncio.ensure_future(services.invoke("spins")))
+            await node.run(number)
+        assert [run.invocation.inline for run in node.runtime.runs] == [True] + [trusted_still] * 2
+        for run in node.runtime.runs:
+            run.finish()
+        await asyncio.gather(*calls)
+
+
 async def test_a_full_task_makes_it_wait(tmp_path: Path):
     async with bench(tmp_path) as node:
         services = await trusted(node, concurrency=1, queue=1)
@@ -322,6 +345,32 @@ async def test_on_a_full_disk_one_end_is_volatile_and_no_more_is_taken(tmp_path:
         await services.invoke("work")
         services = await node.crash()
         assert (await services.execution(ended.id)).status == "completed"
+
+
+async def test_of_an_end_whose_rows_are_refused_half_way_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else its record would say that it is well, and its caller was told that it has failed."""
+    tries: list[str] = []
+
+    def half(execution: Execution) -> tuple[int, list[tuple[bytes, bytes]]]:
+        tries.append(execution.status)
+        if len(tries) > 1:
+            raise ValueError("planted")
+        size, found = rows_of_end(execution)
+        return size, [*found, (b"", b"no key")]
+
+    rows_of_end = rows.rows_of_end
+    async with bench(tmp_path, answer) as node:
+        node.said.failure = lambda event, error, **_: None  # type: ignore[method-assign]
+        services = await trusted(node)
+        with monkeypatch.context() as patch:
+            patch.setattr(rows, "rows_of_end", half)
+            ended = await services.invoke("work")
+            await services._parts.journal.kept()
+        assert tries[:2] == ["completed", "failed"]
+        assert (ended.status, ended.durability) == ("failed", "volatile")
+        assert not node.rows.scan(b"exec")
 
 
 async def test_one_that_goes_on_and_cannot_be_accepted_is_ended(tmp_path: Path):
@@ -396,7 +445,7 @@ async def test_what_it_logged_is_read_to_its_end(tmp_path: Path):
         services = await trusted(node)
         ended = await services.invoke("work")
         assert ended.log_lines == 1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_S):
             said = [line.message async for part in services.logs(ended.id) for line in part]
         assert said == ["one line"]
         assert not services._logs._open  # nothing more is waited for
