@@ -222,8 +222,9 @@ enum { SPEAR_OBJECT_FORCE = 1 << 0 };                      /* sp_object_delete, 
 
 /* Stores a copy of the value; 0, and its version if version is not NULL. The object's metadata
  * becomes empty, references and pin stay. -EEXIST (if_version 0), -ESTALE (any other): it is at
- * another version; -ENOMEM: no room, nothing was changed; -ENOSYS: with SPEAR_OBJECT_DURABLE, as
- * this build keeps objects in memory only. */
+ * another version; -ENOMEM: no room, nothing was changed. With SPEAR_OBJECT_DURABLE it waits until
+ * the object outlives the host, and gives: -EIO it is stored, but in memory only; -ENOSYS nothing is
+ * stored, as the host keeps no objects. */
 SPEAR_IMPORT("object_put")
 int32_t sp_object_put(const char *key, int32_t key_len, const void *value, int32_t value_len,
                       int64_t if_version, int32_t flags, int64_t *version);

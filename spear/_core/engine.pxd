@@ -12,6 +12,7 @@ cdef class Module:
     cdef wasm_engine_t *native_engine
     cdef wasmtime_module_t *native
     cdef wasmtime_instance_pre_t *pre
+    cdef const wasmtime_linker_t *linker    # the engine's
     cdef shim_t *shim                   # the engine's; NULL: it imports no send
     cdef object engine                  # keeps the native engine alive
     cdef object signatures              # exported functions: name -> signature
@@ -29,6 +30,7 @@ cdef class Module:
     cdef readonly tuple unserved
     cdef readonly tuple waiting
     cdef readonly bint uses_objects
+    cdef readonly bint puts_objects
     cdef readonly tuple posted
     cdef readonly bint self_contained
     cdef readonly str source

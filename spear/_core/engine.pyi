@@ -38,6 +38,7 @@ class Module:
     waiting: tuple[str, ...]  # imports that may leave the guest waiting
     metered: bool  # its code counts fuel
     uses_objects: bool  # whether it imports a call of the object store
+    puts_objects: bool  # whether it imports the put: it may ask that an object be kept
     posted: tuple[str, ...]  # imports that Python answers
     self_contained: bool  # nothing its guests do is seen before they end, but in directories
     source: str  # "compiled" or "cache"

@@ -18,6 +18,7 @@ from spear._core.engineapi cimport *
 from spear._core.hostabi cimport hostabi_table
 from spear._core.guest cimport TABLES_MAX
 from spear._core.imports cimport import_row, import_table
+from spear._core.innerwaits cimport inner_wait_link
 from spear._core.shim cimport shim_free, shim_new
 from spear._core.trial cimport trial_table
 from spear._core.wasi cimport wasi_table
@@ -178,6 +179,9 @@ cdef wasmtime_linker_t *_new_linker(wasm_engine_t *engine, bint trial) except NU
     cdef wasmtime_linker_t *linker = wasmtime_linker_new(engine)
     for number in range(3 if trial else 2):
         _link(linker, _table(number))
+    cdef wasmtime_error_t *error = inner_wait_link(linker)
+    if error != NULL:
+        raise AssertionError(_take_error(error))
     return linker
 
 
@@ -286,6 +290,8 @@ cdef Module _describe(declared, digest, trial):
     module.posted = tuple(name for name, row in known if row.served_by == "python")
     module.uses_objects = any(
         item.module == "spear" and item.name.startswith("object_") for item in declared.imports)
+    module.puts_objects = ("spear", "object_put") in {
+        (item.module, item.name) for item in declared.imports}
     module.self_contained = not module.posted and not module.uses_objects
     return module
 
@@ -361,7 +367,7 @@ cdef class Engine:
         self._make()
         digest = aotcache.digest_of(wasm)
         cdef Module module = _describe(declared, digest, self.trial)
-        module.engine, module.native_engine = self, self.native
+        module.engine, module.native_engine, module.linker = self, self.native, self.linker
         module.metered = self.metered
         # Its code runs then, or the engine takes it for one that may wait, or it takes long.
         module.fiber_first = (

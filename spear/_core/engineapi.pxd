@@ -183,6 +183,9 @@ cdef extern from "wasmtime_load.h" nogil:
             *module, size_t module_len, const char *name, size_t name_len, const wasm_functype_t
             *type, wasmtime_func_async_callback_t callback, void *env, wasmtime_finalizer_t
             finalizer)
+    bint wasmtime_linker_get(const wasmtime_linker_t *linker, wasmtime_context_t *context, const
+            char *module, size_t module_len, const char *name, size_t name_len, wasmtime_extern_t
+            *item)
     wasmtime_error_t *wasmtime_linker_instantiate_pre(const wasmtime_linker_t *linker, const
             wasmtime_module_t *module, wasmtime_instance_pre_t **ret)
     void wasmtime_instance_pre_delete(wasmtime_instance_pre_t *pre)

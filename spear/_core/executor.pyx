@@ -175,7 +175,7 @@ cdef class Executor(ExecutorOwner):
             guest.priority = PRIORITY_NORMAL
         if self.door is not None:
             guest.post = &self.door.post
-            if module.posted:
+            if self.asks(module):
                 self.door.ensure_served()
         with nogil:
             taken = executor_start(self.native, guest, here)
@@ -252,7 +252,7 @@ cdef class Executor(ExecutorOwner):
             batch = new_batch(self.native, model, count)
         finally:
             guest_release(model)
-        if module.posted and self.door is not None:
+        if self.asks(module):
             self.door.ensure_served()
         self.check_may_block(module)
         if not executor_watch(self.native) or not batch.run_all():

@@ -89,7 +89,7 @@ cdef tuple fill_input(guest_t *guest, Module module, str entry, args, env, bytes
             raise InvalidArgument(f"variable name {key!r}: expected one or more characters, no '='")
     environ, envc = _strings(
         [f"{key}={value}" for key, value in env.items()] if env else (), "variable")
-    guest.engine, guest.pre = module.native_engine, module.pre
+    guest.engine, guest.pre, guest.linker = module.native_engine, module.pre, module.linker
     guest.module, guest.shim = module.native, module.shim
     guest.fiber_first = module.fiber_first
     guest.entry, guest.entry_size = name, len(name)

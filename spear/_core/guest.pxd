@@ -103,6 +103,7 @@ cdef struct guest_t:
     # engine: owner
     wasm_engine_t *engine
     const wasmtime_instance_pre_t *pre
+    const wasmtime_linker_t *linker
     wasmtime_store_t *store
     wasmtime_context_t *context
     wasmtime_call_future_t *future
@@ -153,6 +154,7 @@ cdef struct guest_t:
 
     uint32_t wait_at[4]        # its arguments
     int64_t wait_began_ns      # as of guest_now_ns
+    wasmtime_func_t inner_wait  # of its store, where a hostcall has waited so (innerwaits)
     void *executor             # who runs it
     int32_t home               # worker that ran it last
     uint8_t priority           # 0 is the most urgent

@@ -63,7 +63,7 @@ cdef bint guest_renew(guest_t *guest, const guest_t *model) noexcept nogil:
 
 
 cdef void _copy(guest_t *guest, const guest_t *model) noexcept nogil:
-    guest.engine, guest.pre = model.engine, model.pre
+    guest.engine, guest.pre, guest.linker = model.engine, model.pre, model.linker
     guest.entry, guest.entry_size = model.entry, model.entry_size
     guest.memory_bytes_max, guest.table_elements_max = (
         model.memory_bytes_max, model.table_elements_max)

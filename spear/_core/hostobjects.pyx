@@ -9,14 +9,14 @@ Source: the guest ABI, section 16.
 
 from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, memset
 
 from spear._core cimport engineapi
 from spear._core.abibits cimport *
 from spear._core.engineapi cimport *
 from spear._core.guest cimport (
-    CAUSE_DEADLINE, LEVEL_WARN, STREAM_LOG, guest_charge, guest_doom, guest_log, guest_now_ns,
-    guest_t, guest_wall_ns)
+    CAUSE_DEADLINE, guest_charge, guest_doom, guest_now_ns, guest_t, guest_wall_ns)
+from spear._core.hostdurable cimport durable_kept, durable_refused, durable_served
 from spear._core.jsontext cimport text_free, text_number, text_say, text_string, text_t
 from spear._core.objentries cimport (
     ABOVE_MAX, ANY_VERSION, BELOW_ZERO, CONFLICT, FULL, INVALID, IN_USE, KEY_BYTES_MAX, NOT_FOUND,
@@ -43,9 +43,6 @@ cdef enum:
     FLAG_FORCE = 1             # of a delete
 
 LIST_LIMIT_MAX = LIMIT_MAX
-
-cdef const char *_NOT_DURABLE = (
-    "object_put with the durable flag answers -ENOSYS: this build keeps objects in memory only")
 
 cdef struct list_t:
     # One list under way.
@@ -169,8 +166,8 @@ cdef int32_t _put(
         return answer
     if expected < ANY_VERSION or flags & ~FLAG_DURABLE:
         return -EINVAL
-    if flags & FLAG_DURABLE:
-        return _not_durable(guest)
+    if flags & FLAG_DURABLE and not durable_served(guest):
+        return durable_refused(guest)
     guest_charge(guest, <uint64_t>values[3].i32)
     if load32(&guest.kill) != 0:
         return 0                   # never seen: the fuel is used up, and nothing is stored
@@ -183,15 +180,9 @@ cdef int32_t _put(
         return -EEXIST
     if outcome == OK and version != NULL:
         memcpy(version, &change.version, 8)
+    if outcome == OK and flags & FLAG_DURABLE:
+        return durable_kept(guest, &key, change.version)
     return _error(outcome)
-
-
-cdef int32_t _not_durable(guest_t *guest) noexcept nogil:
-    """Nothing is stored: who asks for more than memory must not be told that it was done."""
-    if not guest.durable_warned:
-        guest.durable_warned = True
-        guest_log(guest, LEVEL_WARN, STREAM_LOG, _NOT_DURABLE, strlen(_NOT_DURABLE))
-    return -ENOSYS
 
 
 cdef int32_t _get(

@@ -12,6 +12,7 @@ from spear._core.toolcalls cimport tool_plan
 cdef enum:
     LETTERS_MAX = 8                # of a shape
     OPS = 256                      # operation codes are below
+    OBJECT_PUT = 17                # of a durable put; others' stand with their rows
 
 cdef enum Turn:
     TURN_PYTHON = 0                # asked, and not answered yet
@@ -82,6 +83,10 @@ cdef void post_call(
 cdef request_t *request_begin(
     guest_t *guest, wasmtime_caller_t *caller, const posted_row *row, const wasmtime_val_t *args,
     int32_t *error) noexcept nogil
+# The same for a call that has checked its arguments itself, of shape "bI"; NULL: no memory.
+cdef request_t *request_about(
+    guest_t *guest, const posted_row *row, const uint8_t *data, uint32_t size, int64_t number
+) noexcept nogil
 # Gives it to Python. False: no memory.
 cdef bint request_ask(request_t *request) noexcept nogil
 # What the answer gives where it is a descriptor: its number or an error; else its status.

@@ -222,14 +222,33 @@ cdef request_t *request_begin(
     error[0] = _read(guest, caller, row, args, &letters)
     if error[0] != 0:
         return NULL
-    request = _request_new(guest, row, &letters)
+    request = _request_of(guest, row, &letters)
     if request == NULL:
         error[0] = -ENOMEM
         return NULL
     guest_span(guest, caller, 0, 0)        # its memory is found: there may be no caller later
-    request.below = <request_t *>guest.asked
-    guest.asked = request
     return request
+
+
+cdef request_t *_request_of(
+    guest_t *guest, const posted_row *row, const letters_t *letters
+) noexcept nogil:
+    """Its innermost call from now on."""
+    cdef request_t *request = _request_new(guest, row, letters)
+    if request != NULL:
+        request.below = <request_t *>guest.asked
+        guest.asked = request
+    return request
+
+
+cdef request_t *request_about(
+    guest_t *guest, const posted_row *row, const uint8_t *data, uint32_t size, int64_t number
+) noexcept nogil:
+    cdef letters_t letters
+    memset(&letters, 0, sizeof(letters_t))
+    letters.values[0], letters.spans[0], letters.total = size, data, size
+    letters.values[1] = number
+    return _request_of(guest, row, &letters)
 
 
 cdef bint request_ask(request_t *request) noexcept nogil:

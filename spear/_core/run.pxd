@@ -15,6 +15,7 @@ cdef class ExecutorOwner:
     cdef dict hubs
     cdef Door door                 # Python's answers to guests; None: there are no handlers
 
+    cdef bint asks(self, Module module) noexcept
     cdef int check_may_block(self, Module module) except -1
     cpdef Hub hub_of(self, loop)
 

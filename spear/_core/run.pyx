@@ -16,6 +16,7 @@ from spear._core.completions cimport Hub, running_loop
 from spear._core.endpoints cimport user_stream, user_streams_close
 from spear._core.engine cimport Module
 from spear._core.guest cimport *
+from spear._core.post cimport OBJECT_PUT
 from spear._core.outcome cimport completed, fill_record, line_of, outcome_of
 from spear._core.scheduler cimport watch_world
 from spear._core.states cimport executor_doom, executor_t, executor_wake
@@ -37,9 +38,15 @@ cdef uint64_t STEPS_ANY = <uint64_t>1 << 62
 cdef class ExecutorOwner:
     """Holds an executor and the hubs through which event loops hear of it."""
 
+    cdef bint asks(self, Module module) noexcept:
+        """Whether guests of it may wait for a handler."""
+        return self.door is not None and (
+            len(module.posted) > 0
+            or module.puts_objects and self.door.post.answers[OBJECT_PUT])
+
     cdef int check_may_block(self, Module module) except -1:
         """A thread whose loop answers the guests' calls must not stand still for a guest."""
-        if module.posted and self.door is not None and self.door.serves_here():
+        if self.asks(module) and self.door.serves_here():
             raise RuntimeError(
                 "this thread's event loop answers the guest's calls: await the run instead")
         return 0

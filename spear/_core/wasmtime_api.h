@@ -225,6 +225,9 @@ wasmtime_error_t *wasmtime_linker_define_async_func(
     wasmtime_linker_t *linker, const char *module, size_t module_len, const char *name,
     size_t name_len, const wasm_functype_t *type, wasmtime_func_async_callback_t callback,
     void *env, void (*finalizer)(void *));
+bool wasmtime_linker_get(const wasmtime_linker_t *linker, wasmtime_context_t *context,
+                         const char *module, size_t module_len, const char *name, size_t name_len,
+                         wasmtime_extern_t *item);
 wasmtime_error_t *wasmtime_linker_instantiate_pre(const wasmtime_linker_t *linker,
                                                   const wasmtime_module_t *module,
                                                   wasmtime_instance_pre_t **ret);

@@ -66,6 +66,7 @@
     X(wasmtime_linker_define) \
     X(wasmtime_linker_define_func_unchecked) \
     X(wasmtime_linker_define_async_func) \
+    X(wasmtime_linker_get) \
     X(wasmtime_linker_instantiate_pre) \
     X(wasmtime_instance_pre_delete) \
     X(wasmtime_store_new) \
@@ -183,6 +184,7 @@ static inline void wasmtime_bind(const wasmtime_functions *table) { spear_wasmti
 #define wasmtime_linker_define (spear_wasmtime->wasmtime_linker_define)
 #define wasmtime_linker_define_func_unchecked (spear_wasmtime->wasmtime_linker_define_func_unchecked)
 #define wasmtime_linker_define_async_func (spear_wasmtime->wasmtime_linker_define_async_func)
+#define wasmtime_linker_get (spear_wasmtime->wasmtime_linker_get)
 #define wasmtime_linker_instantiate_pre (spear_wasmtime->wasmtime_linker_instantiate_pre)
 #define wasmtime_instance_pre_delete (spear_wasmtime->wasmtime_instance_pre_delete)
 #define wasmtime_store_new (spear_wasmtime->wasmtime_store_new)

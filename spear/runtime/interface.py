@@ -220,6 +220,10 @@ class Runtime(Protocol):
         """As `start`, of one more run that is `like` others but for this; what they have in common
         is settled with the first. Not for a program that is posted. Raises as `start`."""
 
+    def serve(self, program: Any) -> None:
+        """The event loop that runs here answers the calls of such programs, if none does yet: for
+        who goes on to `warm` on a thread that has none."""
+
     def warm(self, program: Any, invocation: Invocation) -> WarmInstance:
         """Makes an instance that stays, on the calling thread. Raises GuestTrap where it cannot be
         initialized, InvalidArgument where the runtime has none."""

@@ -226,6 +226,9 @@ class StubRuntime:
         )
         return self.start(program, invocation)
 
+    def serve(self, program: StubProgram) -> None:
+        """Its guests call nobody."""
+
     def warm(self, program: StubProgram, invocation: Invocation) -> NoReturn:
         raise InvalidArgument("the stub has no warm instances")
 

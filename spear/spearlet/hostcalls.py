@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spear._core.door import Answer, Call, Handler
     from spear.clock import Clock
     from spear.config import Config
+    from spear.hostcalls.durable import Keeper
     from spear.hostcalls.llm.choice.filter.decider import Hook
     from spear.hostcalls.llm.models import Models
     from spear.hostcalls.tasks import Children
@@ -30,11 +31,13 @@ _CLOSE_S = 5.0
 
 class HostCalls:
     """Of one node. `models` gives what agents may ask; `children` runs the tasks that they call,
-    where there are tasks: without, such calls answer -ENOSYS."""
+    where there are tasks, and `keeper` keeps what they put durably: without, such calls answer
+    -ENOSYS."""
 
     def __init__(self, models: Callable[[], Models], clock: Clock) -> None:
         self._models, self._clock = models, clock
         self.children: Children | None = None
+        self.keeper: Keeper | None = None
         self.loop: asyncio.AbstractEventLoop | None = None  # where models are asked
 
     def handlers(self) -> dict[int, Handler]:
@@ -49,6 +52,14 @@ class HostCalls:
 
             found |= task_handlers(self.children)
         return found
+
+    def object_handlers(self) -> dict[int, Handler]:
+        """The same of durable puts, for programs that ask for nothing else."""
+        if self.keeper is None:
+            return {}
+        from spear.hostcalls.durable import durable_handlers
+
+        return durable_handlers(self.keeper)
 
     def _noting(self, handler: Handler) -> Handler:
         """The handler, which notes on which loop it runs: that is where models are closed."""

@@ -30,7 +30,8 @@ class WasmRuntime:
     in `cache_dir` (None: nowhere). As many modules as workers compile at a time, each for at most
     `compile_ns_max` within `compile_bytes_max` of memory. `objects` gives the store that guests
     share (None: there is none, and their object calls answer -ENOSYS). `handlers` gives, once, what
-    answers the calls of guests that Python answers, by operation code (None: they answer -ENOSYS).
+    answers the calls of guests that Python answers, by operation code, and `object_handlers` what
+    answers their durable puts (None: they answer -ENOSYS).
     With a `seed` guests live in a deterministic world (see Executor), scheduled by `strategy`;
     there nothing answers such calls, as answers come in real time."""
 
@@ -44,6 +45,7 @@ class WasmRuntime:
         compile_bytes_max: int,
         objects: Callable[[], ObjectStore] | None = None,
         handlers: Callable[[], Mapping[int, Handler]] | None = None,
+        object_handlers: Callable[[], Mapping[int, Handler]] | None = None,
         seed: int | None = None,
         strategy: str = "round_robin",
     ) -> None:
@@ -51,6 +53,7 @@ class WasmRuntime:
         self._compile_ns_max, self._compile_bytes_max = compile_ns_max, compile_bytes_max
         self._objects = objects
         self._handlers = handlers if seed is None else None
+        self._object_handlers = object_handlers if seed is None else None
         self._seed, self._strategy = seed, strategy
         self._compiler: Compiler | None = None
         self._engines: dict[bool, Engine] = {}
@@ -96,7 +99,7 @@ class WasmRuntime:
     def _prepare(self, program: Module, like: Invocation) -> Launch:
         objects = self._objects if program.uses_objects else None
         executor = self._executor
-        if executor is None or (program.posted and self._handlers is not None):
+        if executor is None or self._unanswered(program):
             executor = self._executor_for(program)
         return executor.prepare(
             program,
@@ -117,6 +120,9 @@ class WasmRuntime:
             task=like.task,
             object_grants=like.object_grants,
         )
+
+    def serve(self, program: Module) -> None:
+        self._executor_for(program)
 
     def warm(self, program: Module, invocation: Invocation) -> Instance:
         objects = self._objects if program.uses_objects else None
@@ -169,12 +175,22 @@ class WasmRuntime:
     def _executor_for(self, program: Module) -> Executor:
         """Which answers the calls of such a program."""
         executor = self._executor_ready()
-        if program.posted and self._handlers is not None:
+        if self._unanswered(program):
             with self._serving:  # another thread's guest waits for them, too
-                if self._handlers is not None:
+                if program.posted and self._handlers is not None:
                     executor.serve(self._handlers())
                     self._handlers = None
+                if program.puts_objects and self._object_handlers is not None:
+                    executor.serve(self._object_handlers())
+                    self._object_handlers = None
         return executor
+
+    def _unanswered(self, program: Module) -> bool:
+        """Whether it makes calls that nothing answers yet, and something could."""
+        return bool(
+            (program.posted and self._handlers is not None)
+            or (program.puts_objects and self._object_handlers is not None)
+        )
 
     def _executor_ready(self) -> Executor:
         with self._lock:

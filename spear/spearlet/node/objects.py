@@ -9,6 +9,7 @@ a durable object follows into its row (`follow_guests`); until then its durabili
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from spear.spearlet.node.journal import Journal
 
 _INLINE_BYTES_MAX = 65536
+_GONE = 1 << 64  # above all versions
 
 
 class _Kept(msgspec.Struct):
@@ -96,6 +98,7 @@ class NodeObjects:
         self._unkept = 0  # how many ceased to be durable, ever
         self._followed = (0, 0, 0, 0)  # `moved` when guests were last followed
         self._keeping: dict[bytes, rows.ObjectRow] = {}  # whose files are being written
+        self._for_guests: dict[bytes, asyncio.Task[int]] = {}  # each gives the version it kept
 
     async def load(self) -> None:
         """Puts back what is kept; once, at start."""
@@ -137,8 +140,11 @@ class NodeObjects:
         found = key_of(key)
         if found in self._durable:
             await self._back(found)
+        return self._read(found)
+
+    def _read(self, key: bytes) -> tuple[ObjectInfo, bytes]:
         while True:
-            view, stat = self._store.get(found), self._store.stat(found)
+            view, stat = self._store.get(key), self._store.stat(key)
             if view.version == stat.version:  # else a guest came between
                 return self.info(stat), bytes(view)
 
@@ -296,6 +302,33 @@ class NodeObjects:
         self._followed = moved
         await self._unkeep(deleted)
 
+    async def keep(self, key: bytes, version: int) -> None:
+        """What a guest has put as `version`, or what has come in its place since; returns at once
+        where it was deleted. Goes on where the wait for it is cancelled. Raises KvFull, KvDamaged;
+        the object is in memory only then. One a key at a time, or the puts of several guests would
+        make each other's file vain forever."""
+        while True:
+            task = self._for_guests.get(key)
+            if task is None:
+                task = self._for_guests[key] = asyncio.ensure_future(self._keep_present(key))
+            if await asyncio.shield(task) >= version:
+                return
+
+    async def _keep_present(self, key: bytes) -> int:
+        try:
+            while True:
+                info, value = self._read(key)
+                if await self._keep(key, value, info):
+                    return info.version
+        except ObjectNotFound:  # held while its guest waits, it was not evicted
+            return _GONE
+        finally:
+            del self._for_guests[key]
+
+    async def settle(self) -> None:
+        """What guests have put is kept, or could not be."""
+        await asyncio.gather(*self._for_guests.values(), return_exceptions=True)
+
     async def _follow(self, key: bytes) -> None:
         """Raises ObjectNotFound."""
         kept = self._durable.get(key)
@@ -370,6 +403,7 @@ class NodeObjects:
         except SpearError:
             if before is not None and self._durable.get(key) is kept:
                 self._durable[key] = before  # and the file of what is kept is needed
+            kept.info = msgspec.structs.replace(info, version=0)  # of no object: not known as kept
             raise
         self._drop_file(before.digest if before else "")
 

@@ -122,6 +122,7 @@ class OpenNode:
             facts=_facts(parts),
         )
         begin, whole = self.services.begin, self.services.with_output
+        calls.keeper = self._objects
         calls.children = Family(parts, self._tasks, self._executions, begin, whole)
         self._executions.introduce(calls.children)
 
@@ -146,6 +147,7 @@ class OpenNode:
         await self._housekeeping.close()
         await self._executions.close(grace_s)
         await self._models.close()
+        await self._objects.settle()
         with contextlib.suppress(SpearError):  # what cannot be kept any more
             await self._objects.follow_guests()
         await self._parts.journal.close()
@@ -225,6 +227,7 @@ def _runtime_of(config: Config, store: ObjectStore, calls: HostCalls) -> Runtime
         compile_bytes_max=config.compile_bytes_max,
         objects=lambda: store,
         handlers=calls.handlers,
+        object_handlers=calls.object_handlers,
     )
 
 

@@ -49,6 +49,7 @@ class Pools:
             return pool
         if pool is not None:
             pool.close()
+        self._runtime.serve(program)  # on this loop: instances are made on threads without one
         spec = plan.spec.pool
         run = plan.warm_of(self._environ)
         pool = self._pools[key] = Pool(
