@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +209,27 @@ async def test_a_warm_instance_puts_durably_though_it_was_the_first(bench: Bench
     assert (await node.get_object("/warm/x"))[1] == b"v"
 
 
-def wasm_that_puts() -> bytes:
+async def test_instances_that_are_made_do_not_hold_up_the_files_they_wait_for(
+    bench: Bench,
+) -> None:
+    """They put as they are made, what is kept in a file; one thread is left for files."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    artifact = await bench.services.put_artifact(wasm_that_puts(70_000, made=True))
+    spec: Any = {"artifact": artifact.digest, "pool": Pool(isolation="shared", min=1, max=4)}
+    await bench.services.register(TaskSpec(name="warm", **spec))
+    async with asyncio.timeout(30):
+        calls = (bench.services.invoke("warm", b"", Invocation(function="_start")) for _ in "abc")
+        for execution in await asyncio.gather(*calls):
+            assert execution.completed, execution.error
+    assert (await bench.services.stat_object("/warm/x")).size == 70_000
+
+
+def wasm_that_puts(size: int = 1, *, made: bool = False) -> bytes:
+    """In `_start` or, as it is `made`, in its start function."""
     import wasm_asm as asm
 
-    body = b"".join(map(asm.i32_const, (16, 1, 17, 1))) + asm.i64_const(-1)
+    body = b"".join(map(asm.i32_const, (16, 1, 17, size))) + asm.i64_const(-1)
     body += asm.i32_const(DURABLE) + asm.i32_const(0) + asm.call(0) + asm.DROP
-    return asm.module([("spear", "object_put", "iiiiIii", "i")], body, data=[(16, b"xv")])
+    imports = [("spear", "object_put", "iiiiIii", "i")]
+    bodies: Any = {"start": body} if made else {"body": body}
+    return asm.module(imports, **bodies, pages=2, data=[(16, b"xv")])

@@ -114,11 +114,7 @@ class NodeObjects:
     ) -> ObjectInfo:  # fmt: skip
         """Raises AlreadyExists, VersionConflict, StoreFull, InvalidArgument, KvFull."""
         found = key_of(key)
-        if len(value) > self._value_bytes_max:
-            raise InvalidArgument(
-                f"the value has {len(value)} bytes, storage.max_object_size is "
-                f"{self._value_bytes_max}"
-            )
+        self._check_size(value)
         if not overwrite:
             if if_version not in (None, 0):
                 raise InvalidArgument("overwrite=false and if_version contradict each other")
@@ -129,11 +125,24 @@ class NodeObjects:
             await self._back(found)
         version = self._store.put(found, value, if_version=if_version, metadata=metadata)
         info = self._put_info(found, version, len(value), metadata)
-        if durable and await self._keep(found, value, info):
-            return msgspec.structs.replace(info, durability=self._journal.class_of(power=True))
-        if not durable and (found in self._durable or found in self._keeping):
+        if durable:
+            kept = await self._keep(found, value, info)
+            if not kept and found in self._for_guests:  # a guest's put has taken it over
+                await self.keep(found, version)
+                kept = True
+            if kept:
+                power = self._journal.class_of(power=True)
+                return msgspec.structs.replace(info, durability=power)
+        elif found in self._durable or found in self._keeping:
             await self._unkeep([found])  # what was kept is no longer the object's
         return info
+
+    def _check_size(self, value: bytes) -> None:
+        if len(value) > self._value_bytes_max:
+            raise InvalidArgument(
+                f"the value has {len(value)} bytes, storage.max_object_size is "
+                f"{self._value_bytes_max}"
+            )
 
     async def get(self, key: str) -> tuple[ObjectInfo, bytes]:
         """Raises ObjectNotFound."""
@@ -304,13 +313,15 @@ class NodeObjects:
 
     async def keep(self, key: bytes, version: int) -> None:
         """What a guest has put as `version`, or what has come in its place since; returns at once
-        where it was deleted. Goes on where the wait for it is cancelled. Raises KvFull, KvDamaged;
-        the object is in memory only then. One a key at a time, or the puts of several guests would
-        make each other's file vain forever."""
+        where it was deleted. Goes on where the wait for it is cancelled. Raises KvFull, KvDamaged,
+        InvalidArgument for a value beyond the limit; the object is in memory only then. StoreFull:
+        it had to make room. One a key at a time, or the puts of several guests would make each
+        other's file vain forever."""
         while True:
             task = self._for_guests.get(key)
             if task is None:
                 task = self._for_guests[key] = asyncio.ensure_future(self._keep_present(key))
+                task.add_done_callback(_heard)
             if await asyncio.shield(task) >= version:
                 return
 
@@ -318,16 +329,22 @@ class NodeObjects:
         try:
             while True:
                 info, value = self._read(key)
-                if await self._keep(key, value, info):
+                self._check_size(value)
+                # Not where a plain put came meanwhile and had the row go.
+                if await self._keep(key, value, info) and key in self._durable:
                     return info.version
-        except ObjectNotFound:  # held while its guest waits, it was not evicted
+        except ObjectNotFound as error:
+            if self._evictions != self._followed[2]:  # it is held, but not what came in its place
+                raise StoreFull(f"object {key!r} had to make room before it was kept") from error
             return _GONE
         finally:
             del self._for_guests[key]
 
     async def settle(self) -> None:
         """What guests have put is kept, or could not be."""
-        await asyncio.gather(*self._for_guests.values(), return_exceptions=True)
+        while self._for_guests:
+            await asyncio.wait(set(self._for_guests.values()))
+            await asyncio.sleep(0)  # who waited may begin once more
 
     async def _follow(self, key: bytes) -> None:
         """Raises ObjectNotFound."""
@@ -382,7 +399,12 @@ class NodeObjects:
             await self._write(key, row, info)
             return True
         self._keeping[key] = row
-        row.digest = await self._blobs.put(value, sync=True)
+        try:
+            row.digest = await self._blobs.put(value, sync=True)
+        except BaseException:
+            if self._keeping.get(key) is row:
+                del self._keeping[key]
+            raise
         latest = self._keeping.get(key) is row
         try:
             if latest:
@@ -403,7 +425,8 @@ class NodeObjects:
         except SpearError:
             if before is not None and self._durable.get(key) is kept:
                 self._durable[key] = before  # and the file of what is kept is needed
-            kept.info = msgspec.structs.replace(info, version=0)  # of no object: not known as kept
+            # Of no object: what is there is not known as kept.
+            kept.info = msgspec.structs.replace(info, version=0, durability="volatile")
             raise
         self._drop_file(before.digest if before else "")
 
@@ -449,6 +472,12 @@ class NodeObjects:
                 self.info(self._store.stat(key)), durability=kept.info.durability
             )
             kept.away = False
+
+
+def _heard(task: asyncio.Task[int]) -> None:
+    """Whoever waited may have gone: its error is nobody's then."""
+    if not task.cancelled():
+        task.exception()
 
 
 def key_of(key: str) -> bytes:

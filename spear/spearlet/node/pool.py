@@ -16,6 +16,7 @@ from spear.records.execution import Instance as InstanceRecord
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
     from spear.clock import Clock, Ids
     from spear.runtime.interface import Run, WarmInstance
@@ -36,14 +37,14 @@ class Lease:
 
 
 class Pool:
-    """The warm instances of one task's version."""
+    """The warm instances of one task's version, made on one of `threads`."""
 
     def __init__(
-        self, task_id: str, task_name: str, plan: Plan, make: Callable[[], WarmInstance], *,
-        low: int, high: int, idle_ns: int, clock: Clock, ids: Ids,
+        self, task_id: str, task_name: str, plan: Plan, make: Callable[[], WarmInstance],
+        threads: Executor, *, low: int, high: int, idle_ns: int, clock: Clock, ids: Ids,
     ) -> None:  # fmt: skip
         self.task_id, self.task_name, self.plan = task_id, task_name, plan
-        self._make, self._clock, self._ids = make, clock, ids
+        self._make, self._threads, self._clock, self._ids = make, threads, clock, ids
         self.low, self.high, self.idle_ns = low, high or _MAX, idle_ns
         self._all: dict[str, Lease] = {}
         self._idle: list[Lease] = []  # the last one used is the next one used
@@ -68,7 +69,8 @@ class Pool:
             )
         self._making += 1
         try:
-            warm = await asyncio.get_running_loop().run_in_executor(None, self._make)
+            loop = asyncio.get_running_loop()
+            warm = await loop.run_in_executor(self._threads, self._make)
         finally:
             self._making -= 1
         lease = Lease(self._ids.next(), warm, self._clock.now_ns())

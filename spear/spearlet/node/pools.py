@@ -1,10 +1,13 @@
 """The pools of warm instances, one for each version of a task that has one.
 
 The rule: a pool is made when its task is first called (or filled, where it keeps instances ready)
-and closed when the task has another version or is gone.
+and closed when the task has another version or is gone. Instances are made on threads of their own:
+what a guest does meanwhile may wait for those that the node has for its files.
 """
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
 
 from spear.errors import NotFound
 from spear.spearlet.node.pool import Lease, Pool
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from spear.spearlet.node.tasks import Registered
     from spear.spearlet.node.work import Work
 
+_MAKERS_MAX = 8  # at once
+
 
 class Pools:
     """Of one node, on its loop."""
@@ -30,6 +35,7 @@ class Pools:
     ) -> None:
         self._runtime, self._clock, self._ids = runtime, clock, ids
         self._node_name, self._environ = node_name, environ
+        self._threads = ThreadPoolExecutor(_MAKERS_MAX, thread_name_prefix="spear-warm")
         self._pools: dict[str, Pool] = {}  # by task id, or its name where it has none
         self._leases: dict[str, Pool] = {}  # whose a lease that is out is
 
@@ -57,6 +63,7 @@ class Pools:
             task_name,
             plan,
             lambda: self._runtime.warm(program, run),
+            threads=self._threads,
             low=spec.min,
             high=spec.max,
             idle_ns=spec.idle_ns,
@@ -101,3 +108,4 @@ class Pools:
     def close(self) -> None:
         for pool in self._pools.values():
             pool.close()
+        self._threads.shutdown(wait=False)
