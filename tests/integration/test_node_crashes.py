@@ -300,7 +300,7 @@ def _begin_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
 def _forget_to_keep_the_end(patch: pytest.MonkeyPatch) -> None:
     from spear.spearlet.node.ends import Ends
 
-    patch.setattr(Ends, "_put", lambda self, kept, more: None)
+    patch.setattr(Ends, "put", lambda self, kept, more: 0)
 
 
 def _run_the_unknown_again(patch: pytest.MonkeyPatch) -> None:
