@@ -23,8 +23,10 @@ HEAD = """# Performance
 Made by `make bench` (`make bench-peers` installs the peers first); do not edit.
 
 Every row is one benchmark of `bench/`: ours and its peers, run in turn in the same process or on
-the same processors, in at least five rounds. *Ratio* is the median of ours / peer, round by round;
-a goal is reached when it holds in four of five rounds. Where ratios are of rates, more is better.
+the same processors, in at least five rounds; of short rows a round is the median of several turns.
+A row that was taken again stands as it was last. *Ratio* is the median of ours / peer, round by
+round; a goal is reached when it holds in four of five rounds. Where ratios are of rates, more is
+better.
 **Ratios hold, absolute figures belong to this machine and this day.**
 """
 
