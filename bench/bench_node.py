@@ -56,10 +56,11 @@ class Daemon:
         )
         self.address = f"unix:{folder / 'data' / 'spearlet.sock'}"
 
-    def rss_kib(self) -> int:
+    def highest_kib(self) -> int:
+        """Of its resident memory, since it started."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(
-            next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]
+            next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
         )
 
     def stop(self) -> None:
@@ -230,12 +231,13 @@ def test_submit_and_wait_of_class_power(
 
 
 def test_memory_over_many_invocations(benchmark: Any, daemon: Daemon, client: Client) -> None:
-    """Once what is bounded has reached its bounds."""
+    """Once what is bounded has reached its bounds. The database's memory comes and goes, so what
+    is compared is the highest that there was."""
 
     def growth() -> float:
-        before = daemon.rss_kib()
+        before = daemon.highest_kib()
         figure("many", daemon, GROWTH_CALLS // 5)
-        return max(1.0, (daemon.rss_kib() - before) / (GROWTH_CALLS / 5 / 1000))
+        return max(1.0, (daemon.highest_kib() - before) / (GROWTH_CALLS / 5 / 1000))
 
     figure("many", daemon, WARM_CALLS)
     values = interleaved(benchmark, {"spear": growth, "limit": lambda: 20.0})
@@ -245,5 +247,5 @@ def test_memory_over_many_invocations(benchmark: Any, daemon: Daemon, client: Cl
         "KiB",
         values,
         {"limit": ("<=", 1.0)},
-        f"over {GROWTH_CALLS:,} invocations, after {WARM_CALLS:,}",
+        f"of the highest resident memory, over {GROWTH_CALLS:,} invocations, after {WARM_CALLS:,}",
     )

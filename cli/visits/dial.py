@@ -39,7 +39,7 @@ def dial_client(where: Where) -> AbstractAsyncContextManager[Node]:
 
     environ = configuration.environment() if where.address else {}
     token_file = where.token_file or environ.get("SPEAR_TOKEN_FILE")
-    configuration.quiet_grpc()
+    configuration.settle_grpc()
     return Client(
         where.address,
         token=read_token(token_file) if token_file else None,

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import uvloop
 
 from spear.clock import Clock
-from spear.config import Config, quiet_grpc, split_address
+from spear.config import Config, settle_grpc, split_address
 from spear.errors import AlreadyExists, InvalidArgument, Unreachable
 from spear.protocol import sockets
 from spear.records.node import Node
@@ -243,7 +243,7 @@ def _check_address(address: str) -> str:
 
 def _import_grpc_door() -> type[GrpcDoor]:
     """In a thread, so that the socket's callers do not wait for it."""
-    quiet_grpc()
+    settle_grpc()
     from spear.spearlet.rpc.grpc_door import GrpcDoor
 
     return GrpcDoor
