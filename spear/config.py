@@ -156,7 +156,7 @@ SETTINGS = (
     Setting("logs.task_size", "task_log_bytes_max", "size", "64MiB", ("8MiB", "4096GiB"),
             "SPEARLET_LOGS_TASK_SIZE", "of these, logs of one task; the oldest lines go first"),
     Setting("logs.retention", "logs_ns_max", "duration", "7d", ("0", "3650d"),
-            "SPEARLET_LOGS_RETENTION", "how long the log of an execution is kept"),
+            "SPEARLET_LOGS_RETENTION", "how long the log of an execution is kept; 0: at any age"),
     Setting("logging.level", "log_level", "choice", "info",
             ("trace", "debug", "info", "warn", "error"),
             "SPEARLET_LOG_LEVEL", "what the daemon itself logs, and all that is graver"),
