@@ -110,6 +110,22 @@ async def test_the_wait_that_the_receiver_asks_for_is_kept(
     assert setting.left()[0].next_ns == setting.clock.now_ns() + 120 * S
 
 
+@pytest.mark.parametrize("set_by_ns", [-86_400 * S, 86_400 * S])
+async def test_the_next_attempt_comes_in_its_time_though_the_clock_is_set(
+    setting: Setting, receiver: Receiver, set_by_ns: int
+) -> None:
+    sender = setting.sender()
+    receiver.answers = [500]
+    sender.added(setting.write("e1", receiver.url))
+    await deliver(sender)
+    setting.clock.set_by(set_by_ns)
+    await deliver(sender)
+    assert len(receiver.seen) == 1
+    setting.clock.advance(10 * S)  # the longest wait behind a first attempt
+    await deliver(sender)
+    assert (len(receiver.seen), setting.left()) == (2, [])
+
+
 async def test_nobody_listening_is_a_fault_like_others(setting: Setting) -> None:
     receiver = Receiver()
     await receiver.start()
