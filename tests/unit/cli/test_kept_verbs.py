@@ -113,7 +113,7 @@ def test_a_schedule_says_when_it_is_due(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "question").write_bytes(b"why?")
     said = cli(
         "schedule", "add", "echo", "--every", "1h", "--name", "hourly", "--input", "question",
-        "--missed", "all", "--overlap", "--timeout", "5s", "--", "Ada",
+        "--missed", "all", "--overlap", "--timeout", "5s", "--webhook", "http://there/", "--", "Ada",
     )  # fmt: skip
     assert said.code == 0
     assert "every 60m" in said.out or "every 1h" in said.out
@@ -124,6 +124,7 @@ def test_a_schedule_says_when_it_is_due(cli: Cli, tmp_path: Path) -> None:
     )  # fmt: skip
     assert spec["invocation"]["args"] == ["Ada"]
     assert spec["invocation"]["timeout_ms"] == 5000
+    assert spec["invocation"]["webhook"] == "http://there/"
     (row,) = cli("ls", "schedules").rows
     assert row[:3] == [found["id"][-8:], "hourly", "echo"]
 
