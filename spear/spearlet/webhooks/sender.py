@@ -20,6 +20,7 @@ from spear.kv.batch import Batch
 from spear.spearlet.retry import RANDOM_BITS
 from spear.spearlet.webhooks import delivery as rules
 from spear.spearlet.webhooks.delivery import AGAIN, DONE, PREFIX, Delivery
+from spear.units import plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -207,7 +208,8 @@ class WebhookSender:
         """Gives it up."""
         self._delete(delivery)
         self._given_up += 1
-        self._report(delivery.id, f"given up after {delivery.attempts + 1} attempts: {why}")
+        tries = plural(delivery.attempts + 1, "attempt")
+        self._report(delivery.id, f"given up after {tries}: {why}")
 
     def _delete(self, delivery: Delivery) -> None:
         """Class crash: after a power cut it is delivered once more."""

@@ -146,7 +146,7 @@ async def test_a_refusal_or_a_redirect_is_final(
     await deliver(sender)
     assert len(receiver.seen) == 1
     assert setting.left() == []
-    assert setting.reports == [f"e1: given up after 1 attempts: answer {status}"]
+    assert setting.reports == [f"e1: given up after 1 attempt: answer {status}"]
 
 
 async def test_after_the_last_attempt_it_is_given_up(setting: Setting, receiver: Receiver) -> None:
@@ -215,7 +215,7 @@ async def test_more_than_can_wait_are_given_up(setting: Setting, receiver: Recei
     for number in range(3):
         sender.added(setting.write(f"e{number}", receiver.url))
     assert [row.id for row in setting.left()] == ["e0", "e1"]
-    assert setting.reports == ["e2: given up after 1 attempts: 2 deliveries wait already"]
+    assert setting.reports == ["e2: given up after 1 attempt: 2 deliveries wait already"]
     await deliver(sender)
     sender.added(setting.write("e3", receiver.url))
     await deliver(sender)
