@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,22 @@ async def test_a_task_s_log_is_as_long_as_configured(
             assert lines[0].message.startswith(said)
             files = (daemon.data / "logs" / "log_flood").iterdir()
             assert sum(file.stat().st_size for file in files) < 9 * MIB
+
+
+async def test_that_nothing_is_left_of_a_log_is_told(tmp_path: Path) -> None:
+    """As where the limits took all of its files, or the node was restored from a backup."""
+    async with real_daemon(tmp_path) as daemon:
+        client = await daemon.live()
+        await daemon.register("answer")
+        logged = await client.invoke("answer", b"", Invocation(args=("Ada",)))
+        await daemon.register("noop")
+        silent = await client.invoke("noop")
+        assert (logged.log_lines > 0, silent.log_lines) == (True, 0)
+        await daemon.die()
+        shutil.rmtree(daemon.data / "logs")
+        client = await daemon.live()
+        (mark,) = [line async for batch in client.logs(logged.id) for line in batch]
+        assert (mark.stream, mark.seq) == ("system", logged.log_lines)
+        assert f"to {logged.log_lines} are gone: " in mark.message
+        assert [batch async for batch in client.logs(logged.id, after_seq=mark.seq)] == []
+        assert [batch async for batch in client.logs(silent.id)] == []

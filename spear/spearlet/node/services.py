@@ -376,7 +376,8 @@ class NodeServices(ModelServices, ObjectServices):
     ) -> AsyncIterator[list[LogLine]]:
         found = self._find(id)
         if not isinstance(found, Work):
-            return _later(self._logs.read(found.id, found.task_name, after_seq))
+            read = self._logs.read(found.id, found.task_name, after_seq, found.log_lines)
+            return _later(read)
         execution = found.execution
         if not follow:
             return _later(self._logs.read(execution.id, execution.task_name, after_seq))

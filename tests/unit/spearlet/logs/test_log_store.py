@@ -233,7 +233,7 @@ def test_old_files_go_and_a_line_stands_for_what_went_with_them(bench: Bench) ->
     first = found[0].seq
     assert found[0].message == (
         f"lines 1 to {first} are gone: removed for logs.task_size, logs.size or logs.retention, "
-        "or damaged"
+        "not in a backup, or damaged"
     )
     assert (found[0].stream, found[0].level) == ("system", "warn")
     assert [one.seq for one in found] == list(range(first, 1001))
