@@ -105,6 +105,24 @@ def test_a_folder_without_a_task_file_says_so(cli: Cli, tmp_path: Path) -> None:
     assert (said.code, said.err) == (3, "error: no task file './spear.toml'\n")
 
 
+# Lists
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["ls", "tasks"], ["ls", "artifacts"], ["ls", "schedules"], ["task", "ls"], ["artifact", "ls"]],
+)
+def test_that_a_list_was_cut_off_is_told(cli: Cli, words: list[str]) -> None:
+    for guest in ("hello", "wasi/echo"):
+        task = cli.task(guest).name
+        assert cli("schedule", "add", task, "--every", "1h").code == 0
+    cut = cli(*words, "--limit", "1")
+    assert (len(cut.rows), cut.err) == (1, "these are the first 1; --limit shows more\n")
+    whole = cli(*words, "--limit", "2")
+    assert (len(whole.rows), whole.err) == (2, "")
+    assert len(cli(*words, "--limit", "1", "--output", "json").json) == 1
+
+
 # Schedules
 
 
