@@ -33,7 +33,7 @@ from spear.records.execution import (
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
 from spear.spearlet.node import rows
-from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of
+from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of, page_of
 from spear.spearlet.node.atonce import AtOnce
 from spear.spearlet.node.calls import check, check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
@@ -318,9 +318,10 @@ class NodeServices(ModelServices, ObjectServices):
         page = sorted(found.values(), key=rows.stamp_of, reverse=True)
         if token:  # what is older than the history was read to comes with its next page
             page = [one for one in page if rows.stamp_of(one).hex() >= token]
-        if len(page) > most:
-            page, token = page[:most], rows.stamp_of(page[most - 1]).hex()
-        return ExecutionPage(tuple(page), token)
+        shown = page_of(page, most)
+        if len(shown) < len(page):
+            token = rows.stamp_of(shown[-1]).hex()
+        return ExecutionPage(tuple(shown), token)
 
     async def wait(
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
