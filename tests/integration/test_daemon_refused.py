@@ -11,7 +11,6 @@ from daemon_child import Child
 from real_daemon import real_daemon
 
 
-
 @pytest.fixture
 def taken() -> Iterator[str]:
     """An address where somebody listens."""

@@ -15,9 +15,7 @@ MIB = 1 << 20
 
 
 @pytest.mark.parametrize(("size", "kept"), [("8MiB", False), ("32MiB", True)])
-async def test_a_task_s_log_is_as_long_as_configured(
-    tmp_path: Path, size: str, kept: bool
-) -> None:
+async def test_a_task_s_log_is_as_long_as_configured(tmp_path: Path, size: str, kept: bool) -> None:
     async with real_daemon(tmp_path) as daemon:
         await daemon.live(SPEARLET_LOGS_TASK_SIZE=size)
         await daemon.register("log_flood", limits=Limits(log_bytes=32 * MIB))

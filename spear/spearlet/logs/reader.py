@@ -17,9 +17,7 @@ from spear.spearlet.logs.tasklog import TaskLog
 from spear.telemetry.rotating import Place
 
 BATCH_BYTES = 1 << 16
-_WHY_GONE = (
-    "removed for logs.task_size, logs.size or logs.retention, not in a backup, or damaged"
-)
+_WHY_GONE = "removed for logs.task_size, logs.size or logs.retention, not in a backup, or damaged"
 
 
 class LogReader:

@@ -130,8 +130,8 @@ def test_a_schedule_says_when_it_is_due(cli: Cli, tmp_path: Path) -> None:
     cli.task("wasi/echo")
     (tmp_path / "question").write_bytes(b"why?")
     said = cli(
-        "schedule", "add", "echo", "--every", "1h", "--name", "hourly", "--input", "question",
-        "--missed", "all", "--overlap", "--timeout", "5s", "--webhook", "http://there/", "--", "Ada",
+        "schedule", "add", "echo", "--every", "1h", "--name", "hourly", "--webhook", "http://there/",
+        "--input", "question", "--missed", "all", "--overlap", "--timeout", "5s", "--", "Ada",
     )  # fmt: skip
     assert said.code == 0
     assert "every 60m" in said.out or "every 1h" in said.out

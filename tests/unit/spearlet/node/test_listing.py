@@ -39,7 +39,9 @@ async def test_a_page_fits_into_a_message_however_much_its_records_hold(tmp_path
     """Of gRPC, where one has 4 MiB."""
     async with bench(tmp_path) as node:
         services = await node.ready()
-        call = Invocation(metadata={"who": "\N{EARTH GLOBE EUROPE-AFRICA}" * 65_000})  # 4 bytes each
+        call = Invocation(
+            metadata={"who": "\N{EARTH GLOBE EUROPE-AFRICA}" * 65_000}
+        )  # 4 bytes each
         ids = [(await services.submit("work", b"", call)).id for _ in range(40)]
         for at in range(20):
             (await node.run(at)).finish()
