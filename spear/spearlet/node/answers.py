@@ -59,6 +59,12 @@ def instance_of(work: Work) -> Instance:
     )
 
 
+def use_of(instances: list[Instance]) -> dict[str, int]:
+    """How many of them run an execution."""
+    active = sum(1 for instance in instances if instance.execution_id)
+    return {"active": active, "idle": len(instances) - active}
+
+
 def page_of(executions: list[Execution], limit: int) -> list[Execution]:
     """The first of them, as many as are wanted and as one message holds; one at least."""
     taken = 0

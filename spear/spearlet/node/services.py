@@ -32,7 +32,7 @@ from spear.records.execution import (
 )
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
-from spear.spearlet.node import rows
+from spear.spearlet.node import answers, rows
 from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of, page_of
 from spear.spearlet.node.atonce import AtOnce
 from spear.spearlet.node.calls import check, check_id, execution_of
@@ -464,6 +464,7 @@ class NodeServices(ModelServices, ObjectServices):
         return {
             "executions": self._tallies.counts() | self._executions.stats(),
             "duration_us": self._tallies.durations_us(),
+            "instances": answers.use_of(await self.instances()),
             "admission": self._parts.admission.stats(),
             "history": {"count": self._history.count, "bytes": self._history.bytes_taken},
             "artifacts": self._parts.programs.stats(),

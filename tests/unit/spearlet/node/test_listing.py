@@ -23,6 +23,7 @@ async def test_pages_have_all_live_and_ended_executions_once(tmp_path: Path, lim
         for at in (0, 3, 4):
             node.runtime.runs[at].finish()
         await until(lambda: len(services._executions.works()) == 3)
+        assert (await services.stats())["instances"] == {"active": 3, "idle": 0}
         pages, token = [], ""
         while not pages or token:
             page = await services.executions(limit=limit, page_token=token)
