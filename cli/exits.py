@@ -35,7 +35,7 @@ _OF_STATUS = {
     "RESOURCE_EXHAUSTED": NO_ROOM,
 }
 # Causes of ends from outside; every other one is a run that could not be.
-_ENDS = frozenset(("deadline", "output_limit", "fuel", "no_memory", "cancelled", "outcome_unknown"))
+_ENDS = frozenset(("deadline", "output_limit", "fuel", "no_memory", "cancelled", "lost"))
 
 
 def of_error(error: SpearError) -> int:

@@ -141,18 +141,26 @@ def _invoke(arguments: Sequence[str], dial: Dial | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
     except SpearError as error:
-        _tell(document.code_of(error), str(error), _hint_of(error), as_json=as_json)
+        _tell(document.code_of(error), str(error), _hint_of(error), _when(error), as_json=as_json)
         return exits.of_error(error)
     return result if isinstance(result, int) else exits.OK
 
 
-def _tell(code: str, sentence: str, hint: str, *, as_json: bool) -> None:
+def _tell(
+    code: str, sentence: str, hint: str, when: dict[str, int] | None = None, *, as_json: bool
+) -> None:
     """What went wrong: to people on stderr, to programs as the one document on stdout."""
     if as_json:
-        content = {"code": code, "message": sentence, "hint": hint}
+        content = {"code": code, "message": sentence, "hint": hint, **(when or {})}
         terminal.write(terminal.STDOUT, document.dump({"error": content}))
     else:
         terminal.say_error(sentence, hint)
+
+
+def _when(error: SpearError) -> dict[str, int]:
+    """When to come back, where that is known."""
+    after_ms = getattr(error, "retry_after_ms", 0)
+    return {"retry_after_ms": after_ms} if after_ms else {}
 
 
 def _hint_of(error: SpearError) -> str:

@@ -153,8 +153,10 @@ SETTINGS = (
             "SPEARLET_AGENTS_CHILDREN", "calls that one agent may have under way at once"),
     Setting("logs.size", "logs_bytes_max", "size", "1GiB", ("1MiB", "4096GiB"),
             "SPEARLET_LOGS_SIZE", "logs of all executions that are kept; the oldest go first"),
+    Setting("logs.task_size", "task_log_bytes_max", "size", "64MiB", ("8MiB", "4096GiB"),
+            "SPEARLET_LOGS_TASK_SIZE", "of these, logs of one task; the oldest lines go first"),
     Setting("logs.retention", "logs_ns_max", "duration", "7d", ("0", "3650d"),
-            "SPEARLET_LOGS_RETENTION", "how long the log of an execution is kept"),
+            "SPEARLET_LOGS_RETENTION", "how long the log of an execution is kept; 0: at any age"),
     Setting("logging.level", "log_level", "choice", "info",
             ("trace", "debug", "info", "warn", "error"),
             "SPEARLET_LOG_LEVEL", "what the daemon itself logs, and all that is graver"),
@@ -228,6 +230,7 @@ class Config:
     agents_depth: int
     agents_children_max: int
     logs_bytes_max: int
+    task_log_bytes_max: int
     logs_ns_max: int
     log_level: str
     log_format: str

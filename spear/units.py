@@ -118,4 +118,9 @@ def show_size(count: int) -> str:
     for name, unit in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= unit:
             return f"{count / unit:.1f}".removesuffix(".0") + f" {name}"
-    return f"{count} byte{'' if count == 1 else 's'}"
+    return plural(count, "byte")
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 byte`, `2 bytes`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

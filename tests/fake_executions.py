@@ -103,9 +103,9 @@ class FakeExecutions:
             )  # fmt: skip
             end = await asyncio.wait_for(guest_of(spec.artifact)(given), record.timeout_ns / 1e9)
         except TimeoutError:
-            self._end(run, "timeout", "deadline", End(
-                exit_code=-1, error=ExecutionError(code="DEADLINE", message="it ran too long"),
-            ))  # fmt: skip
+            said = f"the guest was stopped at its deadline of {record.timeout_ns / 1e9:g} s"
+            error = ExecutionError(code="DEADLINE", message=said)
+            self._end(run, "timeout", "deadline", End(exit_code=-1, error=error))
         except asyncio.CancelledError as cancelled:
             reason = str(cancelled.args[0]) if cancelled.args else "cancelled"
             self._cancelled(run, reason)

@@ -35,6 +35,11 @@ def log_path_of(config: Config) -> str:
     return config.log_path or os.path.join(config.data_dir, LOG_NAME)
 
 
+def ready_line(door: str, address: str) -> str:
+    """As the daemon itself says it."""
+    return f"{_READY}{door} {address}\n"
+
+
 def start(config: Config, words: Sequence[str]) -> Started | int:
     """Runs `spear up WORDS`; gives its pid and where it answers, or its exit code where it could
     not start, which was said then. Raises InvalidArgument where there can be no data directory."""

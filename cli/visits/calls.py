@@ -1,7 +1,8 @@
 """What one call of a task is given by the command line.
 
 The rule: the options of `submit`, `invoke` and `schedule add` are the same, and become one
-Invocation here; but a schedule has no key, as each of its runs gets one of its own.
+Invocation here; but a schedule has no key, as each of its runs gets one of its own, and who waits
+with `invoke` needs no webhook.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ _OPTIONS = (
 key_option = click.option(
     "--key", metavar="TEXT", default="",
     help="Idempotency key: the same key twice is the same execution.",
+)  # fmt: skip
+webhook_option = click.option(
+    "--webhook", metavar="URL", default="", help="Told of each end, by a POST of its record.",
 )  # fmt: skip
 
 

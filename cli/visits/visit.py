@@ -61,6 +61,12 @@ class Visit:
             text = tables.text_of(kind, records, self.clock.now_ns())
             terminal.write(terminal.STDOUT, _encoded(text))
 
+    def show_first(self, kind: Kind, records: Sequence[Any], limit: int) -> None:
+        """As `show_all`, up to the limit; people are told where `records` are more."""
+        self.show_all(kind, records[:limit])
+        if len(records) > limit:
+            self.tell(f"these are the first {limit}; --limit shows more")
+
     def done(self, record: msgspec.Struct, sentence: str) -> None:
         """What was done: the record for programs, a sentence for people."""
         if self.as_json:

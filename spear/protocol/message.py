@@ -57,7 +57,7 @@ class Hello(msgspec.Struct, omit_defaults=True, kw_only=True):
     resume: str | None = None
 
 
-class Welcome(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Welcome(msgspec.Struct, kw_only=True):
     """The answer of who was connected to. `window`: requests in flight, for each side;
     `heartbeat_ms` 0: no heartbeats."""
 

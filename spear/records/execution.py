@@ -35,8 +35,9 @@ class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class ExecutionError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Why an execution did not complete. `code` is EXIT, TRAP, DEADLINE, CANCELLED, OUTPUT_LIMIT,
-    INSTANTIATE, FUEL, NO_MEMORY, NODE_BUSY, OUTCOME_UNKNOWN (the node died while it ran) or
-    ARTIFACT (its bytes are gone or damaged), INTERNAL (a fault of the node)."""
+    INSTANTIATE, FUEL, NO_MEMORY, NODE_BUSY, OUTCOME_UNKNOWN (the node died while it ran),
+    ARTIFACT (its bytes are gone or damaged), INVALID_ARGUMENT (it cannot be called like this) or
+    INTERNAL (a fault of the node)."""
 
     code: str
     message: str = ""

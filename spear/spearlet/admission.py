@@ -23,6 +23,7 @@ from bisect import bisect_left, insort
 from typing import Generic, NamedTuple, TypeVar
 
 from spear.errors import InvalidArgument, QueueFull
+from spear.units import format_duration, plural, show_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -235,8 +236,9 @@ class Admission(Generic[H]):
     def _check_shape(self, cpu_millis: int, memory_bytes: int) -> None:
         if cpu_millis > self._cpu_max or memory_bytes > self._memory_max:
             raise InvalidArgument(
-                f"a reservation of {cpu_millis / 1000:g} processors and {memory_bytes} bytes was "
-                f"asked for; the node has {self._cpu_max / 1000:g} and {self._memory_max} in all"
+                f"a reservation of {cpu_millis / 1000:g} processors and {show_size(memory_bytes)} "
+                f"was asked for; the node has {self._cpu_max / 1000:g} and "
+                f"{show_size(self._memory_max)} in all"
             )
 
     def _queue(self, entry: _Entry[H], now_ns: int) -> Sequence[H]:
@@ -263,13 +265,14 @@ class Admission(Generic[H]):
     def _full(self, task: _Task[H], now_ns: int) -> QueueFull | None:
         """Why the one that came last finds no place."""
         if len(task.queue) > task.queue_max:
-            name, limit, rate = f"task {task.key!r} has", task.queue_max, task.rate
+            name, limit, rate = "the task has", task.queue_max, task.rate
         elif len(self._waiting) > self._queue_max:
             name, limit, rate = "the node has", self._queue_max, self._rate
         else:
             return None
         after_ms = rate.retry_after_ms(now_ns, limit)
-        return QueueFull(f"{name} {limit} executions waiting, its most: come back later", after_ms)
+        wait, waiting = format_duration(after_ms * 1_000_000), plural(limit, "execution")
+        return QueueFull(f"{name} {waiting} waiting, its most: come back in about {wait}", after_ms)
 
     def _leave(self, entry: _Entry[H]) -> None:
         """Its place is free: it starts, or was cancelled."""

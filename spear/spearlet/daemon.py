@@ -1,8 +1,8 @@
 """The daemon: a node with its doors, from its start to its drained end.
 
-The rule: this is the composition root. What cannot be served is refused before anything is opened;
-the socket answers before gRPC is imported, since that import costs more than all before it; the
-first signal drains, the second ends at once.
+The rule: this is the composition root. What cannot be served is refused before anything is opened,
+since a node that is opened begins what waits for it; the socket answers before gRPC is imported, as
+that import costs more than all before it; the first signal drains, the second ends at once.
 """
 
 from __future__ import annotations
@@ -129,11 +129,22 @@ class Daemon:
         self._log.leave_by(loop.call_soon_threadsafe)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        self._check_doors()
         served = await opener(self._config, self._start)
         try:
             return await self._serve(served.services, served.turn)
         finally:
             await served.close()
+
+    def _check_doors(self) -> None:
+        """Raises AlreadyExists, InvalidArgument for what could not be told or listened at."""
+        config = self._config
+        self._readiness.check()
+        _listen("socket", f"unix:{config.socket_path}", _check_address)
+        if config.frames_address:
+            _listen("frames.addr", config.frames_address, _check_address)
+        # gRPC itself does not say what is wrong.
+        _listen("grpc.addr", config.grpc_address, _check_address)
 
     async def _serve(self, node: Node, turn: Turn | None) -> int:
         from spear.spearlet.rpc.frame_door import FrameDoor
@@ -176,7 +187,6 @@ class Daemon:
 
     async def _open_grpc(self, node: Node, table: Mapping[str, Method], turn: Turn | None) -> None:
         address = self._config.grpc_address
-        _listen("grpc.addr", address, _check_address)  # gRPC itself does not say what is wrong
         make = await asyncio.get_running_loop().run_in_executor(None, _import_grpc_door)
         self._grpc = make(node, table, self._access, self._log.failure, turn)
         port = await self._grpc.open(address, self._tls)
@@ -238,6 +248,8 @@ def _check_address(address: str) -> str:
     """Listens there for a moment. Raises as `sockets.listen` does."""
     sock, found = sockets.listen(sockets.parse(address))
     sock.close()
+    if found.path:
+        os.unlink(found.path)
     return str(found)
 
 

@@ -6,8 +6,11 @@ is replaced as a whole, so who reads it finds all of one moment.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -27,11 +30,20 @@ class Readiness:
         self._ports_file, self._notify_socket = ports_file, notify_socket
         self._doors: dict[str, str | int] = {"pid": pid}
 
+    def check(self) -> None:
+        """Raises InvalidArgument where the ports file could not be written."""
+        if self._ports_file:
+            with self._written() as partial:
+                os.unlink(partial)
+                if os.path.isdir(self._ports_file):
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
     def opened(self, door: str, address: str) -> None:
         """Raises InvalidArgument where the ports file cannot be written."""
         self._doors[door] = address
         if self._ports_file:
-            self._write()
+            with self._written() as partial:
+                os.replace(partial, self._ports_file)
         say(f"spearlet ready: {door} {address}")
 
     def addresses(self) -> dict[str, str]:
@@ -55,12 +67,14 @@ class Readiness:
             except OSError:
                 return
 
-    def _write(self) -> None:
+    @contextmanager
+    def _written(self) -> Iterator[str]:
+        """A file beside it that holds what is known now."""
         partial = f"{self._ports_file}.{self._doors['pid']}"
         try:
             with open(partial, "wb") as file:
                 file.write(msgspec.json.encode(self._doors) + b"\n")
-            os.replace(partial, self._ports_file)
+            yield partial
         except OSError as error:
             raise InvalidArgument(
                 f"cannot write the ports file {self._ports_file!r}: {error.strerror}"

@@ -362,6 +362,13 @@ def test_the_screen_of_another_node_names_it(home: Home) -> None:
     assert home("node", "drain", *option.split()).returncode == 0
 
 
+def test_a_quiet_start_in_the_background_says_where_it_answers(home: Home) -> None:
+    first, second = home(*UP, "--detach", "--quiet").stdout.decode().splitlines()
+    home.down()
+    assert first == f"spearlet ready: socket {home.data}/spearlet.sock"
+    assert second.startswith("spearlet ready: grpc 127.0.0.1:")
+
+
 @pytest.mark.parametrize("words", [[], ["--detach"], ["--quiet"]])
 def test_a_log_that_cannot_be_written_is_no_start(home: Home, words: list[str]) -> None:
     said = home(*UP, *words, "--log-file", home.path)

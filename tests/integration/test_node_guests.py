@@ -264,6 +264,7 @@ async def test_a_pool_keeps_as_many_ready_as_its_task_wants(node: NodeServices):
     await register(node, "reactor", pool=Pool(isolation="shared", min=2, max=3))
     await node._parts.pools.fill(node._tasks.all(), node._parts.programs)
     assert [instance.status for instance in await node.instances()] == ["ready", "ready"]
+    assert (await node.stats())["instances"] == {"active": 0, "idle": 2}
     assert (await call(node, "boom")).status == "failed"
     assert len(await node.instances()) == 1
     await node._parts.pools.fill(node._tasks.all(), node._parts.programs)

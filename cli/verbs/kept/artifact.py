@@ -52,7 +52,7 @@ async def put(
 @on_node
 async def ls(visit: Visit, limit: int) -> int:
     """List the artifacts."""
-    visit.show_all(tables.ARTIFACTS, await paging.artifacts(visit.node, limit))
+    visit.show_first(tables.ARTIFACTS, await paging.artifacts(visit.node, limit + 1), limit)
     return exits.OK
 
 

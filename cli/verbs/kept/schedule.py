@@ -9,7 +9,7 @@ from spear.cli.arguments import UsageError
 from spear.cli.running import inputs
 from spear.cli.screens import tables, words
 from spear.cli.visits import ids, tasknames
-from spear.cli.visits.calls import call_options, invocation_of
+from spear.cli.visits.calls import call_options, invocation_of, webhook_option
 from spear.cli.visits.options import ARGS, duration_ns
 from spear.cli.visits.visit import Visit, on_node
 from spear.clock import unix_ns_of
@@ -46,6 +46,7 @@ def command() -> None:
 @click.option("--overlap", is_flag=True, help="Start a run while the last one still runs.")
 @click.option("--name", default="", help="To find it by.")
 @call_options
+@webhook_option
 @on_node
 async def add(
     visit: Visit, task: str, args: tuple[str, ...], cron: str, every: str | None, at: str | None,

@@ -99,7 +99,8 @@ async def _spec(visit: Visit, file: str, name: str, said: dict[str, Any]) -> Tas
 @on_node
 async def ls(visit: Visit, status: str | None, limit: int) -> int:
     """List the tasks by name."""
-    visit.show_all(tables.TASKS, await paging.tasks(visit.node, limit, status=status or ""))
+    found = await paging.tasks(visit.node, limit + 1, status=status or "")
+    visit.show_first(tables.TASKS, found, limit)
     return exits.OK
 
 

@@ -51,11 +51,15 @@ async def drain(visit: Visit, grace: str) -> int:
     return exits.OK
 
 
-@command.command(short_help="Copy all that the node keeps, while it works.")
+@command.command(short_help="Copy what the node keeps, while it works.")
 @click.argument("folder", type=click.Path())
 @on_node
 async def backup(visit: Visit, folder: str) -> int:
-    """Copy all that the node keeps into FOLDER, a new one on the node's machine, while it works.
+    """Copy what the node keeps into FOLDER, a new one on the node's machine, while it works.
+
+    Tasks, executions and their results, artifacts, schedules and durable objects are in it; logs
+    are not, nor the secrets in the files token and webhook_key: a restored node makes new ones,
+    unless those are copied into its directory before it starts.
 
     \b
     spear node backup ~/spear-backup

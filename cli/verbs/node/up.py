@@ -56,11 +56,13 @@ def _detached(config: Config, path: str | None, again: list[str], *, quiet: bool
     started = detach.start(config, again)
     if isinstance(started, int):
         return started
-    if not quiet:
+    if quiet:
+        text = "".join(detach.ready_line(*door) for door in started.doors.items())
+    else:
         node = _node_option(config, path)
         stop = f"spear node drain{node} (process {started.pid})"
         text = screen(config, started.doors, node, stop, detach.log_path_of(config))
-        terminal.write(terminal.STDOUT, text.encode("utf-8", "backslashreplace"))
+    terminal.write(terminal.STDOUT, text.encode("utf-8", "backslashreplace"))
     return exits.OK
 
 

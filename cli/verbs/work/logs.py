@@ -45,6 +45,7 @@ async def command(visit: Visit, id: str, follow: bool, after: int) -> int:
 def text_of(line: LogLine) -> str:
     """The line as shown; a newline within it cannot fake another line."""
     mark = line.level if line.stream == "log" else line.stream
-    head = f"{time_text(line.time_ms * 10**6)[11:-1]} [{mark}] "
+    time = f"{time_text(line.time_ms * 10**6)[11:-1]} " if line.time_ms else ""  # 0: not known
+    head = f"{time}[{mark}] "
     parts = line.message.removesuffix("\n").split("\n")
     return "".join(f"{head}{part}\n" for part in parts)

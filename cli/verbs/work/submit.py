@@ -9,7 +9,7 @@ from spear.cli.arguments import UsageError
 from spear.cli.running import inputs, outcome
 from spear.cli.screens import bars, words
 from spear.cli.visits import specs, tasknames
-from spear.cli.visits.calls import call_options, invocation_of, key_option
+from spear.cli.visits.calls import call_options, invocation_of, key_option, webhook_option
 from spear.cli.visits.options import ARGS, INPUT, SET
 from spear.cli.visits.visit import Visit, on_node
 from spear.errors import AlreadyExists
@@ -26,7 +26,7 @@ from spear.spearlet import taskfile
 @key_option
 @call_options
 @SET
-@click.option("--webhook", metavar="URL", default="", help="Told when it ended.")
+@webhook_option
 @click.option("--wait", is_flag=True, help="Wait for the end and give the output, as run does.")
 @on_node
 async def command(

@@ -17,6 +17,7 @@ from spear.spearlet.logs.tasklog import TaskLog
 from spear.telemetry.rotating import Place
 
 BATCH_BYTES = 1 << 16
+_WHY_GONE = "removed for logs.task_size, logs.size or logs.retention, not in a backup, or damaged"
 
 
 class LogReader:
@@ -91,5 +92,5 @@ class LogReader:
         return LogLine(
             execution_id=self._execution_id, seq=last_seq, time_ms=time_ms, level="warn",
             stream="system", task=self._task_name, instance_id=instance_id,
-            message=f"{which} gone: removed for the limits of the task's log, or damaged",
+            message=f"{which} gone: {_WHY_GONE}",
         )  # fmt: skip

@@ -84,15 +84,16 @@ class LogStore:
         return Sink(log, instance_id, self._finished)
 
     def read(
-        self, execution_id: str, task_name: str, after_seq: int = 0
+        self, execution_id: str, task_name: str, after_seq: int = 0, known: int = 0
     ) -> Iterator[list[LogLine]]:
-        """The lines that are there now, behind `after_seq`, in batches. Raises LogUnavailable."""
+        """The lines that are there now, behind `after_seq`, in batches. Where nothing is left of
+        `known` ones, a line says so. Raises LogUnavailable."""
         log, reader = self._reader(execution_id, task_name, after_seq)
         last_seq = log.seq
         try:
             while lines := reader.next_batch():
                 yield lines
-            if lines := reader.finish(last_seq):
+            if lines := reader.finish(last_seq if reader.seq else max(last_seq, known)):
                 yield lines
         finally:
             self._count_damaged(reader, task_name)

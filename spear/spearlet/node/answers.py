@@ -13,6 +13,8 @@ from spear.errors import DeadlineExceeded, InvalidArgument
 from spear.records.execution import Execution, Instance
 
 _LIMIT_MAX = 10_000
+PAGE_BYTES_MAX = 2 << 20  # of records in one answer: a message of gRPC has 4 MiB
+_ENCODE = msgspec.msgpack.Encoder().encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +57,22 @@ def instance_of(work: Work) -> Instance:
         executions=1,
         execution_id=execution.id,
     )
+
+
+def use_of(instances: list[Instance]) -> dict[str, int]:
+    """How many of them run an execution."""
+    active = sum(1 for instance in instances if instance.execution_id)
+    return {"active": active, "idle": len(instances) - active}
+
+
+def page_of(executions: list[Execution], limit: int) -> list[Execution]:
+    """The first of them, as many as are wanted and as one message holds; one at least."""
+    taken = 0
+    for at, execution in enumerate(executions[:limit]):
+        taken += len(_ENCODE(execution))
+        if taken > PAGE_BYTES_MAX and at:
+            return executions[:at]
+    return executions[:limit]
 
 
 def limit_of(limit: int) -> int:

@@ -392,7 +392,7 @@ class Executions:
         self._give_back(work, spent=outcome.status != COMPLETED)
         run.fill(work.execution)
         work.plan.pace.took(outcome.cpu_ns)
-        error = error_of(outcome)
+        error = error_of(outcome, work.execution.timeout_ns)
         if error is not None and not work.doom and self._rest(work, error.code):
             return
         self._finish(work, outcome.status, outcome.cause, error, run.output)

@@ -19,6 +19,7 @@ from spear.errors import InvalidArgument, KvDamaged, SpearError
 from spear.records.execution import Execution
 from spear.spearlet.node import rows
 from spear.spearlet.node.ages import Ages
+from spear.spearlet.node.answers import PAGE_BYTES_MAX
 from spear.spearlet.node.unreadable import Unreadable
 from spear.spearlet.node.work import is_cut_off
 
@@ -97,37 +98,46 @@ class History:
             self._far_over.set()
 
     def find(self, id: str) -> Execution | None:
+        found = self._row(id)
+        return found and found[0]
+
+    def _row(self, id: str) -> tuple[Execution, int] | None:
+        """The record, and its bytes in the store without its output."""
         row = self._parts.kv.get(rows.execution_key(id))
+        if row is None:
+            return None
         try:
-            return None if row is None else rows.decode_execution(row)
+            execution = rows.decode_execution(row)
         except msgspec.MsgspecError as error:
             raise KvDamaged(f"the record of execution {id!r} cannot be read: {error}") from error
+        return execution, len(row) - len(execution.output)
 
     async def page(
         self, task_id: str, matches: Callable[[Execution], bool], limit: int, token: str,
         root: str = "",
     ) -> tuple[list[Execution], str]:  # fmt: skip
         """The newest first, of all or of a root's tree, behind the token of the page before; and
-        the next token, "" at the end. A record that cannot be read is left out. Raises
-        InvalidArgument for a token of other making."""
+        the next token, "" at the end. No more than make a page's bytes; a record that cannot be
+        read is left out. Raises InvalidArgument for a token of other making."""
         found: list[Execution] = []
-        last, looked_at, wanted = b"", 0, task_id.encode()
+        last, looked_at, taken, wanted = b"", 0, 0, task_id.encode()
         indexes = (rows.tree_prefix(root),) if root else rows.BY_TIME
         async for stamp, value in self._newest(indexes, _stamp_of(token)):
-            if len(found) == limit or looked_at == _LOOKED_AT_MAX:
+            if len(found) == limit or looked_at == _LOOKED_AT_MAX or taken > PAGE_BYTES_MAX:
                 return found, last.hex()
             last = stamp
             looked_at += 1
             if wanted and rows.task_id_of(value) != wanted:
                 continue
-            execution = self._readable(rows.id_of_stamp(stamp))
-            if execution is not None and matches(execution):
-                found.append(execution)
+            row = self._readable(rows.id_of_stamp(stamp))
+            if row is not None and matches(row[0]):
+                found.append(row[0])
+                taken += row[1]
         return found, ""
 
-    def _readable(self, id: str) -> Execution | None:
+    def _readable(self, id: str) -> tuple[Execution, int] | None:
         try:
-            return self.find(id)
+            return self._row(id)
         except KvDamaged as error:
             self._unreadable.tell(rows.execution_key(id), error)
             return None

@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 SPOILT = "internal"  # the cause of what the node itself could not carry to its end
 
 
-def error_of(outcome: Outcome) -> ExecutionError | None:
-    """Why the attempt did not complete; None where it did."""
+def error_of(outcome: Outcome, timeout_ns: int) -> ExecutionError | None:
+    """Why the attempt did not complete; None where it did. `timeout_ns` is what the execution was
+    given: its run knows only what was left of that."""
     if outcome.status == COMPLETED:
         return None
+    message = outcome.message
+    if outcome.cause == "deadline":
+        message = f"the guest was stopped at its deadline of {timeout_ns / 1e9:g} s"
     return ExecutionError(
         code=outcome.cause.upper(),
-        message=outcome.message,
+        message=message,
         trap=outcome.trap,
         backtrace=tuple(
             Frame(frame.function, frame.index, frame.offset) for frame in outcome.backtrace

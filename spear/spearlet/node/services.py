@@ -32,8 +32,8 @@ from spear.records.execution import (
 )
 from spear.records.schedule import Schedule, ScheduleSpec
 from spear.records.task import Artifact, Task, TaskSpec
-from spear.spearlet.node import rows
-from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of
+from spear.spearlet.node import answers, rows
+from spear.spearlet.node.answers import bare, end_within, instance_of, limit_of, now_of, page_of
 from spear.spearlet.node.atonce import AtOnce
 from spear.spearlet.node.calls import check, check_id, execution_of
 from spear.spearlet.node.ends import INLINE_BYTES_MAX
@@ -318,9 +318,10 @@ class NodeServices(ModelServices, ObjectServices):
         page = sorted(found.values(), key=rows.stamp_of, reverse=True)
         if token:  # what is older than the history was read to comes with its next page
             page = [one for one in page if rows.stamp_of(one).hex() >= token]
-        if len(page) > most:
-            page, token = page[:most], rows.stamp_of(page[most - 1]).hex()
-        return ExecutionPage(tuple(page), token)
+        shown = page_of(page, most)
+        if len(shown) < len(page):
+            token = rows.stamp_of(shown[-1]).hex()
+        return ExecutionPage(tuple(shown), token)
 
     async def wait(
         self, id: str, *, timeout_ns: int | None = None, include_output: bool = True
@@ -376,7 +377,8 @@ class NodeServices(ModelServices, ObjectServices):
     ) -> AsyncIterator[list[LogLine]]:
         found = self._find(id)
         if not isinstance(found, Work):
-            return _later(self._logs.read(found.id, found.task_name, after_seq))
+            read = self._logs.read(found.id, found.task_name, after_seq, found.log_lines)
+            return _later(read)
         execution = found.execution
         if not follow:
             return _later(self._logs.read(execution.id, execution.task_name, after_seq))
@@ -462,6 +464,7 @@ class NodeServices(ModelServices, ObjectServices):
         return {
             "executions": self._tallies.counts() | self._executions.stats(),
             "duration_us": self._tallies.durations_us(),
+            "instances": answers.use_of(await self.instances()),
             "admission": self._parts.admission.stats(),
             "history": {"count": self._history.count, "bytes": self._history.bytes_taken},
             "artifacts": self._parts.programs.stats(),

@@ -58,7 +58,7 @@ async def open_served(
     logs = LogStore(
         os.path.join(config.data_dir, "logs"),
         config.node_name,
-        LogLimits(bytes_max=config.logs_bytes_max, age_ns_max=config.logs_ns_max),
+        LogLimits(config.task_log_bytes_max, config.logs_bytes_max, config.logs_ns_max),
         clock,
         redactor,
         log,

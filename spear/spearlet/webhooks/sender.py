@@ -3,7 +3,7 @@
 The rule: the store holds the deliveries, memory only which are due when; so a crash loses none.
 Bounded: deliveries that wait, posts at once, posts at once to one host (so that a host which hangs
 holds up only its own), the time of a post. Nothing of an answer is read but its status and
-Retry-After.
+Retry-After. Within a process waits go by the monotonic clock, which nobody sets.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from spear.kv.batch import Batch
 from spear.spearlet.retry import RANDOM_BITS
 from spear.spearlet.webhooks import delivery as rules
 from spear.spearlet.webhooks.delivery import AGAIN, DONE, PREFIX, Delivery
+from spear.units import plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class WebhookSender:
     ) -> None:  # fmt: skip
         self._kv, self._clock, self._key, self._report = kv, clock, key, report
         self._timeout_ns, self._waiting_max = timeout_ns, waiting_max
-        self._later: list[tuple[int, bytes, str]] = []  # a heap: when, key, host
+        self._later: list[tuple[int, bytes, str]] = []  # a heap: monotonic time, key, host
         self._ready: dict[str, deque[bytes]] = {}  # by host: their time has come
         self._posting: dict[str, int] = {}  # by host
         self._together = 0  # those in _posting
@@ -108,7 +109,7 @@ class WebhookSender:
 
     def start_due(self, group: asyncio.TaskGroup) -> int:
         """Begins the posts that are due and have a place; how long to wait for the next ones."""
-        now_ns = self._clock.now_ns()
+        now_ns = self._clock.monotonic_ns()
         while self._later and self._later[0][0] <= now_ns:
             _, key, host = heapq.heappop(self._later)
             self._ready.setdefault(host, deque()).append(key)
@@ -135,7 +136,7 @@ class WebhookSender:
                 self._waiting -= 1
         except KvError as error:  # its row stays: it is tried again
             self._report(_id(key), str(error))
-            again_ns = self._clock.now_ns() + _STORE_AGAIN_NS
+            again_ns = self._clock.monotonic_ns() + _STORE_AGAIN_NS
             heapq.heappush(self._later, (again_ns, key, host))
         finally:
             self._together -= 1
@@ -199,15 +200,16 @@ class WebhookSender:
             self._end(delivery, str(error))
             self._waiting -= 1
             return
-        now_ns = self._clock.now_ns()
-        due_ns = now_ns + rules.wait_ns(delivery.next_ns, now_ns)
+        wait_ns = rules.wait_ns(delivery.next_ns, self._clock.now_ns())
+        due_ns = self._clock.monotonic_ns() + wait_ns
         heapq.heappush(self._later, (due_ns, delivery.key, host))
 
     def _end(self, delivery: Delivery, why: str) -> None:
         """Gives it up."""
         self._delete(delivery)
         self._given_up += 1
-        self._report(delivery.id, f"given up after {delivery.attempts + 1} attempts: {why}")
+        tries = plural(delivery.attempts + 1, "attempt")
+        self._report(delivery.id, f"given up after {tries}: {why}")
 
     def _delete(self, delivery: Delivery) -> None:
         """Class crash: after a power cut it is delivered once more."""

@@ -26,7 +26,7 @@ from spear.errors import SpearError
         ("failed", "fuel", None, 137),
         ("terminated", "cancelled", None, 137),
         ("failed", "no_memory", None, 137),
-        ("failed", "outcome_unknown", None, 137),
+        ("failed", "lost", None, 137),
         ("failed", "instantiate", None, 125),
         ("failed", "invalid_argument", None, 125),
         ("failed", "artifact", None, 125),

@@ -105,6 +105,24 @@ def test_a_folder_without_a_task_file_says_so(cli: Cli, tmp_path: Path) -> None:
     assert (said.code, said.err) == (3, "error: no task file './spear.toml'\n")
 
 
+# Lists
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["ls", "tasks"], ["ls", "artifacts"], ["ls", "schedules"], ["task", "ls"], ["artifact", "ls"]],
+)
+def test_that_a_list_was_cut_off_is_told(cli: Cli, words: list[str]) -> None:
+    for guest in ("hello", "wasi/echo"):
+        task = cli.task(guest).name
+        assert cli("schedule", "add", task, "--every", "1h").code == 0
+    cut = cli(*words, "--limit", "1")
+    assert (len(cut.rows), cut.err) == (1, "these are the first 1; --limit shows more\n")
+    whole = cli(*words, "--limit", "2")
+    assert (len(whole.rows), whole.err) == (2, "")
+    assert len(cli(*words, "--limit", "1", "--output", "json").json) == 1
+
+
 # Schedules
 
 
@@ -112,8 +130,8 @@ def test_a_schedule_says_when_it_is_due(cli: Cli, tmp_path: Path) -> None:
     cli.task("wasi/echo")
     (tmp_path / "question").write_bytes(b"why?")
     said = cli(
-        "schedule", "add", "echo", "--every", "1h", "--name", "hourly", "--input", "question",
-        "--missed", "all", "--overlap", "--timeout", "5s", "--", "Ada",
+        "schedule", "add", "echo", "--every", "1h", "--name", "hourly", "--webhook", "http://there/",
+        "--input", "question", "--missed", "all", "--overlap", "--timeout", "5s", "--", "Ada",
     )  # fmt: skip
     assert said.code == 0
     assert "every 60m" in said.out or "every 1h" in said.out
@@ -124,6 +142,7 @@ def test_a_schedule_says_when_it_is_due(cli: Cli, tmp_path: Path) -> None:
     )  # fmt: skip
     assert spec["invocation"]["args"] == ["Ada"]
     assert spec["invocation"]["timeout_ms"] == 5000
+    assert spec["invocation"]["webhook"] == "http://there/"
     (row,) = cli("ls", "schedules").rows
     assert row[:3] == [found["id"][-8:], "hourly", "echo"]
 

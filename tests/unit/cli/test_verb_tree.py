@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import pytest
 
 from spear.cli import tree
+from spear.cli.visits.dial import Where
+from spear.errors import QueueFull
 
 VERBS = [verb for _, verbs in tree.SECTIONS.values() for verb in verbs]
 FOLDER = Path(tree.__file__).parent / "verbs"
@@ -99,6 +102,15 @@ def test_a_word_like_no_verb_gets_the_list(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().err == (
         "error: no verb 'zzzz'\nhint: spear --help shows what is accepted\n"
     )
+
+
+def test_programs_read_when_to_come_back(capfd: pytest.CaptureFixture[str]) -> None:
+    def dial(_: Where) -> NoReturn:
+        raise QueueFull("full", 250)
+
+    assert tree.invoke(["ls", "--output", "json"], dial=dial) == 6
+    error = json.loads(capfd.readouterr().out)["error"]
+    assert (error["code"], error["retry_after_ms"]) == ("QUEUE_FULL", 250)
 
 
 @pytest.mark.parametrize(

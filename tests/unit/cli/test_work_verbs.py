@@ -259,6 +259,8 @@ def test_a_line_cannot_fake_another_one() -> None:
     assert logs_verb.text_of(line) == ("00:00:00.001 [info] one\n00:00:00.001 [info] [error] two\n")
     out = LogLine(execution_id="x", seq=1, time_ms=1, stream="stderr", message="plain")
     assert logs_verb.text_of(out) == "00:00:00.001 [stderr] plain\n"
+    mark = LogLine(execution_id="x", seq=1, time_ms=0, stream="system", message="gone")
+    assert logs_verb.text_of(mark) == "[system] gone\n"  # when is not known
 
 
 def test_logs_on_a_terminal_are_escaped(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

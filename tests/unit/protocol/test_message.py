@@ -28,6 +28,14 @@ def test_a_call_lies_as_the_contract_says() -> None:
     assert wire.unpack_call(bytes(16) + payload) == ("/a/B", 1000, b"message")
 
 
+def test_a_welcome_says_all_that_the_contract_names() -> None:
+    """A client of other making reads its window there, and knows no default of ours."""
+    body = wire.pack_map(wire.WELCOME, wire.Welcome())
+    assert msgspec.msgpack.decode(body[wire.HEADER_BYTES :]) == {
+        "session": "", "features": [], "window": 64, "heartbeat_ms": 0, "resume": None,
+    }  # fmt: skip
+
+
 def test_a_cancel_names_the_request() -> None:
     body = wire.pack_cancel(7)
     assert body == wire.pack(wire.REQUEST, wire.NO_ANSWER, 130, 0, struct.pack("<Q", 7))

@@ -140,7 +140,7 @@ def test_a_full_queue_of_a_task_refuses_and_says_when_to_come_back() -> None:
     admission.offer("runs", "t", "normal", 0)
     for number in range(TASK_QUEUE_MAX):
         admission.offer(str(number), "t", "normal", 0)
-    with pytest.raises(QueueFull, match=r"task 't' has 1000 executions waiting") as caught:
+    with pytest.raises(QueueFull, match=r"the task has 1000 executions waiting") as caught:
         admission.offer("more", "t", "urgent", 0)
     assert caught.value.retry_after_ms == 1000, "nothing has left yet"
     assert admission.position("more") == -1

@@ -232,7 +232,8 @@ def test_old_files_go_and_a_line_stands_for_what_went_with_them(bench: Bench) ->
     found = [found for batch in store.read("e1", TASK) for found in batch]
     first = found[0].seq
     assert found[0].message == (
-        f"lines 1 to {first} are gone: removed for the limits of the task's log, or damaged"
+        f"lines 1 to {first} are gone: removed for logs.task_size, logs.size or logs.retention, "
+        "not in a backup, or damaged"
     )
     assert (found[0].stream, found[0].level) == ("system", "warn")
     assert [one.seq for one in found] == list(range(first, 1001))

@@ -9,6 +9,8 @@ import pytest
 from node_runs import Bench, bench, until
 
 from spear.errors import KvDamaged
+from spear.protocol.convert.execution import EXECUTION
+from spear.records.execution import Invocation
 from spear.spearlet.node import rows
 
 
@@ -21,6 +23,7 @@ async def test_pages_have_all_live_and_ended_executions_once(tmp_path: Path, lim
         for at in (0, 3, 4):
             node.runtime.runs[at].finish()
         await until(lambda: len(services._executions.works()) == 3)
+        assert (await services.stats())["instances"] == {"active": 3, "idle": 0}
         pages, token = [], ""
         while not pages or token:
             page = await services.executions(limit=limit, page_token=token)
@@ -31,6 +34,29 @@ async def test_pages_have_all_live_and_ended_executions_once(tmp_path: Path, lim
         stamps = [(one.created_ns, one.id) for one in pages]
         assert stamps == sorted(stamps, reverse=True)
         assert [one.ended for one in pages].count(True) == 3
+
+
+async def test_a_page_fits_into_a_message_however_much_its_records_hold(tmp_path: Path):
+    """Of gRPC, where one has 4 MiB."""
+    async with bench(tmp_path) as node:
+        services = await node.ready()
+        call = Invocation(
+            metadata={"who": "\N{EARTH GLOBE EUROPE-AFRICA}" * 65_000}
+        )  # 4 bytes each
+        ids = [(await services.submit("work", b"", call)).id for _ in range(40)]
+        for at in range(20):
+            (await node.run(at)).finish()
+        await until(lambda: len(services._executions.works()) == 20)
+        listed, token = list[str](), ""
+        while not listed or token:
+            page = await services.executions(limit=40, page_token=token)
+            sizes = [EXECUTION.message(one).ByteSize() for one in page.executions]
+            assert 0 < sum(sizes) < 3 << 20
+            listed += [one.id for one in page.executions]
+            token = page.next_page_token
+        assert listed == sorted(ids, reverse=True)
+        for run in node.runtime.runs[20:]:
+            run.finish()
 
 
 async def ended(node: Bench, count: int) -> list[str]:

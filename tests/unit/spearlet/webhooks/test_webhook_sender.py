@@ -110,6 +110,22 @@ async def test_the_wait_that_the_receiver_asks_for_is_kept(
     assert setting.left()[0].next_ns == setting.clock.now_ns() + 120 * S
 
 
+@pytest.mark.parametrize("set_by_ns", [-86_400 * S, 86_400 * S])
+async def test_the_next_attempt_comes_in_its_time_though_the_clock_is_set(
+    setting: Setting, receiver: Receiver, set_by_ns: int
+) -> None:
+    sender = setting.sender()
+    receiver.answers = [500]
+    sender.added(setting.write("e1", receiver.url))
+    await deliver(sender)
+    setting.clock.set_by(set_by_ns)
+    await deliver(sender)
+    assert len(receiver.seen) == 1
+    setting.clock.advance(10 * S)  # the longest wait behind a first attempt
+    await deliver(sender)
+    assert (len(receiver.seen), setting.left()) == (2, [])
+
+
 async def test_nobody_listening_is_a_fault_like_others(setting: Setting) -> None:
     receiver = Receiver()
     await receiver.start()
@@ -130,7 +146,7 @@ async def test_a_refusal_or_a_redirect_is_final(
     await deliver(sender)
     assert len(receiver.seen) == 1
     assert setting.left() == []
-    assert setting.reports == [f"e1: given up after 1 attempts: answer {status}"]
+    assert setting.reports == [f"e1: given up after 1 attempt: answer {status}"]
 
 
 async def test_after_the_last_attempt_it_is_given_up(setting: Setting, receiver: Receiver) -> None:
@@ -199,7 +215,7 @@ async def test_more_than_can_wait_are_given_up(setting: Setting, receiver: Recei
     for number in range(3):
         sender.added(setting.write(f"e{number}", receiver.url))
     assert [row.id for row in setting.left()] == ["e0", "e1"]
-    assert setting.reports == ["e2: given up after 1 attempts: 2 deliveries wait already"]
+    assert setting.reports == ["e2: given up after 1 attempt: 2 deliveries wait already"]
     await deliver(sender)
     sender.added(setting.write("e3", receiver.url))
     await deliver(sender)
