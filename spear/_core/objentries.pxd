@@ -100,6 +100,7 @@ cdef struct Entry:
     uint8_t pinned
     uint8_t guarded            # read or written by the change under way: not evicted by it
     uint8_t listed             # in one of the two lists
+    uint8_t leaves             # its `past` goes with the snapshots that yield: `hide_yielding`
 
 cdef struct Slot:
     uint64_t hash
