@@ -9,7 +9,7 @@ A change runs in three steps under the lock: `plan` checks every version and mak
 filled between a first plan, which reserves its bytes, and a second one, which decides.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -467,6 +467,7 @@ cdef Table *table_new(int64_t bytes_max, uint64_t epoch, const uint64_t *secret)
     table.secret[0] = secret[0]
     table.secret[1] = secret[1]
     table.bytes_max = bytes_max
+    table.durable_room = INT64_MAX
     table.version = epoch << 40
     table.version_max = table.version | ((<uint64_t>1 << 40) - 1)
     table.reclaimable.colder = table.reclaimable.hotter = &table.reclaimable
