@@ -1,4 +1,5 @@
-"""Rows that a list comes to and cannot read: each is told once in the node's log, and passed over.
+"""Rows that a list comes to and cannot read: each is told once in the node's log, and passed over; so
+is each range where the store cannot tell rows apart, by the row before it.
 
 The rule: who lists gets what can be read; who asks for just that row gets its error.
 """
@@ -25,4 +26,4 @@ class Unreadable:
     def tell(self, key: bytes, error: KvDamaged) -> None:
         if key not in self._told and len(self._told) < _TOLD_MAX:
             self._told.add(key)
-            self._log.error("row left out of a list", row=shown(key), reason=str(error))
+            self._log.error("left out of a list", row=shown(key), reason=str(error))

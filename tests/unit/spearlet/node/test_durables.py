@@ -27,9 +27,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 async def put(node: Bench, name: str, value: bytes = bytes(1000), **metadata: str) -> str:
-    info = await node.services.put_object(
-        f"shared/{name}", value, durable=True, metadata=metadata
-    )
+    info = await node.services.put_object(f"shared/{name}", value, durable=True, metadata=metadata)
     return info.durability
 
 
