@@ -3,8 +3,8 @@
 The rule: where RocksDB finds the checksum of a block wrong neither its keys nor its deletions are
 believed. All between the last row before it and the first one behind it that can be read is left
 out, and told as one range. The way past it is found by trying places, ever farther off, then ever
-closer; so it depends on nothing that stands in the block. Each with a cursor of its own: one that has
-met a bad block may go on to report it elsewhere.
+closer; so it depends on nothing that stands in the block. Each with a cursor of its own: one that
+has met a bad block may go on to report it elsewhere.
 """
 
 from __future__ import annotations

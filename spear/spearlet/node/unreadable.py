@@ -1,7 +1,7 @@
-"""Rows that a list comes to and cannot read: each is told once in the node's log, and passed over; so
-is each range where the store cannot tell rows apart, by the row before it.
+"""Rows that a list comes to and cannot read: each is told once in the node's log, and passed over.
 
-The rule: who lists gets what can be read; who asks for just that row gets its error.
+The rule: who lists gets what can be read; who asks for just that row gets its error. A range in
+which the store cannot tell rows apart is told as one, by the row before it.
 """
 
 from __future__ import annotations

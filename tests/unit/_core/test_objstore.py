@@ -627,7 +627,7 @@ def test_a_snapshot_that_yields_stays_while_there_is_room_elsewhere() -> None:
 
 
 def test_a_put_that_is_refused_anyhow_ends_no_snapshot_that_yields() -> None:
-    """What its end would free is counted before: retired values, their keys, what may be evicted."""
+    """What its end would free is counted before: retired values, keys, what may be evicted."""
     store = ObjectStore(sized(4))
     for key in (b"a", b"b", b"c", b"d"):
         store.put(key, KIB)

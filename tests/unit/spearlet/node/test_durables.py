@@ -1,4 +1,4 @@
-"""Durable objects have a bound on the node, whoever puts them, and no room costs nobody anything."""
+"""Durable objects have a bound on the node, whoever puts them; a refusal changes nothing."""
 
 from __future__ import annotations
 
