@@ -1,8 +1,8 @@
 """The second half of a durable put: the object is in the table, and the host makes it outlive that.
 
 Rule: 0 is answered once the host says that it is kept, never before; where nobody keeps objects, or
-there is no room for one more, nothing is put. While its guest waits the version is held, as by a reader, so that it does not have
-to make room. Source: the guest ABI, section 16.
+there is no room for one more, nothing is put. While its guest waits the version is held, as by a
+reader, so that it does not have to make room. Source: the guest ABI, section 16.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t

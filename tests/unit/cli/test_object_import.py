@@ -108,9 +108,7 @@ def test_metadata_of_our_names_is_left_out_and_misleads_nobody(cli: Cli) -> None
 # What is there already
 
 
-def test_what_is_there_already_keeps_all_from_being_put(
-    cli: Cli, exported: dict[str, Any]
-) -> None:
+def test_what_is_there_already_keeps_all_from_being_put(cli: Cli, exported: dict[str, Any]) -> None:
     cli.do(cli.node.put_object("shared/a", b"mine"))
     said = cli("object", "import", ARCHIVE)
     assert (said.code, said.out) == (4, "")
