@@ -111,6 +111,8 @@ SETTINGS = (
             "SPEARLET_ARTIFACTS_SIZE", "modules kept ready; the least recently used go first"),
     Setting("objects.size", "object_bytes_max", "size", "256MiB", ("64KiB", "4096GiB"),
             "SPEARLET_OBJECTS_SIZE", "objects that guests share; the least recently used go first"),
+    Setting("objects.durable_size", "durable_bytes_max", "size", "1GiB", ("0", "4096GiB"),
+            "SPEARLET_OBJECTS_DURABLE_SIZE", "objects put durably, 1 KiB more each; 0: none"),
     Setting("history.count", "history_count_max", "count", "10000", ("0", "1000000"),
             "SPEARLET_HISTORY_COUNT", "ended calls remembered, beside as many submitted or keyed"),
     Setting("history.size", "history_bytes_max", "size", "256MiB", ("0", "4096GiB"),
@@ -209,6 +211,7 @@ class Config:
     compile_bytes_max: int
     artifact_bytes_max: int
     object_bytes_max: int
+    durable_bytes_max: int
     history_count_max: int
     history_bytes_max: int
     history_ns_max: int

@@ -13,11 +13,19 @@ from spear.cli import terminal
 
 async def counted(chunks: Iterator[bytes], size: int, label: str) -> AsyncIterator[bytes]:
     """The chunks, shown as they are taken."""
-    with _bar(size, label) if terminal.is_terminal(terminal.STDERR) else nullcontext() as bar:
+    with moving(size, label) as advance:
         for chunk in chunks:
             yield chunk
-            if bar is not None:
-                bar(len(chunk))
+            advance(len(chunk))
+
+
+def moving(size: int, label: str) -> AbstractContextManager[Callable[[int], None]]:
+    """A bar of so many bytes while entered; what it gives is told how many more are done."""
+    return _bar(size, label) if terminal.is_terminal(terminal.STDERR) else nullcontext(_unseen)
+
+
+def _unseen(_: int) -> None:
+    """Without a terminal."""
 
 
 @contextmanager

@@ -1,40 +1,58 @@
-"""Objects as a tar archive, made while they come.
+"""Objects as a tar archive, made while they come; `unarchive` reads it.
 
 The rule: an entry's name is the object's key, so tar itself lists and unpacks them; of one that tar
-would cut or take for a folder what does that is escaped, and `user.spear.key` has it whole. Version
-and metadata are extended attributes, `user.spear.version` and `user.NAME`, in the headers that tar
-knows for them (`tar --xattrs`); of others it would warn at each entry. Metadata of a name that is
-ours is left out.
+would cut or take for a folder what does that is escaped, and `user.spear.key` has it whole.
+Metadata and what is ours are extended attributes, `user.NAME` and `user.spear.NAME`, in the headers
+that tar knows for them (`tar --xattrs`); of others it would warn at each entry. Ours are `version`,
+`durability`, and `sha256`, of all the rest (`checksum`). Metadata of such a name is left out.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from spear.records.objects import ObjectInfo
 
-_BLOCK = tarfile.BLOCKSIZE
+BLOCK = tarfile.BLOCKSIZE
+ATTRIBUTE = "SCHILY.xattr.user."
+OURS = VERSION, KEY, DURABILITY, SHA256 = (
+    "spear.version", "spear.key", "spear.durability", "spear.sha256",
+)  # fmt: skip
 
 
 async def archive(objects: AsyncIterator[tuple[ObjectInfo, bytes]]) -> AsyncIterator[bytes]:
     """The archive's bytes; no more than one object of it is held."""
     async for info, value in objects:
-        yield _entry(info)
+        yield _entry(info, value)
         yield value
-        yield bytes(-len(value) % _BLOCK)
-    yield bytes(2 * _BLOCK)
+        yield bytes(-len(value) % BLOCK)
+    yield bytes(2 * BLOCK)
 
 
-def _entry(info: ObjectInfo) -> bytes:
+def _entry(info: ObjectInfo, value: bytes) -> bytes:
     entry = tarfile.TarInfo(_name(info.key))
     entry.size, entry.mtime = info.size, info.updated_ms / 1000
-    ours = {"spear.version": str(info.version)}
+    ours = {VERSION: str(info.version), DURABILITY: info.durability}
     if entry.name != info.key:
-        ours["spear.key"] = info.key
-    attributes = {**info.metadata, **ours}
+        ours[KEY] = info.key
+    attributes = {name: text for name, text in info.metadata.items() if name not in OURS}
+    attributes |= ours
+    attributes[SHA256] = checksum(info.key, attributes, value)
     entry.pax_headers = {_attribute(name): value for name, value in attributes.items()}
     return entry.tobuf(tarfile.PAX_FORMAT)
+
+
+def checksum(key: str, attributes: Mapping[str, str], value: bytes) -> str:
+    """Of an object: the sha256 of its key, each attribute's name and text by name, and its value;
+    all but the value as LENGTH:TEXT."""
+    found = hashlib.sha256()
+    for text in (key, *(part for pair in sorted(attributes.items()) for part in pair)):
+        data = text.encode()
+        found.update(b"%d:%b" % (len(data), data))
+    found.update(value)
+    return found.hexdigest()
 
 
 def _name(key: str) -> str:
@@ -44,4 +62,4 @@ def _name(key: str) -> str:
 
 def _attribute(name: str) -> str:
     """The header's keyword; `=` would end it."""
-    return "SCHILY.xattr.user." + name.replace("%", "%25").replace("=", "%3D")
+    return ATTRIBUTE + name.replace("%", "%25").replace("=", "%3D")

@@ -9,7 +9,6 @@ slice shares the lane's record, room and references; one that goes on beyond it 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 from spear._core.guest cimport *
 from spear._core.outcome cimport cause_name
@@ -39,8 +38,6 @@ cdef batch_t *batch_new(executor_t *executor, guest_t *model, int64_t count) noe
     batch.causes = <uint8_t *>calloc(count, 1)
     batch.exit_codes = <int32_t *>calloc(count, sizeof(int32_t))
     batch.durations_ns = <int64_t *>calloc(count, sizeof(int64_t))
-    if batch.exit_codes != NULL:
-        memset(batch.exit_codes, 0xFF, count * sizeof(int32_t))    # -1: did not exit by itself
     if batch.causes == NULL or batch.exit_codes == NULL or batch.durations_ns == NULL:
         batch_release(batch)
         return NULL
@@ -330,8 +327,11 @@ cdef class Batch:
 
     @property
     def exit_codes(self):
-        """Each run's exit code; -1 where it did not exit by itself."""
-        return [self.native.exit_codes[number] for number in range(self.native.count)]
+        """Each run's exit code; None where it did not exit by itself."""
+        return [
+            self.native.exit_codes[number] if self.native.causes[number] == CAUSE_EXIT else None
+            for number in range(self.native.count)
+        ]
 
     @property
     def durations_ns(self):

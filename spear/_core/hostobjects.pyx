@@ -16,7 +16,7 @@ from spear._core.abibits cimport *
 from spear._core.engineapi cimport *
 from spear._core.guest cimport (
     CAUSE_DEADLINE, guest_charge, guest_doom, guest_now_ns, guest_t, guest_wall_ns)
-from spear._core.hostdurable cimport durable_kept, durable_refused, durable_served
+from spear._core.hostdurable cimport durable_fits, durable_kept, durable_refused, durable_served
 from spear._core.jsontext cimport text_free, text_number, text_say, text_string, text_t
 from spear._core.objentries cimport (
     ABOVE_MAX, ANY_VERSION, BELOW_ZERO, CONFLICT, FULL, INVALID, IN_USE, KEY_BYTES_MAX, NOT_FOUND,
@@ -168,6 +168,8 @@ cdef int32_t _put(
         return -EINVAL
     if flags & FLAG_DURABLE and not durable_served(guest):
         return durable_refused(guest)
+    if flags & FLAG_DURABLE and not durable_fits(guest, &key, values[3].i32):
+        return -ENOMEM
     guest_charge(guest, <uint64_t>values[3].i32)
     if load32(&guest.kill) != 0:
         return 0                   # never seen: the fuel is used up, and nothing is stored

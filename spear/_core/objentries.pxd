@@ -24,6 +24,7 @@ cdef extern from *:
     int64_t __atomic_fetch_add(int64_t *at, int64_t value, int order) noexcept nogil
     int64_t __atomic_fetch_sub(int64_t *at, int64_t value, int order) noexcept nogil
     int64_t __atomic_load_n(int64_t *at, int order) noexcept nogil
+    void __atomic_store_n(int64_t *at, int64_t value, int order) noexcept nogil
     int64_t __atomic_exchange_n(int64_t *at, int64_t value, int order) noexcept nogil
     bint __atomic_compare_exchange_n(
         int64_t *at, int64_t *expected, int64_t value, bint weak, int order, int order_failed
@@ -100,6 +101,7 @@ cdef struct Entry:
     uint8_t pinned
     uint8_t guarded            # read or written by the change under way: not evicted by it
     uint8_t listed             # in one of the two lists
+    uint8_t leaves             # its `past` goes with the snapshots that yield: `hide_yielding`
 
 cdef struct Slot:
     uint64_t hash
@@ -155,6 +157,7 @@ cdef struct Table:
     Snap *oldest
     int64_t snapshots          # may be read without the lock, atomically
     int64_t released           # Blob * stack of views that let go; pushed without the lock
+    int64_t durable_room       # bytes, key and value, that the host would keep; atomically
     KeyIndex index
     BlockPool pool
     Counters counters

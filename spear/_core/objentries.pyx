@@ -127,7 +127,7 @@ cdef Entry *entry_new(Table *table, const Change *change) noexcept nogil:
     entry.hash = change.hash
     entry.head = entry.past = NULL
     entry.used_at = 0
-    entry.refs = entry.pinned = entry.guarded = entry.listed = 0
+    entry.refs = entry.pinned = entry.guarded = entry.listed = entry.leaves = 0
     slot.hash = change.hash
     slot.entry = entry
     slot_put(table.slots, table.mask, slot)

@@ -10,6 +10,11 @@ from spear._core.objentries cimport Blob, Entry, Listing, Outcome, Row, Snap, Ta
 
 cdef void retire(Table *table, Entry *entry, uint64_t version) noexcept nogil
 cdef bint expire(Table *table, int64_t age_ms, bint full) noexcept nogil
+cdef int64_t gain(const Table *table, const Entry *entry) noexcept nogil
+cdef bint can_free(Table *table, int64_t wanted) noexcept nogil
+cdef bint any_yields(const Table *table) noexcept nogil
+cdef int64_t hide_yielding(Table *table) noexcept nogil
+cdef void show_yielding(Table *table, Snap *newest) noexcept nogil
 cdef Outcome table_snapshot(
     Table *table, Snap *snap, int64_t deadline_ms, bint yields, bint wait
 ) noexcept nogil

@@ -15,7 +15,8 @@ from spear._core.keyhash cimport key_hash
 from spear._core.keyindex cimport IndexNode, index_at_or_after
 from spear._core.objentries cimport (
     BUSY, EXPIRED, FULL, NOT_FOUND, OK, SNAPSHOTS_MAX, __ATOMIC_RELAXED, __atomic_fetch_add,
-    __atomic_fetch_sub, blob_bytes, blob_drop, entry_settle, find, lock, seen, unlock, unpark_all,
+    __atomic_fetch_sub, blob_bytes, blob_drop, entry_bytes, entry_settle, find, lock, park, seen,
+    unheld, unlock, unpark_all,
 )
 
 
@@ -83,6 +84,89 @@ cdef bint expire(Table *table, int64_t age_ms, bint full) noexcept nogil:
             ended = True
         snap = newer
     return ended
+
+
+# What the budget would gain.
+
+cdef int64_t gain(const Table *table, const Entry *entry) noexcept nogil:
+    """Bytes that come free when the object goes."""
+    cdef int64_t free_bytes = 0
+    if seen(table, entry.head):
+        return 0
+    if entry.past == NULL or entry.leaves:
+        free_bytes = entry_bytes(entry)
+    if unheld(entry.head):
+        free_bytes += blob_bytes(entry.head)
+    return free_bytes
+
+
+cdef bint can_free(Table *table, int64_t wanted) noexcept nogil:
+    """Whether evicting gives `wanted` bytes; parks what only a closed snapshot would free."""
+    cdef Entry *entry = table.reclaimable.hotter
+    cdef Entry *hotter
+    while wanted > 0 and entry != &table.reclaimable:
+        hotter = entry.hotter
+        if not entry.guarded:
+            if seen(table, entry.head):
+                park(table, entry)
+            elif unheld(entry.head):
+                wanted -= gain(table, entry)
+        entry = hotter
+    return wanted <= 0
+
+
+cdef bint any_yields(const Table *table) noexcept nogil:
+    cdef const Snap *snap = table.oldest
+    while snap != NULL and not snap.yields:
+        snap = snap.newer
+    return snap != NULL
+
+
+cdef int64_t hide_yielding(Table *table) noexcept nogil:
+    """Until `show_yielding` the budget is counted as if the snapshots that yield had ended; gives
+    what their end alone would free. A retired version is kept by the newest snapshot that sees it,
+    so it stays if the newest of the others that is not newer sees it, too."""
+    cdef int64_t free_bytes = mark_leaving(table, True)
+    cdef Snap *staying = NULL
+    cdef Snap *snap = table.oldest
+    cdef Blob *blob
+    while snap != NULL:
+        if not snap.yields:
+            staying = snap
+        blob = snap.kept
+        while blob != NULL:
+            if staying != NULL and staying.at >= blob.version:
+                if blob.entry.leaves and blob.entry.head == NULL:
+                    free_bytes -= entry_bytes(blob.entry)
+                blob.entry.leaves = False
+            elif unheld(blob):
+                free_bytes += blob_bytes(blob)
+            blob = blob.fellow
+        snap = snap.newer
+    table.newest = staying
+    return free_bytes
+
+
+cdef void show_yielding(Table *table, Snap *newest) noexcept nogil:
+    """`newest` is what the table had as such before `hide_yielding`."""
+    table.newest = newest
+    mark_leaving(table, False)
+
+
+cdef int64_t mark_leaving(Table *table, bint leaves) noexcept nogil:
+    """All entries with retired versions; gives the bytes of those that have nothing else."""
+    cdef int64_t free_bytes = 0
+    cdef Snap *snap = table.oldest
+    cdef Blob *blob
+    while snap != NULL:
+        blob = snap.kept
+        while blob != NULL:
+            blob.entry.leaves = leaves
+            if blob.entry.head == NULL and blob.entry.past == blob:
+                free_bytes += entry_bytes(blob.entry)
+            blob = blob.fellow
+        snap = snap.newer
+    return free_bytes
 
 
 cdef inline Blob *visible(const Entry *entry, const Snap *snap) noexcept nogil:

@@ -21,7 +21,8 @@ from libc.stdlib cimport calloc, free
 from spear._core.objentries cimport (
     ABOVE_MAX, ANY_VERSION, BELOW_ZERO, BUSY, CHANGES_MAX, CHECK, CONFLICT, ENTRY_BYTES, EXHAUSTED,
     FULL, IN_USE, METADATA_BYTES_MAX, NO_MEMORY, NOT_FOUND, OK, PUT, RECORD_BYTES, REFS_MAX,
-    REMOVE, Change, ChangeKind, Figures, Moment, Outcome, Row, blob_release,
+    REMOVE, __ATOMIC_RELAXED, Change, ChangeKind, Figures, Moment, Outcome, Row, __atomic_store_n,
+    blob_release,
 )
 from spear._core.objtable cimport (
     moment_now, table_change, table_figures, table_get, table_new, table_pin, table_refs,
@@ -336,6 +337,11 @@ cdef class ObjectStore(TableOwner):
         """
         cdef _Batch batch = _Batch(reads or {}, writes or {})
         return batch.run(self)
+
+    def set_durable_room(self, int64_t room):
+        """How many bytes, key and value, whoever keeps objects would still keep of a new one; below
+        0: none. A guest's durable put beyond that is refused before it changes anything."""
+        __atomic_store_n(&self.table.durable_room, room, __ATOMIC_RELAXED)
 
     def stats(self):
         """Counts and bytes at one moment."""

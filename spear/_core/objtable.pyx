@@ -9,7 +9,7 @@ A change runs in three steps under the lock: `plan` checks every version and mak
 filled between a first plan, which reserves its bytes, and a second one, which decides.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -20,41 +20,17 @@ from spear._core.objentries cimport (
     ABOVE_MAX, ANY_VERSION, BELOW_ZERO, BUSY, CHANGES_MAX, CHECK, CONFLICT, COPY_UNLOCKED_MIN,
     ENTRY_BYTES, EXHAUSTED, FULL, INVALID, IN_USE, KEY_BYTES_MAX, METADATA_BYTES_MAX, NOT_FOUND,
     NO_MEMORY, OK, PUT, RECORD_BYTES, REFS_MAX, REMOVE, SLOTS_MIN, __ATOMIC_RELAXED, Blob, Change,
-    Entry, Figures, Moment, Outcome, Row, Slot, Table, __atomic_fetch_add, blob_bytes, blob_drop,
-    blob_fill, blob_new, blob_size, drain, entry_bytes, entry_new, entry_settle, find, lock, park,
-    pthread_mutex_destroy, pthread_mutex_init, recycled_max, seen, touch, unheld, unlist, unlock,
+    Entry, Figures, Moment, Outcome, Row, Slot, Snap, Table, __atomic_fetch_add, blob_bytes,
+    blob_drop, blob_fill, blob_new, blob_size, drain, entry_bytes, entry_new, entry_settle, find,
+    lock, pthread_mutex_destroy, pthread_mutex_init, recycled_max, seen, touch, unheld, unlist,
+    unlock,
 )
-from spear._core.objsnaps cimport expire, retire, row_fill
+from spear._core.objsnaps cimport (
+    any_yields, can_free, expire, gain, hide_yielding, retire, row_fill, show_yielding,
+)
 
 
 # Room.
-
-cdef inline int64_t gain(const Table *table, const Entry *entry) noexcept nogil:
-    """Bytes that come free when the object goes."""
-    cdef int64_t free_bytes = 0
-    if seen(table, entry.head):
-        return 0
-    if entry.past == NULL:
-        free_bytes = entry_bytes(entry)
-    if unheld(entry.head):
-        free_bytes += blob_bytes(entry.head)
-    return free_bytes
-
-
-cdef bint can_free(Table *table, int64_t wanted) noexcept nogil:
-    """Whether evicting gives `wanted` bytes; parks what only a closed snapshot would free."""
-    cdef Entry *entry = table.reclaimable.hotter
-    cdef Entry *hotter
-    while wanted > 0 and entry != &table.reclaimable:
-        hotter = entry.hotter
-        if not entry.guarded:
-            if seen(table, entry.head):
-                park(table, entry)
-            elif unheld(entry.head):
-                wanted -= gain(table, entry)
-        entry = hotter
-    return wanted <= 0
-
 
 cdef void evict(Table *table, int64_t wanted) noexcept nogil:
     cdef Entry *entry = table.reclaimable.hotter
@@ -134,7 +110,7 @@ cdef inline int64_t cost(const Table *table, const Change *change) noexcept nogi
     if change.kind == REMOVE:
         return -gain(table, entry)
     bytes = RECORD_BYTES + <int64_t>(change.value_bytes + change.metadata_bytes)
-    if entry == NULL:
+    if entry == NULL or (entry.head == NULL and entry.leaves):
         return bytes + ENTRY_BYTES + change.key_bytes
     if entry.head != NULL and not seen(table, entry.head) and unheld(entry.head):
         bytes -= blob_bytes(entry.head)
@@ -153,7 +129,7 @@ cdef Outcome plan(
         outcome = check_all(table, changes, count, need, failed)
     if room_beside(table, changes, count, need[0]):
         return OK
-    if expire(table, age_ms, True):
+    if room_by_yielding(table, changes, count) and expire(table, age_ms, True):
         outcome = check_all(table, changes, count, need, failed)
         if room_beside(table, changes, count, need[0]):
             return OK
@@ -168,6 +144,34 @@ cdef bint room_beside(Table *table, Change *changes, uint32_t count, int64_t nee
     fits = make_room(table, need)
     guard(changes, count, False)
     return fits
+
+
+cdef bint room_by_yielding(Table *table, Change *changes, uint32_t count) noexcept nogil:
+    """Whether the changes would fit with the snapshots that yield ended; none is ended for less."""
+    cdef Snap *newest = table.newest
+    cdef int64_t need = 0
+    cdef int64_t over
+    cdef uint32_t failed
+    if not any_yields(table):
+        return False
+    over = table.bytes_used - table.bytes_max - hide_yielding(table)
+    check_all(table, changes, count, &need, &failed)
+    guard(changes, count, True)
+    over = over_without(table, &table.reclaimable, over + need)
+    over = over_without(table, &table.parked, over)
+    guard(changes, count, False)
+    show_yielding(table, newest)
+    return need <= 0 or over <= 0
+
+
+cdef int64_t over_without(Table *table, Entry *ring, int64_t over) noexcept nogil:
+    """What is left of `over` bytes without what may be evicted of the list; nothing is."""
+    cdef Entry *entry = ring.hotter
+    while over > 0 and entry != ring:
+        if not entry.guarded and unheld(entry.head):
+            over -= gain(table, entry)
+        entry = entry.hotter
+    return over
 
 
 cdef inline Outcome check_all(
@@ -463,6 +467,7 @@ cdef Table *table_new(int64_t bytes_max, uint64_t epoch, const uint64_t *secret)
     table.secret[0] = secret[0]
     table.secret[1] = secret[1]
     table.bytes_max = bytes_max
+    table.durable_room = INT64_MAX
     table.version = epoch << 40
     table.version_max = table.version | ((<uint64_t>1 << 40) - 1)
     table.reclaimable.colder = table.reclaimable.hotter = &table.reclaimable

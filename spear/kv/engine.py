@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from rocksdict import (
     AccessType,
@@ -28,6 +29,9 @@ from spear.errors import KvDamaged, KvError, KvFull, KvLocked
 from spear.kv.archive import Row, sync_folder
 from spear.kv.logs import Tables
 from spear.kv.rows import prefix_end, unseal
+
+if TYPE_CHECKING:
+    from spear.kv.pastdamage import PastDamage
 
 BLOOM_BITS = 10  # a key; a miss is then answered without reading a block
 FIRST_KEY = b"\1"  # those below are the store's own
@@ -184,7 +188,7 @@ def private_folder(path: str) -> str:
 
 
 def stored_rows(
-    cursor: RdictIter, prefix: bytes, after: bytes, limit: int, reverse: bool
+    cursor: RdictIter | PastDamage, prefix: bytes, after: bytes, limit: int, reverse: bool
 ) -> list[Row]:
     """The rows as they are stored."""
     (_before if reverse else _behind)(cursor, prefix, after)
@@ -200,11 +204,11 @@ def stored_rows(
     return rows
 
 
-def _behind(cursor: RdictIter, prefix: bytes, after: bytes) -> None:
+def _behind(cursor: RdictIter | PastDamage, prefix: bytes, after: bytes) -> None:
     cursor.seek(max(prefix or FIRST_KEY, after + b"\0" if after else b""))
 
 
-def _before(cursor: RdictIter, prefix: bytes, after: bytes) -> None:
+def _before(cursor: RdictIter | PastDamage, prefix: bytes, after: bytes) -> None:
     bounds = [bound for bound in (prefix_end(prefix), after) if bound]
     if not bounds:
         cursor.seek_to_last()

@@ -28,6 +28,7 @@ from spear.kv.format import settle
 from spear.kv.interface import SCAN_LIMIT
 from spear.kv.logroom import LogRoom
 from spear.kv.logs import cut_logs
+from spear.kv.pastdamage import Damaged, PastDamage
 from spear.kv.rows import RESIDUE, unseal
 from spear.kv.watch import Watch, Watchers
 from spear.kv.watermark import NAME as MARK
@@ -79,7 +80,7 @@ class RocksKv:
 
     def scan(
         self, prefix: bytes, *, after: bytes = b"", limit: int = SCAN_LIMIT, reverse: bool = False,
-        damaged: Callable[[bytes, KvDamaged], None] | None = None,
+        damaged: Damaged | None = None,
     ) -> list[Row]:  # fmt: skip
         if limit < 0:
             raise InvalidArgument(f"a scan's limit is 0 or more, not {limit}")
@@ -87,21 +88,41 @@ class RocksKv:
             return self._unsealed(self._stored(prefix, after, limit, reverse))
         whole: list[Row] = []
         while (left := limit - len(whole)) > 0:
-            stored = self._stored(prefix, after, left, reverse)
+            stored = self._stored(prefix, after, left, reverse, damaged)
             whole += self._whole(stored, damaged)
             if len(stored) < left:
                 break
             after = stored[-1][0]
         return whole
 
-    def _stored(self, prefix: bytes, after: bytes, limit: int, reverse: bool) -> list[Row]:
+    def _stored(
+        self, prefix: bytes, after: bytes, limit: int, reverse: bool,
+        damaged: Damaged | None = None,
+    ) -> list[Row]:  # fmt: skip
         try:
-            cursor = self._db.iter(engine.passing())
-            return engine.stored_rows(cursor, prefix, after, limit, reverse)
+            return engine.stored_rows(self._cursor(), prefix, after, limit, reverse)
         except Exception as error:
             # Without its frames: they keep the cursor, and an open cursor keeps the lock.
-            asked = f"scanning {prefix!r}"
-            raise self._unreadable(asked, error) from error.with_traceback(None)
+            failure = self._unreadable(f"scanning {prefix!r}", error.with_traceback(None))
+            if damaged is None or not isinstance(failure, KvDamaged):
+                raise failure from error
+        return self._past_damage(prefix, after, limit, reverse, damaged)
+
+    def _past_damage(
+        self, prefix: bytes, after: bytes, limit: int, reverse: bool, damaged: Damaged
+    ) -> list[Row]:
+        def met(key: bytes, error: KvDamaged) -> None:
+            self._counts["damaged_rows"] += 1
+            damaged(key, error)
+
+        try:
+            past = PastDamage(self._cursor, prefix, met)
+            return engine.stored_rows(past, prefix, after, limit, reverse)
+        finally:
+            del past  # an error's frames would keep its cursor
+
+    def _cursor(self) -> RdictIter:
+        return self._db.iter(engine.passing())
 
     def cursor(self, *, checked: bool) -> RdictIter:
         """Over rows as they are stored, for `salvage`; it keeps the lock while it is."""
@@ -114,7 +135,7 @@ class RocksKv:
             self._counts["damaged_rows"] += 1
             raise
 
-    def _whole(self, stored: list[Row], damaged: Callable[[bytes, KvDamaged], None]) -> list[Row]:
+    def _whole(self, stored: list[Row], damaged: Damaged) -> list[Row]:
         found: list[Row] = []
         for row in stored:
             try:

@@ -14,6 +14,8 @@ from node_runs import Bench, until
 from object_runs import (
     EACCES,
     EEXIST,
+    ENOENT,
+    ENOMEM,
     ESTALE,
     Answer,
     Call,
@@ -27,6 +29,7 @@ from spear.clock import Clock
 from spear.errors import KvFull, ObjectNotFound
 from spear.records.execution import Execution, Invocation
 from spear.records.task import Pool, TaskSpec
+from spear.spearlet.node.durables import ROW_BYTES
 
 EIO, DURABLE = -5, 1
 LARGE = bytes(range(256)) * 500
@@ -233,3 +236,21 @@ def wasm_that_puts(size: int = 1, *, made: bool = False) -> bytes:
     imports = [("spear", "object_put", "iiiiIii", "i")]
     bodies: Any = {"start": body} if made else {"body": body}
     return asm.module(imports, **bodies, pages=2, data=[(16, b"xv")])
+
+
+@pytest.mark.parametrize("size", [3, len(LARGE)], ids=["row", "file"])
+async def test_guests_cannot_fill_the_disk(bench: Bench, size: int) -> None:
+    """Beyond `objects.durable_size` nothing is changed; what takes another's place still may."""
+    assert bench.node is not None
+    bench.services._objects._durable.bytes_max = room = 4 * (ROW_BYTES + len("/me/0") + size)
+    calls = [durable(b"%d" % number, bytes(size)) for number in range(6)]
+    calls += [get(b"5"), durable(b"3", b"x" * size), durable(b"3", bytes(size + 1)), put(b"5", b"")]
+    execution = await bench.services.invoke("me", input_of(calls))
+    found = [answer.result for answer in answers_of(calls, execution.output)]
+    assert found == [0, 0, 0, 0, ENOMEM, ENOMEM, ENOENT, 0, ENOMEM, 0]
+    logged = await bench.logged(execution.id)
+    assert len([line for line in logged if "objects.durable_size" in line]) == 1
+    node = await bench.crash(power=True)
+    listed = (await node.list_objects("/me/")).objects
+    assert sum(ROW_BYTES + len(info.key) + info.size for info in listed) == room
+    assert (await node.get_object("/me/3"))[1] == b"x" * size

@@ -225,8 +225,12 @@ class ObjectStore:
             try:
                 self._make_room(self._plan(writes), guarded)
             except StoreFull:
-                self.snapshots = {s for s in self.snapshots if not s.yields}
-                self._make_room(self._plan(writes), guarded)
+                given, self.snapshots = self.snapshots, {s for s in self.snapshots if not s.yields}
+                try:
+                    self._make_room(self._plan(writes), guarded)
+                except StoreFull:  # then none was ended
+                    self.snapshots = given
+                    raise
             return {write.key: self._publish(write) for write in writes}
 
     def _publish(self, write: Write) -> int:

@@ -9,7 +9,7 @@ import click
 from spear.cli import exits, terminal
 from spear.cli.running import inputs
 from spear.cli.screens import tables, words
-from spear.cli.visits import files, paging
+from spear.cli.visits import files, importing, paging
 from spear.cli.visits.archive import archive
 from spear.cli.visits.listener import listened
 from spear.cli.visits.visit import Visit, on_node
@@ -157,6 +157,8 @@ async def watch(visit: Visit, prefix: str, existing: bool) -> int:
 async def export(visit: Visit, prefix: str, target: str | None) -> int:
     """Write all objects whose key begins with PREFIX, as they are at one moment, as a tar archive.
 
+    `spear object import` puts them on a node again.
+
     \b
     spear object export shared/ -o shared.tar
     spear object export shared/ | tar -tv
@@ -181,6 +183,27 @@ async def export(visit: Visit, prefix: str, target: str | None) -> int:
     if not count:
         visit.tell(f"there is no object whose key begins with {prefix!r}")
     return exits.OK
+
+
+@command.command("import", short_help="Put the objects of an exported archive.")
+@click.argument("file", metavar="[FILE|-]", default="-")
+@click.option("--replace", is_flag=True, help="Also where there is one of that key already.")
+@on_node
+async def import_(visit: Visit, file: str, replace: bool) -> int:
+    """Put the objects of an archive that `spear object export` wrote, from FILE or stdin.
+
+    Values, keys and metadata are as they were, and what was durable is; versions are new,
+    references and pins are not kept. The archive is read and checked before anything is put. If one
+    of its keys is there already nothing is put, unless --replace is given. Ends with another code
+    than 0 if not all were put; then it says which.
+
+    \b
+    spear object import shared.tar
+    spear object export shared/ | spear object import --node other:50052 --replace
+    """
+    with importing.archive_file(file) as opened:
+        found = importing.checked(opened, file)
+        return await importing.put_all(visit, opened, file, found, replace)
 
 
 def _said(visit: Visit, key: str, what: str) -> int:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import contextmanager
 
-from spear.errors import InUse, InvalidArgument, NotFound
+from spear.errors import InUse, InvalidArgument, KvDamaged, NotFound
 from spear.records.task import RUNTIMES, Artifact
 from spear.spearlet.node import rows
 from spear.spearlet.node.unreadable import Unreadable
@@ -127,10 +127,17 @@ class Artifacts:
         return artifact
 
     def list(self, limit: int, after: str) -> list[Artifact]:
-        """By digest, behind `after`; rows that are damaged by themselves are left out."""
-        start = rows.artifact_key(after) if after else b""
-        damaged = self._unreadable.tell
+        """By digest, behind `after`; what cannot be read is left out. Raises KvDamaged where that
+        is all there is."""
+        start, met = rows.artifact_key(after) if after else b"", list[KvDamaged]()
+
+        def damaged(key: bytes, error: KvDamaged) -> None:
+            met.append(error)
+            self._unreadable.tell(key, error)
+
         found = self._parts.kv.scan(rows.ARTIFACTS, after=start, limit=limit, damaged=damaged)
+        if met and not (found or after):
+            raise met[0]
         return [rows.decode_artifact(value) for _, value in found]
 
     def chunks(self, digest: str) -> AsyncIterator[bytes]:

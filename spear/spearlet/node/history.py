@@ -117,12 +117,14 @@ class History:
         root: str = "",
     ) -> tuple[list[Execution], str]:  # fmt: skip
         """The newest first, of all or of a root's tree, behind the token of the page before; and
-        the next token, "" at the end. No more than make a page's bytes; a record that cannot be
-        read is left out. Raises InvalidArgument for a token of other making."""
+        the next token, "" at the end. No more than make a page's bytes; what cannot be read is left
+        out. Raises InvalidArgument for a token of other making, KvDamaged where nothing can be
+        read."""
         found: list[Execution] = []
+        met: list[KvDamaged] = []
         last, looked_at, taken, wanted = b"", 0, 0, task_id.encode()
         indexes = (rows.tree_prefix(root),) if root else rows.BY_TIME
-        async for stamp, value in self._newest(indexes, _stamp_of(token)):
+        async for stamp, value in self._newest(indexes, _stamp_of(token), met):
             if len(found) == limit or looked_at == _LOOKED_AT_MAX or taken > PAGE_BYTES_MAX:
                 return found, last.hex()
             last = stamp
@@ -133,6 +135,8 @@ class History:
             if row is not None and matches(row[0]):
                 found.append(row[0])
                 taken += row[1]
+        if met and not (looked_at or token):
+            raise met[0]
         return found, ""
 
     def _readable(self, id: str) -> tuple[Execution, int] | None:
@@ -160,7 +164,7 @@ class History:
             return self._forgotten - before
 
     async def _trim(self, index: bytes, until_ns: int, bytes_max: int, stuck: _Stuck) -> None:
-        async for part in self._slices(index):
+        async for part in self._slices(index, damaged=self._unreadable.tell):
             leaving, more = self._beyond(index, part, until_ns, bytes_max, stuck)
             await self._forget_rows(index, leaving, stuck)
             if not more:
@@ -260,10 +264,15 @@ class History:
                 self._parts.journal.delete(key)
 
     async def _newest(
-        self, indexes: Iterable[bytes], after: bytes
+        self, indexes: Iterable[bytes], after: bytes, met: list[KvDamaged]
     ) -> AsyncIterator[tuple[bytes, bytes]]:
-        """All of the indexes in one order, the newest first."""
-        sides = [self._stamps(index, after) for index in indexes]
+        """All of the indexes in one order, the newest first; `met` gets what cannot be read."""
+
+        def damaged(key: bytes, error: KvDamaged) -> None:
+            met.append(error)
+            self._unreadable.tell(key, error)
+
+        sides = [self._stamps(index, after, damaged) for index in indexes]
         heads = [await anext(side, None) for side in sides]
         while found := [head for head in heads if head is not None]:
             newest = max(found)
@@ -271,18 +280,23 @@ class History:
             at = heads.index(newest)
             heads[at] = await anext(sides[at], None)
 
-    async def _stamps(self, index: bytes, after: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
-        async for part in self._slices(index, after, reverse=True):
+    async def _stamps(
+        self, index: bytes, after: bytes, damaged: Callable[[bytes, KvDamaged], None]
+    ) -> AsyncIterator[tuple[bytes, bytes]]:
+        async for part in self._slices(index, after, reverse=True, damaged=damaged):
             for row in part:
                 yield row
 
     async def _slices(
-        self, index: bytes, after: bytes = b"", *, reverse: bool = False
-    ) -> AsyncIterator[Rows]:
+        self, index: bytes, after: bytes = b"", *, reverse: bool = False,
+        damaged: Callable[[bytes, KvDamaged], None] | None = None,
+    ) -> AsyncIterator[Rows]:  # fmt: skip
         """What follows the index's name in its keys, which end with a stamp, and the values."""
         last = index + after if after else b""
         while True:
-            found = self._parts.kv.scan(index, after=last, limit=_SLICE, reverse=reverse)
+            found = self._parts.kv.scan(
+                index, after=last, limit=_SLICE, reverse=reverse, damaged=damaged
+            )
             yield [(key[len(index) :], value) for key, value in found]
             if len(found) < _SLICE:
                 return

@@ -15,7 +15,7 @@ from itertools import groupby
 
 from spear.errors import QueueFull
 from spear.records.objects import ObjectInfo
-from spear.spearlet.node.objects import Away
+from spear.spearlet.node.durables import Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,18 +33,16 @@ async def snapshot(objects: NodeObjects, start: bytes) -> AsyncIterator[tuple[Ob
     if table.stats().snapshots >= OPEN_MAX:
         raise QueueFull(f"{OPEN_MAX} snapshots are being read, the most at once: try again")
     with table.snapshot(age_ms_max=AGE_MS_MAX, yields=True) as moment:
-        away = objects.maybe_away(start)
-        if away:
-            await asyncio.sleep(0)  # then the rows of all that is durable by now are written
+        away = await objects.maybe_away(start)
         for number, found in enumerate(_both(_in_table(moment, start), away), 1):
             if number % _PAGE == 0:
                 await asyncio.sleep(0)
             yield await _read(objects, moment, found)
 
 
-def _both(there: Iterator[ObjectStat], away: Sequence[Away]) -> Iterator[ObjectStat | Away]:
+def _both(there: Iterator[ObjectStat], away: Sequence[Kept]) -> Iterator[ObjectStat | Kept]:
     """By key; of two of one key what is in the table."""
-    parts: tuple[Iterable[ObjectStat | Away], ...] = (there, away)
+    parts: tuple[Iterable[ObjectStat | Kept], ...] = (there, away)
     for _, alike in groupby(merge(*parts, key=_key), key=_key):
         yield next(alike)
 
@@ -56,13 +54,13 @@ def _in_table(moment: Snapshot, start: bytes) -> Iterator[ObjectStat]:
         after = page[-1].key
 
 
-def _key(found: ObjectStat | Away) -> bytes:
+def _key(found: ObjectStat | Kept) -> bytes:
     return found.key
 
 
 async def _read(
-    objects: NodeObjects, moment: Snapshot, found: ObjectStat | Away
+    objects: NodeObjects, moment: Snapshot, found: ObjectStat | Kept
 ) -> tuple[ObjectInfo, bytes]:
-    if isinstance(found, Away):
+    if isinstance(found, Kept):
         return found.info, await objects.value_of(found)
     return objects.info(found), bytes(moment.get(found.key))

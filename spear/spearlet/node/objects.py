@@ -5,16 +5,14 @@ row, written before the answer; at start those rows are put into the table again
 the new epoch, so that a version read before a restart never matches. One that had to make room in
 the table is still there for callers, who bring it back under a new version. What a guest makes of
 a durable object follows into its row (`follow_guests`); until then its durability is `volatile`.
+Rows and their files have room for `durable_bytes_max`, so that nobody fills the disk with them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from bisect import bisect_left, bisect_right, insort
-from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -29,6 +27,7 @@ from spear.errors import (
 )
 from spear.records.objects import ObjectInfo, ObjectPage
 from spear.spearlet.node import rows
+from spear.spearlet.node.durables import Durables, Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,62 +40,24 @@ if TYPE_CHECKING:
 
 _INLINE_BYTES_MAX = 65536
 _GONE = 1 << 64  # above all versions
-
-
-class _Kept(msgspec.Struct):
-    """What a row has: the digest of its file ("" if the value is in the row), and the object as it
-    was then. `away`: it is not in the table, as far as is known because there was no room."""
-
-    digest: str
-    info: ObjectInfo
-    away: bool = False
-
-
-class Away(NamedTuple):
-    """A durable object that had to make room, as it was at some moment."""
-
-    key: bytes
-    info: ObjectInfo
-    kept: _Kept
-
-
-class _Durable(dict[bytes, _Kept]):
-    """Those with a row, by their keys; changed by `[]` and `del` alone. `names` are the keys in
-    order, `digests` counts how many need a file: so a page, and whether a file is needed, cost the
-    same however many there are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[bytes] = []
-        self.digests: Counter[str] = Counter()
-
-    def __setitem__(self, key: bytes, kept: _Kept) -> None:
-        if key in self:
-            del self[key]
-        insort(self.names, key)
-        self.digests[kept.digest] += 1
-        super().__setitem__(key, kept)
-
-    def __delitem__(self, key: bytes) -> None:
-        digest = self[key].digest
-        super().__delitem__(key)
-        del self.names[bisect_left(self.names, key)]
-        self.digests[digest] -= 1
-        if not self.digests[digest]:
-            del self.digests[digest]
+_SLICE = 256  # objects looked at in one turn of the loop
+_SLICE_KNOWN = 4096  # of those of which only what is known of them is
+_THERE, _AWAY, _DELETED = "there", "away", "deleted"
 
 
 class NodeObjects:
     """Of one node, on its loop. `value_bytes_max` bounds one object."""
 
     def __init__(
-        self, store: ObjectStore, journal: Journal, blobs: Blobs, kv: LocalKv, value_bytes_max: int
-    ) -> None:
+        self, store: ObjectStore, journal: Journal, blobs: Blobs, kv: LocalKv,
+        value_bytes_max: int, durable_bytes_max: int,
+    ) -> None:  # fmt: skip
         self._store, self._journal, self._blobs = store, journal, blobs
         self._kv, self._value_bytes_max = kv, value_bytes_max
-        self._durable = _Durable()
+        self._durable = Durables(durable_bytes_max, store.set_durable_room)
         self._unkept = 0  # how many ceased to be durable, ever
         self._followed = (0, 0, 0, 0)  # `moved` when guests were last followed
+        self._following = asyncio.Lock()
         self._keeping: dict[bytes, rows.ObjectRow] = {}  # whose files are being written
         self._for_guests: dict[bytes, asyncio.Task[int]] = {}  # each gives the version it kept
 
@@ -123,6 +84,8 @@ class NodeObjects:
             if_version = 0
         elif if_version is not None and found in self._durable:
             await self._back(found)
+        if durable:
+            self._durable.room_for(found, len(value), metadata or {})
         version = self._store.put(found, value, if_version=if_version, metadata=metadata)
         info = self._put_info(found, version, len(value), metadata)
         if durable:
@@ -191,47 +154,46 @@ class NodeObjects:
     def _away(self, start: bytes, after: bytes, last: bytes | None, limit: int) -> Iterator[bytes]:
         """The first keys behind `after`, up to `last`, of what had to make room. What is passed
         over lies in the table, so it is no more than the table has of the page."""
-        names = self._durable.names
-        at = max(bisect_left(names, start), bisect_right(names, after))
-        while at < len(names) and limit and names[at].startswith(start):
-            if last is not None and names[at] > last:
+        place = self._durable.first_under(start, after)
+        while limit and (kept := self._durable.at(place)) and kept.key.startswith(start):
+            if last is not None and kept.key > last:
                 return
-            if self._is_away(names[at]):
+            if self._place_of(kept.key) == _AWAY:
                 limit -= 1
-                yield names[at]
-            at += 1
+                yield kept.key
+            place += 1
 
-    def _is_away(self, key: bytes) -> bool:
-        """What is missing in the table although nothing was evicted was deleted by a guest."""
-        kept = self._durable[key]
-        return (kept.away or self._evictions != self._followed[2]) and not self._has(key)
+    def _place_of(self, key: bytes) -> str:
+        """Of a durable object. What is missing in the table although nothing was evicted was
+        deleted by a guest; the count is looked at last, since a guest may evict it just now."""
+        if self._has(key):
+            return _THERE
+        evicted = self._durable[key].away or self._evictions != self._followed[2]
+        return _AWAY if evicted else _DELETED
 
-    def maybe_away(self, start: bytes) -> Sequence[Away]:
-        """Those under `start` that had to make room, where the table has none of the key, by key.
-        Who has a snapshot of it asks in the same turn of the loop, and looks there first: that is
-        cheaper than to look for each."""
-        names, evicted, found = self._durable.names, self._evictions != self._followed[2], []
-        for at in range(bisect_left(names, start), len(names)):
-            key = names[at]
-            if not key.startswith(start):
-                break
-            kept = self._durable[key]
-            if kept.away or evicted:
-                found.append(Away(key, kept.info, kept))
+    async def maybe_away(self, start: bytes) -> Sequence[Kept]:
+        """Those under `start` that had to make room, where the table has none of the key, by key,
+        as they are when this is called; their rows are written when it returns. Who has a snapshot
+        of the table calls it in the same turn of the loop, and looks there first: that is cheaper
+        than to look for each."""
+        kept, evicted = self._durable.under(start), self._evictions != self._followed[2]
+        found: list[Kept] = []
+        for at in range(0, len(kept), _SLICE_KNOWN):
+            await asyncio.sleep(0)
+            found += [one for one in kept[at : at + _SLICE_KNOWN] if evicted or one.away]
         return found
 
-    async def value_of(self, away: Away) -> bytes:
+    async def value_of(self, kept: Kept) -> bytes:
         """As it was then, in an earlier turn of the loop. Raises KvDamaged; SnapshotExpired where
         another value was kept in its place."""
-        key, _, kept = away
         with contextlib.suppress(NotFound):
             if kept.digest:
                 return await self._blobs.read(kept.digest)
-            row = self._kv.get(rows.object_key(key)) if self._durable.get(key) is kept else None
+            row = self._kv.get(rows.object_key(kept.key)) if self._durable.same_row(kept) else None
             if row is not None:
                 return rows.decode_object(row).value
         raise SnapshotExpired(
-            f"object {away.info.key!r} was not in memory, and was changed before it was read: take "
+            f"object {kept.info.key!r} was not in memory, and was changed before it was read: take "
             "another snapshot"
         )
 
@@ -287,7 +249,7 @@ class NodeObjects:
 
     def needs(self, digest: str) -> bool:
         """Whether a file of this digest holds the value of a durable object."""
-        return self._durable.digests[digest] > 0
+        return digest in self._durable.digests
 
     @property
     def moved(self) -> tuple[int, int, int, int]:
@@ -298,18 +260,25 @@ class NodeObjects:
     async def follow_guests(self) -> None:
         """Makes the rows what guests have made of the objects. A guest's deletion that falls
         together with evictions cannot be told from one: that object is there again."""
-        moved = self.moved
-        if moved == self._followed or not self._durable:
-            self._followed = moved
-            return
-        for key in list(self._durable):
+        async with self._following:
+            moved = self.moved
+            if moved != self._followed:
+                last = b""
+                while part := self._durable.behind(last, _SLICE):
+                    await self._follow_all(part)
+                    last = part[-1].key
+                    await asyncio.sleep(0)
+            self._followed = moved  # of before: what moved meanwhile is followed again
+
+    async def _follow_all(self, part: Sequence[Kept]) -> None:
+        for kept in part:
             with contextlib.suppress(ObjectNotFound, StoreFull):
-                await self._follow(key)
-        deleted = [key for key in self._durable if not (self._is_away(key) or self._has(key))]
-        for key, kept in self._durable.items():
-            kept.away = self._is_away(key)
-        self._followed = moved
-        await self._unkeep(deleted)
+                await self._follow(kept.key)
+        places = {kept.key: self._place_of(kept.key) for kept in part if kept.key in self._durable}
+        for key, place in places.items():
+            if (kept := self._durable[key]).away != (place == _AWAY):
+                self._durable[key] = msgspec.structs.replace(kept, away=place == _AWAY)
+        await self._unkeep([key for key, place in places.items() if place == _DELETED])
 
     async def keep(self, key: bytes, version: int) -> None:
         """What a guest has put as `version`, or what has come in its place since; returns at once
@@ -357,7 +326,8 @@ class NodeObjects:
         """In the table again, where it had to make room."""
         if key not in self._durable or self._has(key):
             return
-        await self.follow_guests()
+        if self._store.stats().deletes != self._followed[1]:  # else it was evicted
+            await self.follow_guests()
         row = self._kv.get(rows.object_key(key)) if key in self._durable else None
         if row is not None:
             await self._bring_back(key, rows.decode_object(row))
@@ -393,18 +363,22 @@ class NodeObjects:
         written: then what came later counts."""
         row = rows.ObjectRow(metadata=info.metadata)
         info = msgspec.structs.replace(info, durability=self._journal.class_of(power=True))
+        wanted = self._durable.room_for(key, len(value), info.metadata)
         self._keeping.pop(key, None)
         if len(value) <= _INLINE_BYTES_MAX:
             row.value = value
             await self._write(key, row, info)
             return True
         self._keeping[key] = row
+        self._durable.coming(wanted)
         try:
             row.digest = await self._blobs.put(value, sync=True)
         except BaseException:
             if self._keeping.get(key) is row:
                 del self._keeping[key]
             raise
+        finally:
+            self._durable.coming(-wanted)
         latest = self._keeping.get(key) is row
         try:
             if latest:
@@ -418,15 +392,15 @@ class NodeObjects:
 
     async def _write(self, key: bytes, row: rows.ObjectRow, info: ObjectInfo) -> None:
         before = self._durable.get(key)
-        self._durable[key] = kept = _Kept(row.digest, info)
+        self._durable[key] = kept = Kept(key, row.digest, info, self._durable.next_row())
         self._journal.put(rows.object_key(key), rows.encode(row))
         try:
             await self._journal.kept()
         except SpearError:
-            if before is not None and self._durable.get(key) is kept:
-                self._durable[key] = before  # and the file of what is kept is needed
-            # Of no object: what is there is not known as kept.
-            kept.info = msgspec.structs.replace(info, version=0, durability="volatile")
+            if self._durable.same_row(kept):
+                # The file of what is kept is needed; of no object: it is not known as kept.
+                unknown = msgspec.structs.replace(info, version=0, durability="volatile")
+                self._durable[key] = before or msgspec.structs.replace(kept, info=unknown)
             raise
         self._drop_file(before.digest if before else "")
 
@@ -458,7 +432,7 @@ class NodeObjects:
         info = ObjectInfo(
             key=name, size=size, version=0, metadata=row.metadata, durability=power
         )  # fmt: skip
-        self._durable[key] = _Kept(row.digest, info, away=True)
+        self._durable[key] = Kept(key, row.digest, info, self._durable.next_row(), away=True)
         with contextlib.suppress(SpearError):
             await self._bring_back(key, row)
 
@@ -468,10 +442,10 @@ class NodeObjects:
         kept = self._durable.get(key)
         if kept is not None and kept.digest == row.digest and not self._has(key):
             self._store.put(key, value, metadata=row.metadata)
-            kept.info = msgspec.structs.replace(
+            info = msgspec.structs.replace(
                 self.info(self._store.stat(key)), durability=kept.info.durability
             )
-            kept.away = False
+            self._durable[key] = msgspec.structs.replace(kept, info=info, away=False)
 
 
 def _heard(task: asyncio.Task[int]) -> None:

@@ -102,8 +102,10 @@ class OpenNode:
         self._executions = Executions(parts, self._told, self._history.added)
         self._tallies = tallies
         self._artifacts = Artifacts(parts, self._users)
-        max_bytes = parts.config.one_object_bytes_max
-        self._objects = NodeObjects(store, parts.journal, parts.files.objects, parts.kv, max_bytes)
+        self._objects = NodeObjects(
+            store, parts.journal, parts.files.objects, parts.kv,
+            parts.config.one_object_bytes_max, parts.config.durable_bytes_max,
+        )  # fmt: skip
         self._housekeeping = Housekeeping(
             parts, self._tasks, self._history, self._scheduler, self._objects
         )

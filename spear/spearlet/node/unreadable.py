@@ -1,6 +1,7 @@
 """Rows that a list comes to and cannot read: each is told once in the node's log, and passed over.
 
-The rule: who lists gets what can be read; who asks for just that row gets its error.
+The rule: who lists gets what can be read; who asks for just that row gets its error. A range in
+which the store cannot tell rows apart is told as one, by the row before it.
 """
 
 from __future__ import annotations
@@ -25,4 +26,4 @@ class Unreadable:
     def tell(self, key: bytes, error: KvDamaged) -> None:
         if key not in self._told and len(self._told) < _TOLD_MAX:
             self._told.add(key)
-            self._log.error("row left out of a list", row=shown(key), reason=str(error))
+            self._log.error("left out of a list", row=shown(key), reason=str(error))

@@ -32,7 +32,16 @@ def test_each_run_has_its_own_cause_and_code():
         assert (batch.completed, set(batch.exit_codes)) == (0, {3})
         batch = node.run_many(guest("divide"), 50)
         assert batch.counts == {"trap": 50}
-        assert set(batch.exit_codes) == {-1}
+        assert set(batch.exit_codes) == {None}
+
+
+def test_a_run_that_exits_with_a_negative_code_is_none_that_did_not_exit():
+    imports = [(asm.WASI, "proc_exit", "i", "")]
+    wasm = asm.module(imports, asm.i32_const(-1) + asm.call(0))
+    with executor(workers=1) as node:
+        batch = node.run_many(assembled(wasm), 20)
+        assert (batch.counts, batch.completed) == ({"exit": 20}, 0)
+        assert batch.exit_codes == [-1] * 20
 
 
 def test_a_run_begins_without_what_the_last_one_left():
@@ -61,9 +70,9 @@ def test_ends_of_every_kind_in_one_lane_do_not_mix():
     with executor(workers=1) as node:
         batch = node.run_many(assembled(asm.module(imports, body)), 600)
         codes = batch.exit_codes
-        assert set(codes) == {0, 3, -1}
-        assert batch.counts == {"exit": 600 - codes.count(-1), "trap": codes.count(-1)}
-        assert min(codes.count(code) for code in (0, 3, -1)) > 50
+        assert set(codes) == {0, 3, None}
+        assert batch.counts == {"exit": 600 - codes.count(None), "trap": codes.count(None)}
+        assert min(codes.count(code) for code in (0, 3, None)) > 50
 
 
 def test_runs_that_wait_and_runs_that_do_not_share_a_lane():

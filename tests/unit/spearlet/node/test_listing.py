@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from node_runs import Bench, bench, until
+from rocksdict import Options, Rdict
 
 from spear.errors import KvDamaged
+from spear.kv.batch import Batch
+from spear.kv.rocks import RocksKv, open_rocks
 from spear.protocol.convert.execution import EXECUTION
 from spear.records.execution import Invocation
 from spear.spearlet.node import rows
+
+LEFT_OUT = "left out of a list"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
@@ -80,7 +86,7 @@ async def test_a_record_that_cannot_be_read_is_told_and_the_others_are_listed(tm
             token = page.next_page_token
         assert sorted(listed) == sorted(set(ids) - {ids[1]})
         await node.services.executions()
-        told = [line for line in node.said.lines if line["event"] == "row left out of a list"]
+        told = [line for line in node.said.lines if line["event"] == LEFT_OUT]
         assert [line["row"] for line in told] == [f"key b'exec/{ids[1]}'"]  # once
         with pytest.raises(KvDamaged, match=ids[1]):
             await node.services.execution(ids[1])
@@ -100,7 +106,85 @@ async def test_an_artifact_that_cannot_be_read_is_told_and_the_others_are_listed
         found = await services.artifacts()
         assert sorted(one.digest for one in found) == sorted({put[0], put[2]})
         assert node.said.lines[-1] == {
-            "event": "row left out of a list",
+            "event": LEFT_OUT,
             "row": f"key b'artifact/{put[1]}'",
             "reason": "planted",
         }
+
+
+async def test_a_damaged_block_is_told_and_what_lies_on_both_sides_is_listed(tmp_path: Path):
+    """A flipped byte in a file of the store, not in a row: neither list fails as a whole."""
+    async with bench(tmp_path) as node:
+        ids = await ended(node, 250)
+        digests = {(await node.services.put_artifact(b"stub: %d" % at)).digest for at in range(200)}
+        kv = await damaged_copy(node, tmp_path / "kv", rows.HELD_BY_TIME, rows.ARTIFACTS)
+        node.store.scan, node.store.get = kv.scan, kv.get  # type: ignore[method-assign]
+        listed, token = list[str](), ""
+        while not listed or token:
+            page = await node.services.executions(limit=7, page_token=token)
+            listed += [one.id for one in page.executions]
+            token = page.next_page_token
+        assert len(listed) == len(set(listed))
+        assert 0 < len(set(ids) - set(listed)) < len(ids) - 5
+        found, after = set[str](), ""
+        while part := await node.services.artifacts(limit=100, after=after):
+            found.update(one.digest for one in part)
+            after = part[-1].digest
+        assert 100 < len(found & digests) < 200
+        told = [str(line["reason"]) for line in node.said.lines if line["event"] == LEFT_OUT]
+        for index in ("exec_held/", "artifact/"):
+            assert any(re.match(f"all .* key b'{index}", reason) for reason in told)
+        assert all("spear node accept-loss" in reason for reason in told)
+        with pytest.raises(KvDamaged, match="accept-loss"):
+            node.services._artifacts.find(min(digests - found))
+        hidden = KvDamaged("all of it (planted)")
+
+        def nothing(prefix: bytes, *, damaged: Any, **bounds: Any) -> list[tuple[bytes, bytes]]:
+            damaged(b"", hidden)
+            return []
+
+        node.store.scan = nothing  # type: ignore[method-assign]
+        for listing in (node.services.artifacts, node.services.executions):
+            with pytest.raises(KvDamaged, match="planted"):
+                await listing()
+        await kv.close()
+
+
+async def damaged_copy(node: Bench, path: Path, *indexes: bytes) -> RocksKv:
+    """The node's rows on disk, with a flipped byte in the middle of each of these."""
+    kv = open_rocks(str(path))
+    batch = Batch()
+    for key, value in node.rows._rows.items():
+        batch.put(key, value)
+    await kv.commit(batch)
+    await kv.close()
+    db = Rdict(str(path), Options(raw_mode=True))
+    db.flush()
+    db.close()
+    for index in indexes:
+        keys = sorted(key for key in node.rows._rows if key.startswith(index))
+        middle = keys[len(keys) // 2]
+        for table in path.glob("*.sst"):
+            await flip_until_unreadable(path, table, middle)
+    return open_rocks(str(path))
+
+
+async def flip_until_unreadable(path: Path, table: Path, key: bytes) -> None:
+    """Blocks are compressed, so where a row lies is found by trying."""
+    whole = table.read_bytes()
+    for at in range(0, len(whole) * 9 // 10, 700):
+        data = bytearray(whole)
+        data[at] ^= 0x18
+        table.write_bytes(data)
+        try:
+            kv = open_rocks(str(path))
+        except KvDamaged:
+            continue
+        try:
+            kv.get(key)
+        except KvDamaged:
+            return
+        finally:
+            await kv.close()
+    table.write_bytes(whole)
+    raise AssertionError(f"no byte of {key!r} found")
