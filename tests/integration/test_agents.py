@@ -174,10 +174,16 @@ async def test_who_may_be_called_stands_in_the_config(
         "s|echo|x|4", "s|echo|x|-1", 's|echo|x||,"argz":[]', 's|echo|x||,"timeout_ms":-1',
         's|echo|x||,"args":[1]', 's|echo|x||,"function":"f","args":["a"]',
         's|echo|x||,"priority":"top"', 's|echo"|x', "s||x",
+        's|echo|x||,"env":{"A=B":"c"}', 's|echo|x|1|,"env":{"":"c"}', 's|echo|x|3|,"env":{"=":""}',
+        r's|echo|x||,"env":{"A\u0000":"c"}', r's|echo|x|1|,"env":{"A":"\u0000"}',
+        r's|echo|x||,"args":["\u0000"]', 's|echo|x||,"timeout_ms":1e400',
+        's|echo|x||,"env":{"A":1}', r's|echo|x||,"env":{"A":"\ud800"}',
     ],
 )  # fmt: skip
 async def test_a_request_that_is_none_is_refused(node: Agents, command: str) -> None:
     assert await node.invoke("parent", command) == ["-22"]
+    page = await node.node.services.executions()
+    assert [one.task_name for one in page.executions] == ["parent"]
 
 
 async def test_what_a_request_says_reaches_the_task(node: Agents) -> None:

@@ -73,15 +73,19 @@ class Attempt:
         """The reply as the caller gets it, with what all tries used."""
         return self._attempts.succeeded(self, reply)
 
-    def late(self) -> ModelTimeout:
-        """What it failed by where its time was over."""
-        name, took_ns = self.member.spec.name, self._clock.monotonic_ns() - self.began_ns
-        sentence = f"backend {name!r} did not answer within {took_ns // 10**6} ms"
-        return ModelTimeout(sentence, backend=name)
-
     def failed(self, error: ModelError) -> bool:
         """Whether another try can help: not where a part of the answer went out already."""
+        if isinstance(error, ModelTimeout):
+            self._name_time(error)
         return self._attempts.failed(self, error)
+
+    def _name_time(self, error: ModelTimeout) -> None:
+        """What was asked for, and not the part of it that was left for the try."""
+        took_ns = self._clock.monotonic_ns() - self.began_ns
+        name, asked_ns = self.member.spec.name, int(self.request.time_ns) or took_ns
+        sentence = f"backend {name!r} did not answer within {asked_ns // 10**6} ms"
+        error.args = (f"{sentence}: {error}" if str(error) else sentence,)
+        error.backend = name
 
     def end(self) -> None:
         if self._trial:
@@ -214,7 +218,9 @@ class Attempts:
         now_ns, request = self.clock.monotonic_ns(), self._request
         timeout_ns = member.settings.timeout_ns
         if timeout_ns and now_ns + timeout_ns < request.deadline_ns:
-            request = msgspec.structs.replace(request, deadline_ns=now_ns + timeout_ns)
+            request = msgspec.structs.replace(
+                request, deadline_ns=now_ns + timeout_ns, time_ns=timeout_ns
+            )
         return Attempt(self, member, request, model_of(request.model, member.spec), now_ns)
 
     def _harm(self, member: Member, error: ModelError, took_ns: int) -> bool:

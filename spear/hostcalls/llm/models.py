@@ -160,16 +160,19 @@ class Models:
             known = ", ".join(member.spec.name for member in self._roster) or "there are none"
             raise NotFound(f"no model backend {name!r}: known are {known}")
         start_ns = self._clock.monotonic_ns()
-        deadline_ns = start_ns + (timeout_ns or _TEST_NS)
+        time_ns = timeout_ns or _TEST_NS
+        deadline_ns = start_ns + time_ns
         text = prompt or TEST_PROMPT
         if "chat_completions" in member.spec.ops or EMBEDDINGS not in member.spec.ops:
             request = ChatRequest(
                 messages=[{"role": "user", "content": text}], extra={"max_tokens": _TEST_TOKENS},
-                backend=name, model=model, deadline_ns=deadline_ns,
+                backend=name, model=model, deadline_ns=deadline_ns, time_ns=time_ns,
             )  # fmt: skip
             reply = await self._whole(request, _ask_chat, retries=0)
         else:
-            embed = EmbedRequest(texts=[text], backend=name, model=model, deadline_ns=deadline_ns)
+            embed = EmbedRequest(
+                texts=[text], backend=name, model=model, deadline_ns=deadline_ns, time_ns=time_ns
+            )
             reply = await self._whole(embed, _ask_embed, retries=0)
         return ModelTest(
             backend=name,
@@ -353,7 +356,7 @@ async def _in_time(one: Attempt, answer: Awaitable[Reply]) -> Reply:
     try:
         return await within(one.left_s(), answer)
     except TimeoutError:
-        raise one.late() from None
+        raise ModelTimeout("") from None
 
 
 async def _ask_stream(one: Attempt, deliver: Deliver) -> Reply:
@@ -363,7 +366,7 @@ async def _ask_stream(one: Attempt, deliver: Deliver) -> Reply:
         with limit:
             return await one.backend.stream(one.request, one.model, _Passing(one, deliver, limit))
     except TimeoutError:
-        raise one.late() from None
+        raise ModelTimeout("") from None
     finally:
         limit.close()
 

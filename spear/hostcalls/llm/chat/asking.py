@@ -66,6 +66,9 @@ class _Account:
             self._lost += lost
 
     def used(self, usage: Usage) -> None:
+        """What the model's side did not count may have been all that was reserved for it."""
+        if not usage.prompt_tokens or not usage.completion_tokens:
+            self._lost += _uncounted(self._one_try, usage)
         self._reservation.settle(usage, self._lost)
 
     def failed(self, error: BaseException, now_ns: int) -> None:
@@ -99,10 +102,11 @@ class Asking:
     async def embed(self, agent: Agent, request: EmbedRequest, timeout_ms: int) -> Reply:
         """Completes the request, and asks. Raises ModelError."""
         account = _Account(agent.meter, self.now_ns())
+        deadline_ns = self._deadline_ns(agent, timeout_ms, account)
         request = EmbedRequest(
             texts=request.texts, extra=request.extra, model=request.model,
             backend=request.backend, allowed=backends_of(agent.config),
-            deadline_ns=self._deadline_ns(agent, timeout_ms, account),
+            deadline_ns=deadline_ns, time_ns=deadline_ns - account.began_ns,
             request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
@@ -126,10 +130,11 @@ class Asking:
                 code="session_full",
             )
         params = session.params
+        deadline_ns = self._deadline_ns(agent, params.timeout_ms, account)
         request = ChatRequest(
             messages=list(session.messages), tools=list(session.tools), extra=params.extra(),
             model=params.model, backend=params.backend, allowed=backends_of(agent.config),
-            deadline_ns=self._deadline_ns(agent, params.timeout_ms, account),
+            deadline_ns=deadline_ns, time_ns=deadline_ns - account.began_ns,
             request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         self._reserve(account, request, session.bytes, completion_tokens(request))
@@ -172,7 +177,7 @@ class Asking:
             try:
                 reply = await within(max(0, left_ns) / 1e9, ask(request))
             except TimeoutError:
-                error = ModelTimeout("the model did not answer in time")
+                error = ModelTimeout(f"no answer within {request.time_ns // 10**6} ms")
                 error.calls = error.unseen = 1  # nobody said what was used
                 error.model_ns = max(0, self.now_ns() - account.began_ns)
                 raise error from None
@@ -203,6 +208,16 @@ def _out_of_time(error: ModelError, left_ns: int) -> BudgetSpent:
         "the task, or of one above it, says how much)",
         code=CODE,
     )
+
+
+def _uncounted(reserved: Usage, used: Usage) -> Usage:
+    """Of a try: the part of its reservation that nothing which was counted stands for."""
+    prompt = 0 if used.prompt_tokens else reserved.prompt_tokens
+    completion = 0 if used.completion_tokens else reserved.completion_tokens
+    if not prompt and not completion:
+        return NOTHING
+    cost = max(0, reserved.cost_nano_usd - used.cost_nano_usd)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, cost_nano_usd=cost)
 
 
 def _has_money(agent: Agent) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from chat_stand_ins import agent
-from scripted_backends import Act, Stage, answer, fail
+from scripted_backends import Act, Stage, answer, fail, spec
 from virtual_time import VirtualClock, run
 
 from spear._core.drafts import Room
-from spear.config_llm import LlmSettings, OllamaSettings, Price
+from spear.config_llm import BackendSettings, LlmSettings, OllamaSettings, Price
 from spear.errors import (
     BudgetSpent,
     ModelError,
@@ -204,6 +204,38 @@ def test_and_then_the_next_one_needs_as_much_again(failure: Act) -> None:
     who = agent({"budget.tokens": str(2 * TRY - 1)})
     assert ask(who, failure, answer()) == ["a1"]
     assert who.meter.left("tokens") == TRY - 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("prompt", "completion", "taken"),
+    [(10, 5, 15), (0, 5, TRY - 1000 + 5), (10, 0, 10 + 1000), (0, 0, TRY)],
+)
+def test_what_a_backend_does_not_count_stays_taken(
+    prompt: int, completion: int, taken: int, streamed: bool
+) -> None:
+    """Else a server that says nothing of its tokens, or nonsense, is one without a budget."""
+
+    async def main() -> None:
+        usd = 10**9
+        who = agent({"budget.tokens": "100000", "budget.usd": "1000"})
+        prices = (Price(model="*", prompt=10**6, completion=2 * 10**6),)
+        llm = LlmSettings(backends=(BackendSettings(spec=spec("a")),), prices=prices)
+        stage = Stage(VirtualClock(), {}, llm=llm)
+        asking = Asking(stage.models, VirtualClock())
+        stage["a"].usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
+        if streamed:
+            await asking.stream(who, talk(), deliver)
+        else:
+            await asking.chat(who, talk())
+        assert who.meter.left("tokens") == 100_000 - taken
+        assert who.meter.total.tokens == prompt + completion
+        most = TRY - 1000 + 2 * 1000  # what one try may cost
+        cost = 10 + 2 * 5 if taken == 15 else most
+        assert who.meter.left("cost_nano_usd") == 1000 * usd - cost
+        assert who.meter.reserved == Usage()
+
+    run(main())
 
 
 OLLAMA = OllamaSettings(enabled=True, base_url="http://elsewhere", allow_remote=True)
