@@ -103,6 +103,7 @@ class Attempts:
         log: Log, draw: Draw,
     ) -> None:  # fmt: skip
         self._request, self._prices = request, prices
+        self._begin_ns = int(request.begin_ns or request.deadline_ns)  # no try begins later
         self.clock, self._log = clock, log
         self._members = members = {member.spec.name: member for member in order}
         self._tries = Tries(  # which knows nothing of its owner: no cycle keeps a large request
@@ -118,7 +119,7 @@ class Attempts:
         """The next try, which has begun. Raises ModelError where there is none."""
         while True:
             now_ns = self.clock.monotonic_ns()
-            step = self._tries.next(now_ns, self._request.deadline_ns)
+            step = self._tries.next(now_ns, self._begin_ns)
             if step is None:
                 raise self._no_more(now_ns)
             self._go_on()
@@ -172,7 +173,7 @@ class Attempts:
 
     async def _entered(self, member: Member) -> bool:
         """Waits for a slot at it; whether there was one in time."""
-        enter = member.gate.enter(self._request.deadline_ns)
+        enter = member.gate.enter(self._begin_ns)
         try:
             await within(self.left_s(self._request.deadline_ns), enter)
         except ModelUnavailable as error:
@@ -204,7 +205,7 @@ class Attempts:
 
     def _nobody(self, now_ns: int) -> ModelError:
         """Nobody was asked, and nobody will be in time."""
-        if now_ns >= self._request.deadline_ns:
+        if now_ns >= self._begin_ns:
             return ModelTimeout("the time for the model was over before one was asked")
         wait_ms = -(-(self._tries.first_ready_ns() - now_ns) // 10**6)
         names = ", ".join(map(repr, self._members))

@@ -107,9 +107,9 @@ class Models:
         """Hands the pieces on as they come; an error may come after pieces too."""
         return self._whole(request, lambda one: _ask_stream(one, deliver))
 
-    def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None:
-        """The most that this many tokens cost at any backend that may answer the request; None: of
-        one of them no price is known."""
+    def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int:
+        """The most that this many tokens cost at any backend that may answer the request and has a
+        known price: where money counts, no other is asked."""
         need = need_of(request)
         costs = [
             self._prices.of(
@@ -118,8 +118,6 @@ class Models:
             for member in self._roster
             if not lack_of(need, Candidate(spec=member.spec, missing=member.missing))
         ]
-        if any(cost is None for cost in costs):
-            return None
         return max((cost for cost in costs if cost is not None), default=0)
 
     def unknown(self, allowed: Sequence[str]) -> Sentences:

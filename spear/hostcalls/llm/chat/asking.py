@@ -37,7 +37,7 @@ class Models(Protocol):
     async def chat(self, request: ChatRequest) -> Reply: ...
     async def stream(self, request: ChatRequest, deliver: Deliver) -> Reply: ...
     async def embed(self, request: EmbedRequest) -> Reply: ...
-    def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None: ...
+    def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int: ...
     def unknown(self, allowed: Sequence[str]) -> list[str]: ...
 
 
@@ -107,6 +107,7 @@ class Asking:
             texts=request.texts, extra=request.extra, model=request.model,
             backend=request.backend, allowed=backends_of(agent.config),
             deadline_ns=deadline_ns, time_ns=deadline_ns - account.began_ns,
+            begin_ns=min(deadline_ns, agent.deadline_ns or deadline_ns),
             request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
@@ -135,6 +136,7 @@ class Asking:
             messages=list(session.messages), tools=list(session.tools), extra=params.extra(),
             model=params.model, backend=params.backend, allowed=backends_of(agent.config),
             deadline_ns=deadline_ns, time_ns=deadline_ns - account.began_ns,
+            begin_ns=min(deadline_ns, agent.deadline_ns or deadline_ns),
             request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         self._reserve(account, request, session.bytes, completion_tokens(request))
@@ -159,11 +161,13 @@ class Asking:
     def _reserve(
         self, account: _Account, request: Request, prompt_tokens: int, completion: int
     ) -> None:
-        """Raises BudgetSpent, and then nothing is asked."""
+        """Raises BudgetSpent, and then nothing is asked. Who has no price is not asked either, where
+        money counts."""
+        price = self._models.price
         one_try = Usage(
             calls=1, prompt_tokens=prompt_tokens, completion_tokens=completion,
             model_ns=max(1, request.deadline_ns - account.began_ns),
-            cost_nano_usd=self._cost(request, prompt_tokens, completion) if request.priced else 0,
+            cost_nano_usd=price(request, prompt_tokens, completion) if request.priced else 0,
         )  # fmt: skip
         account.reserve(one_try)
 
@@ -190,15 +194,6 @@ class Asking:
             raise
         account.used(reply.usage)
         return reply
-
-    def _cost(self, request: Request, prompt: int, completion: int) -> int:
-        price = self._models.price(request, prompt, completion)
-        if price is None:
-            raise BudgetSpent(
-                "the task has a budget of money, and for a model that may answer no price is known",
-                code=CODE,
-            )
-        return price
 
 
 def _out_of_time(error: ModelError, left_ns: int) -> BudgetSpent:

@@ -172,6 +172,32 @@ def test_a_time_out_within_the_budget_of_time_is_only_that() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("failure", "settings", "said", "asked"),
+    [
+        (LIMITED, {}, "upstream status: 429", ["a1"]),
+        (BUSY, {"requests_per_minute": 11}, "the next one would begin", ["a1"]),
+    ],
+)
+def test_nothing_is_waited_for_that_the_guest_would_not_live_to_see(
+    failure: Act, settings: dict[str, int], said: str, asked: list[str]
+) -> None:
+    """Its request ends a little later than the guest does; what it waits for must begin before."""
+
+    async def main() -> None:
+        clock = VirtualClock()
+        stage = Stage(clock, {"a": [failure]}, settings={"a": settings}, retries=9)
+        who = agent()
+        left_ns = 5 * 10**9 if not settings else -(-60 * 10**9 // 11)
+        who.deadline_ns = clock.monotonic_ns() + left_ns - 1
+        with pytest.raises(ModelUnavailable, match=said):
+            await Asking(stage.models, clock).chat(who, talk())
+        assert clock.monotonic_ns() < who.deadline_ns
+        assert stage.asked == asked
+
+    run(main())
+
+
 def test_the_budget_of_one_above_counts_too() -> None:
     above = agent({"budget.calls": "2"})
     who = agent({"budget.calls": "5"}, parent=above.meter)
