@@ -417,6 +417,14 @@ async def test_a_node_that_died_ends_what_was_bound_and_keeps_what_was_detached(
     assert (ended["slow"].attempt, ended["slow"].depth) == (2, 1)
 
 
+async def test_a_call_of_a_task_that_prints_is_over_as_soon_as_it_has_ended(
+    node: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log is looked at in pauses, which its end does not wait for."""
+    monkeypatch.setattr("spear.spearlet.node.follower._PAUSE_S", 3600.0)
+    assert await node.invoke("parent", "n|200|echo|x", timeout_ms=60_000) == ["200"]
+
+
 @pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=pytest.mark.soak)])
 @pytest.mark.timeout(900)
 async def test_thousands_of_calls_leave_nothing(node: Agents, count: int) -> None:
