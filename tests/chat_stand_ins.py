@@ -53,7 +53,7 @@ class FakeModels:
     request gives; the last one stays. `pieces` come before a streamed answer."""
 
     def __init__(
-        self, *script: Script, pieces: Sequence[Delta] = (), price: int | None = 0
+        self, *script: Script, pieces: Sequence[Delta] = (), price: int = 0
     ) -> None:
         self.script, self.pieces, self.price_nano_usd = list(script), pieces, price
         self.requests: list[Any] = []
@@ -85,7 +85,7 @@ class FakeModels:
     async def embed(self, request: EmbedRequest) -> Reply:
         return await self.chat(request)  # type: ignore[arg-type]
 
-    def price(self, request: Any, prompt_tokens: int, completion_tokens: int) -> int | None:
+    def price(self, request: Any, prompt_tokens: int, completion_tokens: int) -> int:
         return self.price_nano_usd
 
     def unknown(self, allowed: Sequence[str]) -> list[str]:

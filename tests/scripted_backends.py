@@ -43,6 +43,7 @@ class Scripted:
         self.deadlines: list[int] = []
         self.closed = False
         self.pieces: list[str | Act] = ["a", "b"]
+        self.usage = Usage(calls=1, prompt_tokens=10, completion_tokens=5)
 
     keeps_time = False
 
@@ -90,8 +91,8 @@ class Scripted:
             self.busy -= 1
 
     def _reply(self, body: Any, model: str) -> Reply:
-        usage = Usage(calls=1, prompt_tokens=10, completion_tokens=5)
-        return Reply(body=body, backend=self.spec.name, model=model or "own", usage=usage)
+        name, model = self.spec.name, model or "own"
+        return Reply(body=body, backend=name, model=model, usage=self.usage)
 
 
 class Lines:

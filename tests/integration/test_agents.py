@@ -174,10 +174,16 @@ async def test_who_may_be_called_stands_in_the_config(
         "s|echo|x|4", "s|echo|x|-1", 's|echo|x||,"argz":[]', 's|echo|x||,"timeout_ms":-1',
         's|echo|x||,"args":[1]', 's|echo|x||,"function":"f","args":["a"]',
         's|echo|x||,"priority":"top"', 's|echo"|x', "s||x",
+        's|echo|x||,"env":{"A=B":"c"}', 's|echo|x|1|,"env":{"":"c"}', 's|echo|x|3|,"env":{"=":""}',
+        r's|echo|x||,"env":{"A\u0000":"c"}', r's|echo|x|1|,"env":{"A":"\u0000"}',
+        r's|echo|x||,"args":["\u0000"]', 's|echo|x||,"timeout_ms":1e400',
+        's|echo|x||,"env":{"A":1}', r's|echo|x||,"env":{"A":"\ud800"}',
     ],
 )  # fmt: skip
 async def test_a_request_that_is_none_is_refused(node: Agents, command: str) -> None:
     assert await node.invoke("parent", command) == ["-22"]
+    page = await node.node.services.executions()
+    assert [one.task_name for one in page.executions] == ["parent"]
 
 
 async def test_what_a_request_says_reaches_the_task(node: Agents) -> None:
@@ -409,6 +415,14 @@ async def test_a_node_that_died_ends_what_was_bound_and_keeps_what_was_detached(
     assert ended["loop"].attempt == 1
     assert (ended["slow"].status, ended["slow"].output) == ("completed", b"on")
     assert (ended["slow"].attempt, ended["slow"].depth) == (2, 1)
+
+
+async def test_a_call_of_a_task_that_prints_is_over_as_soon_as_it_has_ended(
+    node: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log is looked at in pauses, which its end does not wait for."""
+    monkeypatch.setattr("spear.spearlet.node.follower._PAUSE_S", 3600.0)
+    assert await node.invoke("parent", "n|200|echo|x", timeout_ms=60_000) == ["200"]
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=pytest.mark.soak)])

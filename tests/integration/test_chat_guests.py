@@ -296,6 +296,24 @@ async def test_money_needs_a_price(fake: OpenAiFake) -> None:
             assert ("error" in document) == (not asked)
             assert len(fake.requests) == asked
             assert node.usage.cost_nano_usd == asked * (11 * 1000 + 7 * 2000)
+            if not asked:
+                assert document["error"] == {
+                    "message": "no backend can answer chat_completions: 'fake' is not available: "
+                    "no price of it is known, and the task has a budget of money"
+                }
+
+
+async def test_money_goes_to_who_has_a_price(fake: OpenAiFake) -> None:
+    """Another one that has none, and would be asked first, is left out."""
+    price = Price(model="m", prompt=1000 * 10**6, completion=2000 * 10**6)
+    unpriced = openai(fake.url, "unpriced", hosting="remote", model="other", priority=1)
+    priced = openai(fake.url, "priced", hosting="remote")
+    async with chat_node(unpriced, priced, prices=(price,)) as node:
+        with_money, without = [
+            (await node.talk("m=x", "s=0", config=config))[0]["_spear"]["backend"]
+            for config in ({"budget.usd": "1"}, {})
+        ]
+    assert (with_money, without) == ("priced", "unpriced")
 
 
 async def test_a_task_is_held_to_its_backends(fake: OpenAiFake) -> None:

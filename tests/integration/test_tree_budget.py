@@ -165,3 +165,6 @@ async def test_a_call_that_an_execution_ended_within_is_in_its_record_and_in_the
     assert (parent.status, child.status) == ("terminated", "terminated")
     assert (parent.usage.calls, parent.tree_usage.calls) == (0, 1)
     assert (child.usage.calls, child.tree_usage.calls) == (1, 1)
+    assert parent.usage.model_ns == 0
+    for usage in (parent.tree_usage, child.usage, child.tree_usage):
+        assert 0 < usage.model_ns <= parent.finished_ns - parent.created_ns + 10**9

@@ -37,16 +37,22 @@ class Trees(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.now_ns = 0
         self.tree: list[tuple[Meter, int, Budget]] = []
         self.own: list[Usage] = []
         self.lost: list[Usage] = []
         self.open: list[tuple[int, Usage, Reservation]] = []
+        self.begun: dict[Reservation, int] = {}
+
+    @rule(ns=small)
+    def wait(self, ns: int) -> None:
+        self.now_ns += ns
 
     @rule(budget=budgets, data=st.data())
     def begin(self, budget: Budget, data: Any) -> None:
         place = data.draw(st.integers(-1, len(self.tree) - 1))
         parent = self.tree[place][0] if place >= 0 else None
-        self.tree.append((Meter(budget, parent), place, budget))
+        self.tree.append((Meter(budget, parent, lambda: self.now_ns), place, budget))
         self.own.append(Usage())
         self.lost.append(Usage())
 
@@ -64,6 +70,7 @@ class Trees(RuleBasedStateMachine):
             return
         assert fits
         self.open.append((place, usage, reservation))
+        self.begun[reservation] = self.now_ns
 
     @rule(usage=usages, how=st.sampled_from(["settle", "release", "abandon"]), data=st.data())
     def end(self, usage: Usage, how: str, data: Any) -> None:
@@ -98,10 +105,19 @@ class Trees(RuleBasedStateMachine):
         return self._sum(reserved for at, reserved, _ in self.open if at in within)
 
     def _shown(self, place: int) -> tuple[Usage, Usage] | None:
-        going = sum(reserved.calls for at, reserved, _ in self.open if at == place)
-        meter, below = self.tree[place][0], self._reserved(place).calls
-        found = meter.own + Usage(calls=going), meter.total + Usage(calls=below)
+        meter, within = self.tree[place][0], self._within(place)
+        found = meter.own, meter.total
+        if self._reserved(place).calls:
+            found = meter.own + self._going([place]), meter.total + self._going(within)
         return found if found[1].calls else None
+
+    def _going(self, places: list[int]) -> Usage:
+        """What is known of the calls that go on: how many, and for how long."""
+        return self._sum(
+            Usage(calls=reserved.calls, model_ns=self.now_ns - self.begun[reservation])
+            for at, reserved, reservation in self.open
+            if at in places
+        )
 
     def _left(self, place: int, what: str) -> int:
         within = self._within(place)
@@ -141,14 +157,27 @@ def planted_reserve_before_check(self: Meter, usage: Usage) -> Reservation:
     for meter in self._line:
         meter._check(usage)
         meter._reserved += usage
-    return Reservation(self, usage)
+    return Reservation(self, usage, 0)
 
 
-def planted_no_parents(self: Meter, budget: Budget, parent: Meter | None = None) -> None:
-    built(self, budget, None)
+def planted_no_parents(
+    self: Meter, budget: Budget, parent: Meter | None = None, now_ns: Any = None
+) -> None:
+    built(self, budget, None, now_ns)
 
 
-def planted_kept_reservation(self: Meter, reserved: Usage, used: Usage, lost: Usage) -> None:
+def planted_no_time(self: Meter, open: int, since_ns: int) -> Usage:
+    return Usage()
+
+
+def planted_time_of_the_last(self: Meter, open: int, since_ns: int) -> Usage:
+    assert self._now_ns is not None
+    return Usage(model_ns=max(0, self._now_ns() - since_ns))
+
+
+def planted_kept_reservation(
+    self: Meter, reserved: Usage, used: Usage, lost: Usage, began_ns: int
+) -> None:
     self.own += used
     for meter in self._line:
         meter.total += used
@@ -157,7 +186,7 @@ def planted_kept_reservation(self: Meter, reserved: Usage, used: Usage, lost: Us
 
 def planted_ends_twice(self: Reservation, used: Usage, lost: Usage) -> None:
     assert self._meter is not None
-    self._meter._settle(self._reserved, used, lost)
+    self._meter._settle(self._reserved, used, lost, self._began_ns)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +195,8 @@ def planted_ends_twice(self: Reservation, used: Usage, lost: Usage) -> None:
         (Meter, "reserve", planted_reserve_before_check),
         (Meter, "__init__", planted_no_parents),
         (Meter, "_settle", planted_kept_reservation),
+        (Meter, "_time_of", planted_no_time),
+        (Meter, "_time_of", planted_time_of_the_last),
         (Reservation, "_end", planted_ends_twice),
         (meters, "_beyond", lambda reserved, known: reserved),
     ],

@@ -73,15 +73,19 @@ class Attempt:
         """The reply as the caller gets it, with what all tries used."""
         return self._attempts.succeeded(self, reply)
 
-    def late(self) -> ModelTimeout:
-        """What it failed by where its time was over."""
-        name, took_ns = self.member.spec.name, self._clock.monotonic_ns() - self.began_ns
-        sentence = f"backend {name!r} did not answer within {took_ns // 10**6} ms"
-        return ModelTimeout(sentence, backend=name)
-
     def failed(self, error: ModelError) -> bool:
         """Whether another try can help: not where a part of the answer went out already."""
+        if isinstance(error, ModelTimeout):
+            self._name_time(error)
         return self._attempts.failed(self, error)
+
+    def _name_time(self, error: ModelTimeout) -> None:
+        """What was asked for, and not the part of it that was left for the try."""
+        took_ns = self._clock.monotonic_ns() - self.began_ns
+        name, asked_ns = self.member.spec.name, int(self.request.time_ns) or took_ns
+        sentence = f"backend {name!r} did not answer within {asked_ns // 10**6} ms"
+        error.args = (f"{sentence}: {error}" if str(error) else sentence,)
+        error.backend = name
 
     def end(self) -> None:
         if self._trial:
@@ -99,6 +103,7 @@ class Attempts:
         log: Log, draw: Draw,
     ) -> None:  # fmt: skip
         self._request, self._prices = request, prices
+        self._begin_ns = int(request.begin_ns or request.deadline_ns)  # no try begins later
         self.clock, self._log = clock, log
         self._members = members = {member.spec.name: member for member in order}
         self._tries = Tries(  # which knows nothing of its owner: no cycle keeps a large request
@@ -114,7 +119,7 @@ class Attempts:
         """The next try, which has begun. Raises ModelError where there is none."""
         while True:
             now_ns = self.clock.monotonic_ns()
-            step = self._tries.next(now_ns, self._request.deadline_ns)
+            step = self._tries.next(now_ns, self._begin_ns)
             if step is None:
                 raise self._no_more(now_ns)
             self._go_on()
@@ -168,7 +173,7 @@ class Attempts:
 
     async def _entered(self, member: Member) -> bool:
         """Waits for a slot at it; whether there was one in time."""
-        enter = member.gate.enter(self._request.deadline_ns)
+        enter = member.gate.enter(self._begin_ns)
         try:
             await within(self.left_s(self._request.deadline_ns), enter)
         except ModelUnavailable as error:
@@ -200,7 +205,7 @@ class Attempts:
 
     def _nobody(self, now_ns: int) -> ModelError:
         """Nobody was asked, and nobody will be in time."""
-        if now_ns >= self._request.deadline_ns:
+        if now_ns >= self._begin_ns:
             return ModelTimeout("the time for the model was over before one was asked")
         wait_ms = -(-(self._tries.first_ready_ns() - now_ns) // 10**6)
         names = ", ".join(map(repr, self._members))
@@ -214,7 +219,9 @@ class Attempts:
         now_ns, request = self.clock.monotonic_ns(), self._request
         timeout_ns = member.settings.timeout_ns
         if timeout_ns and now_ns + timeout_ns < request.deadline_ns:
-            request = msgspec.structs.replace(request, deadline_ns=now_ns + timeout_ns)
+            request = msgspec.structs.replace(
+                request, deadline_ns=now_ns + timeout_ns, time_ns=timeout_ns
+            )
         return Attempt(self, member, request, model_of(request.model, member.spec), now_ns)
 
     def _harm(self, member: Member, error: ModelError, took_ns: int) -> bool:

@@ -38,11 +38,11 @@ LIMITS: dict[str, tuple[str, Callable[[int], str]]] = {
 class Reservation:
     """Of one call; what ends it first counts."""
 
-    __slots__ = ("_meter", "_reserved")
+    __slots__ = ("_began_ns", "_meter", "_reserved")
 
-    def __init__(self, meter: Meter, reserved: Usage) -> None:
+    def __init__(self, meter: Meter, reserved: Usage, began_ns: int) -> None:
         self._meter: Meter | None = meter
-        self._reserved = reserved
+        self._reserved, self._began_ns = reserved, began_ns
 
     def extend(self, more: Usage) -> None:
         """The call may use so much more. Raises BudgetSpent where that is not left."""
@@ -66,27 +66,36 @@ class Reservation:
     def _end(self, used: Usage, lost: Usage) -> None:
         meter, self._meter = self._meter, None
         if meter is not None:
-            meter._settle(self._reserved, used, lost)
+            meter._settle(self._reserved, used, lost, self._began_ns)
 
 
 class Meter:
-    """`own` is what the execution used itself, `total` with all that it called."""
+    """`own` is what the execution used itself, `total` with all that it called. By `now_ns`, a
+    monotonic clock and one for the whole tree, it knows how long calls have gone on."""
 
     __slots__ = (
-        "_budget", "_limited", "_line", "_lost", "_own_calls", "_reserved", "own", "total",
+        "_budget", "_limited", "_line", "_lost", "_now_ns", "_open", "_own_calls", "_own_open",
+        "_own_since_ns", "_reserved", "_since_ns", "own", "total",
     )  # fmt: skip
 
-    def __init__(self, budget: Budget, parent: Meter | None = None) -> None:
+    def __init__(
+        self, budget: Budget, parent: Meter | None = None, now_ns: Callable[[], int] | None = None
+    ) -> None:
         self._budget = budget
         self._limited = tuple(what for what in LIMITS if getattr(budget, what))
         self._line: tuple[Meter, ...] = (self, *(parent._line if parent is not None else ()))
         self._reserved = self._lost = self.own = self.total = NOTHING
-        self._own_calls = 0  # that go on
+        self._now_ns = now_ns
+        self._own_calls = 0  # that go on, each further try too
+        # Reservations that are open, and the sum of when they began; own ones, and all in the tree.
+        self._open = self._since_ns = self._own_open = self._own_since_ns = 0
 
     def reserve(self, usage: Usage) -> Reservation:
         """Raises BudgetSpent."""
         self._take(usage)
-        return Reservation(self, usage)
+        began_ns = self._now_ns() if self._now_ns is not None else 0
+        self._begin(1, began_ns)
+        return Reservation(self, usage, began_ns)
 
     def left(self, what: str) -> int | None:
         """The least that is left of `what`, a name of LIMITS, here and above; None: no limit."""
@@ -104,12 +113,27 @@ class Meter:
 
     @property
     def shown(self) -> tuple[Usage, Usage] | None:
-        """`own` and `total` with the calls that go on, of which no more is known yet; None where
-        no call was made. So an execution that ends within a call has it in its record."""
+        """`own` and `total` with the calls that go on, of which no more than their time is known
+        yet; None where no call was made. So an execution that ends within a call has it in its
+        record."""
         calls = self._reserved.calls
         if not calls:
             return (self.own, self.total) if self.total.calls else None
-        return self.own + Usage(calls=self._own_calls), self.total + Usage(calls=calls)
+        own = self._time_of(self._own_open, self._own_since_ns) + Usage(calls=self._own_calls)
+        below = self._time_of(self._open, self._since_ns) + Usage(calls=calls)
+        return (self.own + own).bounded, (self.total + below).bounded
+
+    def _time_of(self, open: int, since_ns: int) -> Usage:
+        """Of so many open reservations, which began at times of that sum."""
+        return Usage(model_ns=open * self._now_ns() - since_ns if self._now_ns is not None else 0)
+
+    def _begin(self, open: int, began_ns: int) -> None:
+        """A reservation begins, or with -1 and -began_ns ends."""
+        self._own_open += open
+        self._own_since_ns += began_ns
+        for meter in self._line:
+            meter._open += open
+            meter._since_ns += began_ns
 
     def _take(self, usage: Usage) -> None:
         """All or nothing, here and above. Raises BudgetSpent."""
@@ -136,7 +160,8 @@ class Meter:
                     code=CODE,
                 )
 
-    def _settle(self, reserved: Usage, used: Usage, lost: Usage) -> None:
+    def _settle(self, reserved: Usage, used: Usage, lost: Usage, began_ns: int) -> None:
+        self._begin(-1, -began_ns)
         self.own = (self.own + used).bounded
         self._own_calls -= reserved.calls
         for meter in self._line:

@@ -107,9 +107,9 @@ class Models:
         """Hands the pieces on as they come; an error may come after pieces too."""
         return self._whole(request, lambda one: _ask_stream(one, deliver))
 
-    def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None:
-        """The most that this many tokens cost at any backend that may answer the request; None: of
-        one of them no price is known."""
+    def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int:
+        """The most that this many tokens cost at any backend that may answer the request and has a
+        known price: where money counts, no other is asked."""
         need = need_of(request)
         costs = [
             self._prices.of(
@@ -118,8 +118,6 @@ class Models:
             for member in self._roster
             if not lack_of(need, Candidate(spec=member.spec, missing=member.missing))
         ]
-        if any(cost is None for cost in costs):
-            return None
         return max((cost for cost in costs if cost is not None), default=0)
 
     def unknown(self, allowed: Sequence[str]) -> Sentences:
@@ -160,16 +158,19 @@ class Models:
             known = ", ".join(member.spec.name for member in self._roster) or "there are none"
             raise NotFound(f"no model backend {name!r}: known are {known}")
         start_ns = self._clock.monotonic_ns()
-        deadline_ns = start_ns + (timeout_ns or _TEST_NS)
+        time_ns = timeout_ns or _TEST_NS
+        deadline_ns = start_ns + time_ns
         text = prompt or TEST_PROMPT
         if "chat_completions" in member.spec.ops or EMBEDDINGS not in member.spec.ops:
             request = ChatRequest(
                 messages=[{"role": "user", "content": text}], extra={"max_tokens": _TEST_TOKENS},
-                backend=name, model=model, deadline_ns=deadline_ns,
+                backend=name, model=model, deadline_ns=deadline_ns, time_ns=time_ns,
             )  # fmt: skip
             reply = await self._whole(request, _ask_chat, retries=0)
         else:
-            embed = EmbedRequest(texts=[text], backend=name, model=model, deadline_ns=deadline_ns)
+            embed = EmbedRequest(
+                texts=[text], backend=name, model=model, deadline_ns=deadline_ns, time_ns=time_ns
+            )
             reply = await self._whole(embed, _ask_embed, retries=0)
         return ModelTest(
             backend=name,
@@ -353,7 +354,7 @@ async def _in_time(one: Attempt, answer: Awaitable[Reply]) -> Reply:
     try:
         return await within(one.left_s(), answer)
     except TimeoutError:
-        raise one.late() from None
+        raise ModelTimeout("") from None
 
 
 async def _ask_stream(one: Attempt, deliver: Deliver) -> Reply:
@@ -363,7 +364,7 @@ async def _ask_stream(one: Attempt, deliver: Deliver) -> Reply:
         with limit:
             return await one.backend.stream(one.request, one.model, _Passing(one, deliver, limit))
     except TimeoutError:
-        raise one.late() from None
+        raise ModelTimeout("") from None
     finally:
         limit.close()
 

@@ -38,6 +38,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     backend: str = ""
     allowed: tuple[str, ...] = ()  # names of backends that the task may use; empty: all
     deadline_ns: int = 0
+    time_ns: int = 0  # from when it was asked to its deadline, for the text of a time-out
+    begin_ns: int = 0  # no try begins later; 0: its deadline
     request_id: str = ""  # of this request, in logs and for router filters
     operation: str = CHAT
     again: Again | None = None
@@ -60,6 +62,8 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     backend: str = ""
     allowed: tuple[str, ...] = ()
     deadline_ns: int = 0
+    time_ns: int = 0  # from when it was asked to its deadline, for the text of a time-out
+    begin_ns: int = 0  # no try begins later; 0: its deadline
     request_id: str = ""
     operation: str = EMBEDDINGS
     again: Again | None = None

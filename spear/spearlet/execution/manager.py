@@ -104,7 +104,7 @@ class Manager:
             task=execution.task_name,
             deadline_ns=self._clock.monotonic_ns() + invocation.timeout_ns,
             config=config,
-            meter=Meter(budget_of(config)),
+            meter=Meter(budget_of(config), now_ns=self._clock.monotonic_ns),
         )
 
     async def wait(self, live: Live, timeout_ns: int | None = None) -> Execution:

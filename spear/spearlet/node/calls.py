@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from spear.errors import InvalidArgument
 from spear.records.execution import NOTHING, Execution, Invocation
 from spear.records.task import PRIORITIES, Task
+from spear.spearlet.arguments import arguments_of, environment_of
 from spear.spearlet.webhooks.delivery import check_url
 
 TYPE_CHECKING = False
@@ -89,6 +90,8 @@ def check(invocation: Invocation) -> None:
             _check_text(name, getattr(invocation, name))
     if invocation.timeout_ns < 0:
         raise InvalidArgument(f"timeout_ns: expected 0 or more, found {invocation.timeout_ns}")
+    if invocation.env or invocation.args:  # beside the task's own they are looked at again
+        arguments_of("", invocation.args or (), environment_of(invocation.env))
     if len(invocation.call_args) > _ARGS_MAX:
         raise InvalidArgument(f"a function takes at most {_ARGS_MAX} arguments")
     if invocation.metadata:

@@ -140,7 +140,10 @@ class Family:
 
         execution, plan = kin.work.execution, kin.work.plan
         above = kin.parent.agent if kin.parent is not None else None
-        meter = Meter(plan.budget(), above.meter if above is not None else None)
+        meter = Meter(
+            plan.budget(), above.meter if above is not None else None,
+            self._parts.clock.monotonic_ns,
+        )  # fmt: skip
         if execution.usage is not None and execution.tree_usage is not None:  # of attempts before
             meter.own, meter.total = execution.usage, execution.tree_usage
         return Agent(

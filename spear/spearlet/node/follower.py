@@ -2,7 +2,8 @@
 
 The rule: no task watches a guest, the runtime calls back. An execution has no log before its first
 line or its first reader. A guest that logs faster than it is followed waits, and others have their
-turn between two looks at it; what it leaves is taken like that, too, so no line is lost.
+turn between two looks at it, in which only its end is heard. What it leaves is taken in looks, too,
+so no line is lost.
 """
 
 from __future__ import annotations
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 LINES_A_LOOK = 1024  # about 2 ms of the loop
 _PAUSE_S = 0.02  # between two looks at the log of a guest that writes
 PAUSE_IN_FLOOD_S = 0.005  # where the last look left some
+
+
+class _Pause:
+    """Between two looks; `over` with the next one, or with the end."""
+
+    __slots__ = ("over", "timer")
+
+    timer: asyncio.TimerHandle
+
+    def __init__(self) -> None:
+        self.over = False
 
 
 class Follower:
@@ -80,4 +92,21 @@ class Follower:
                 pause_s = PAUSE_IN_FLOOD_S
             run.read_output()  # nobody follows it: unread it would be news again at the next look
         finally:
-            asyncio.get_running_loop().call_later(pause_s, self.follow, work, run)
+            pause, loop = _Pause(), asyncio.get_running_loop()
+            pause.timer = loop.call_later(pause_s, self._go_on, work, run, pause)
+            run.call_back(partial(self._paused, work, pause))
+
+    def _paused(self, work: Work, pause: _Pause, run: Run) -> None:
+        """Its end came in the pause, or something that is for the next look."""
+        if pause.over:
+            return
+        if not run.done:
+            run.call_back(partial(self._paused, work, pause))
+            return
+        pause.over = True
+        pause.timer.cancel()
+        self._ended(work, run)
+
+    def _go_on(self, work: Work, run: Run, pause: _Pause) -> None:
+        pause.over = True
+        self.follow(work, run)

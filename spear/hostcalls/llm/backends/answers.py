@@ -17,15 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RETRY_AFTER_MAX_MS = 3600 * 1000
+_ANSWERS = ("choices", "data")  # beside these an error is a part of the answer
+_BOM = b"\xef\xbb\xbf"
 _DECODER = msgspec.json.Decoder()
 
 
 def decode(data: bytes) -> Any:
-    """Raises ModelGarbled."""
+    """A mark of the byte order before the document is dropped. Of equal keys the last one counts.
+    Raises ModelGarbled, also for a number that no JSON value here can be, such as 1e400."""
     try:
-        return _DECODER.decode(data)
-    except (ValueError, RecursionError):
-        raise ModelGarbled("the answer is not JSON") from None
+        return _DECODER.decode(data.removeprefix(_BOM) if data[:1] == b"\xef" else data)
+    except (ValueError, RecursionError) as error:  # whose words repeat nothing of the answer
+        raise ModelGarbled(f"the answer is not JSON that can be read: {error}") from None
+
+
+def sound(answer: Any) -> Any:
+    """The answer, unless it is an error that came with the status of success. Raises ModelError."""
+    if isinstance(answer, dict) and answer.get("error") and not any(map(answer.get, _ANSWERS)):
+        raise broken(answer)
+    return answer
 
 
 def object_of(document: Any) -> dict[str, Any]:
@@ -72,11 +82,11 @@ def failure(status: int, said: Mapping[str, str], headers: Mapping[str, str], no
 
 
 def broken(document: Any) -> ModelError:
-    """Of an error that came in the midst of a stream, by its error document."""
+    """Of an error that came after a status of success, by its error document."""
     said = error_of(document)
     type = said.get("type", "")
     kind = ModelRefused if type == "invalid_request_error" else ModelUnavailable
-    message = said.get("message", "the upstream ended the stream by an error")
+    message = said.get("message", "the upstream ended the answer by an error")
     return kind(message, code=said.get("code") or type or "upstream_error")
 
 

@@ -19,6 +19,7 @@ from spear.hostcalls.llm.backends.answers import (
     error_of,
     failure,
     objects_at,
+    sound,
     text_at,
 )
 from spear.hostcalls.llm.http.client import ANSWER_BYTES_MAX
@@ -87,6 +88,9 @@ class HttpBackend:
             document = self._dialect.embed(request, _named(model))
             answer = await self._answer(self._dialect.embed_path, document, request)
             body = self._dialect.embeddings(answer)
+            found = len(objects_at(body, "data"))
+            if found != len(request.texts):
+                raise ModelGarbled(f"{len(request.texts)} texts were sent, {found} vectors came")
         except ModelError as error:
             self._blame(error)
             raise
@@ -123,7 +127,7 @@ class HttpBackend:
             async with exchange:
                 if not 200 <= exchange.status < 300:
                     raise await self._failure(exchange)
-                return decode(await exchange.body())
+                return sound(decode(await exchange.body()))
         except ModelError as error:
             error.reached = exchange.begun
             raise
@@ -143,7 +147,7 @@ class HttpBackend:
                     await exchange.pour(_Pieces(reader, deliver))
                     exchange.enough()
                     return reader.body()
-                whole = decode(await exchange.body())
+                whole = sound(decode(await exchange.body()))
                 body = dialect.completion(whole, request, self._now_s())
                 wait = deliver(_delta_of(body))
                 if wait is not None:

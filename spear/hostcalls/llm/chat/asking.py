@@ -37,7 +37,7 @@ class Models(Protocol):
     async def chat(self, request: ChatRequest) -> Reply: ...
     async def stream(self, request: ChatRequest, deliver: Deliver) -> Reply: ...
     async def embed(self, request: EmbedRequest) -> Reply: ...
-    def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int | None: ...
+    def price(self, request: Request, prompt_tokens: int, completion_tokens: int) -> int: ...
     def unknown(self, allowed: Sequence[str]) -> list[str]: ...
 
 
@@ -66,6 +66,9 @@ class _Account:
             self._lost += lost
 
     def used(self, usage: Usage) -> None:
+        """What the model's side did not count may have been all that was reserved for it."""
+        if not usage.prompt_tokens or not usage.completion_tokens:
+            self._lost += _uncounted(self._one_try, usage)
         self._reservation.settle(usage, self._lost)
 
     def failed(self, error: BaseException, now_ns: int) -> None:
@@ -99,10 +102,12 @@ class Asking:
     async def embed(self, agent: Agent, request: EmbedRequest, timeout_ms: int) -> Reply:
         """Completes the request, and asks. Raises ModelError."""
         account = _Account(agent.meter, self.now_ns())
+        deadline_ns = self._deadline_ns(agent, timeout_ms, account)
         request = EmbedRequest(
             texts=request.texts, extra=request.extra, model=request.model,
             backend=request.backend, allowed=backends_of(agent.config),
-            deadline_ns=self._deadline_ns(agent, timeout_ms, account),
+            deadline_ns=deadline_ns, time_ns=deadline_ns - account.began_ns,
+            begin_ns=min(deadline_ns, agent.deadline_ns or deadline_ns),
             request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         tokens = sum(len(text.encode()) + 1 for text in request.texts)
@@ -126,10 +131,12 @@ class Asking:
                 code="session_full",
             )
         params = session.params
+        deadline_ns = self._deadline_ns(agent, params.timeout_ms, account)
         request = ChatRequest(
             messages=list(session.messages), tools=list(session.tools), extra=params.extra(),
             model=params.model, backend=params.backend, allowed=backends_of(agent.config),
-            deadline_ns=self._deadline_ns(agent, params.timeout_ms, account),
+            deadline_ns=deadline_ns, time_ns=deadline_ns - account.began_ns,
+            begin_ns=min(deadline_ns, agent.deadline_ns or deadline_ns),
             request_id=self._next_id(), again=account.again, priced=_has_money(agent),
         )  # fmt: skip
         self._reserve(account, request, session.bytes, completion_tokens(request))
@@ -154,11 +161,13 @@ class Asking:
     def _reserve(
         self, account: _Account, request: Request, prompt_tokens: int, completion: int
     ) -> None:
-        """Raises BudgetSpent, and then nothing is asked."""
+        """Raises BudgetSpent, and then nothing is asked. Who has no price is not asked either, where
+        money counts."""
+        price = self._models.price
         one_try = Usage(
             calls=1, prompt_tokens=prompt_tokens, completion_tokens=completion,
             model_ns=max(1, request.deadline_ns - account.began_ns),
-            cost_nano_usd=self._cost(request, prompt_tokens, completion) if request.priced else 0,
+            cost_nano_usd=price(request, prompt_tokens, completion) if request.priced else 0,
         )  # fmt: skip
         account.reserve(one_try)
 
@@ -172,7 +181,7 @@ class Asking:
             try:
                 reply = await within(max(0, left_ns) / 1e9, ask(request))
             except TimeoutError:
-                error = ModelTimeout("the model did not answer in time")
+                error = ModelTimeout(f"no answer within {request.time_ns // 10**6} ms")
                 error.calls = error.unseen = 1  # nobody said what was used
                 error.model_ns = max(0, self.now_ns() - account.began_ns)
                 raise error from None
@@ -186,15 +195,6 @@ class Asking:
         account.used(reply.usage)
         return reply
 
-    def _cost(self, request: Request, prompt: int, completion: int) -> int:
-        price = self._models.price(request, prompt, completion)
-        if price is None:
-            raise BudgetSpent(
-                "the task has a budget of money, and for a model that may answer no price is known",
-                code=CODE,
-            )
-        return price
-
 
 def _out_of_time(error: ModelError, left_ns: int) -> BudgetSpent:
     what = "; there is no time for another try" if error.late else ""
@@ -203,6 +203,16 @@ def _out_of_time(error: ModelError, left_ns: int) -> BudgetSpent:
         "the task, or of one above it, says how much)",
         code=CODE,
     )
+
+
+def _uncounted(reserved: Usage, used: Usage) -> Usage:
+    """Of a try: the part of its reservation that nothing which was counted stands for."""
+    prompt = 0 if used.prompt_tokens else reserved.prompt_tokens
+    completion = 0 if used.completion_tokens else reserved.completion_tokens
+    if not prompt and not completion:
+        return NOTHING
+    cost = max(0, reserved.cost_nano_usd - used.cost_nano_usd)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, cost_nano_usd=cost)
 
 
 def _has_money(agent: Agent) -> bool:

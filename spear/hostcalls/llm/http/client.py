@@ -223,7 +223,7 @@ class Exchange:
         try:
             left_ns = self._client.left_ns(self._deadline_ns)
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(left_ns / 1e9, self._late, left_ns)
+            self._timer = loop.call_later(left_ns / 1e9, self._late)
             self.begun = True
             self._response = connection.begin(self._request, self._bytes_max)
             await connection.head()
@@ -263,8 +263,8 @@ class Exchange:
         """All that matters was read: the connection may still be kept for another request."""
         self._near_end = True
 
-    def _late(self, left_ns: int) -> None:
-        self._connection.fail(ModelTimeout(f"no whole answer within {left_ns / 1e9:.3g} s"))
+    def _late(self) -> None:
+        self._connection.fail(ModelTimeout("no whole answer came before the deadline"))
 
     def _leave(self) -> None:
         if hasattr(self, "_timer"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from chat_stand_ins import agent
-from scripted_backends import Act, Stage, answer, fail
+from scripted_backends import Act, Stage, answer, fail, spec
 from virtual_time import VirtualClock, run
 
 from spear._core.drafts import Room
-from spear.config_llm import LlmSettings, OllamaSettings, Price
+from spear.config_llm import BackendSettings, LlmSettings, OllamaSettings, Price
 from spear.errors import (
     BudgetSpent,
     ModelError,
@@ -172,6 +172,32 @@ def test_a_time_out_within_the_budget_of_time_is_only_that() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("failure", "settings", "said", "asked"),
+    [
+        (LIMITED, {}, "upstream status: 429", ["a1"]),
+        (BUSY, {"requests_per_minute": 11}, "the next one would begin", ["a1"]),
+    ],
+)
+def test_nothing_is_waited_for_that_the_guest_would_not_live_to_see(
+    failure: Act, settings: dict[str, int], said: str, asked: list[str]
+) -> None:
+    """Its request ends a little later than the guest does; what it waits for must begin before."""
+
+    async def main() -> None:
+        clock = VirtualClock()
+        stage = Stage(clock, {"a": [failure]}, settings={"a": settings}, retries=9)
+        who = agent()
+        left_ns = 5 * 10**9 if not settings else -(-60 * 10**9 // 11)
+        who.deadline_ns = clock.monotonic_ns() + left_ns - 1
+        with pytest.raises(ModelUnavailable, match=said):
+            await Asking(stage.models, clock).chat(who, talk())
+        assert clock.monotonic_ns() < who.deadline_ns
+        assert stage.asked == asked
+
+    run(main())
+
+
 def test_the_budget_of_one_above_counts_too() -> None:
     above = agent({"budget.calls": "2"})
     who = agent({"budget.calls": "5"}, parent=above.meter)
@@ -204,6 +230,38 @@ def test_and_then_the_next_one_needs_as_much_again(failure: Act) -> None:
     who = agent({"budget.tokens": str(2 * TRY - 1)})
     assert ask(who, failure, answer()) == ["a1"]
     assert who.meter.left("tokens") == TRY - 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("prompt", "completion", "taken"),
+    [(10, 5, 15), (0, 5, TRY - 1000 + 5), (10, 0, 10 + 1000), (0, 0, TRY)],
+)
+def test_what_a_backend_does_not_count_stays_taken(
+    prompt: int, completion: int, taken: int, streamed: bool
+) -> None:
+    """Else a server that says nothing of its tokens, or nonsense, is one without a budget."""
+
+    async def main() -> None:
+        usd = 10**9
+        who = agent({"budget.tokens": "100000", "budget.usd": "1000"})
+        prices = (Price(model="*", prompt=10**6, completion=2 * 10**6),)
+        llm = LlmSettings(backends=(BackendSettings(spec=spec("a")),), prices=prices)
+        stage = Stage(VirtualClock(), {}, llm=llm)
+        asking = Asking(stage.models, VirtualClock())
+        stage["a"].usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
+        if streamed:
+            await asking.stream(who, talk(), deliver)
+        else:
+            await asking.chat(who, talk())
+        assert who.meter.left("tokens") == 100_000 - taken
+        assert who.meter.total.tokens == prompt + completion
+        most = TRY - 1000 + 2 * 1000  # what one try may cost
+        cost = 10 + 2 * 5 if taken == 15 else most
+        assert who.meter.left("cost_nano_usd") == 1000 * usd - cost
+        assert who.meter.reserved == Usage()
+
+    run(main())
 
 
 OLLAMA = OllamaSettings(enabled=True, base_url="http://elsewhere", allow_remote=True)

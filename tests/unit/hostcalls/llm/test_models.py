@@ -487,13 +487,13 @@ def test_what_no_header_can_carry_is_no_key(key: str) -> None:
     run(main())
 
 
-def test_prices_are_an_upper_bound_and_unknown_where_one_is() -> None:
+def test_prices_are_an_upper_bound_over_those_that_have_one() -> None:
     async def main() -> None:
         stage = Stage(CLOCK, {"a": [answer()], "b": [answer()]})
-        assert stage.models.price(chat(), 1000, 1000) is None
+        assert stage.models.price(chat(), 1000, 1000) == 0
         table = [Price(model="m", backend="a", prompt=10**9, completion=2 * 10**9)]
         stage.models._prices = Prices(table)
-        assert stage.models.price(chat(), 1000, 1000) is None
+        assert stage.models.price(chat(), 1000, 1000) == 3 * 10**6
         assert stage.models.price(chat(backend="a"), 1000, 1000) == 3 * 10**6
         stage.models._prices = Prices([*table, Price(model="*", prompt=5 * 10**9)])
         assert stage.models.price(chat(), 1000, 1000) == 5 * 10**6

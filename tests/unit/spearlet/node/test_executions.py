@@ -664,6 +664,30 @@ async def test_a_spec_that_cannot_run_is_refused(node: Bench, spec: dict[str, ob
         await services.register(TaskSpec(name="work", artifact=DIGEST, **spec))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ({"env": {"A=B": "c"}}, "'A=B' cannot name an environment variable"),
+        ({"env": {"": "c"}}, "'' cannot name an environment variable"),
+        ({"env": {"A\0": "c"}}, "without a NUL"),
+        ({"env": {"A": "b\0c"}}, "without a NUL"),
+        ({"args": ("a\0b",)}, "without a NUL"),
+        ({"args": ("a" * (1 << 20),)}, "args and env take 1048578 bytes, more than 1048576"),
+        ({"priority": "no"}, "no priority"),
+        ({"timeout_ns": -1}, "timeout_ns"),
+    ],
+)
+async def test_a_call_that_cannot_run_is_refused_and_leaves_no_record(
+    node: Bench, call: dict[str, object], words: str
+):
+    services = await node.ready()
+    await services.register(TaskSpec(name="work", artifact=DIGEST))
+    for begin in (services.invoke, services.submit):
+        with pytest.raises(InvalidArgument, match=words):
+            await begin("work", b"", Invocation(**call))  # type: ignore[arg-type]
+    assert not (await services.executions()).executions
+
+
 @pytest.mark.parametrize("url", ["hooks.example/", "http:///", "http://user:word@host/"])
 async def test_a_call_whose_webhook_could_never_be_told_is_refused(node: Bench, url: str):
     services = await node.ready()

@@ -10,6 +10,7 @@ from node_runs import HANG_S, bench, until
 
 from spear.runtime.stub import StubRun
 from spear.spearlet.logs.sink import Sink
+from spear.spearlet.node import follower
 from spear.spearlet.node.follower import LINES_A_LOOK
 
 LINES = 3 * LINES_A_LOOK + 1
@@ -30,6 +31,27 @@ async def test_what_a_guest_printed_is_seen_once_and_still_its_result(tmp_path: 
         await until(lambda: not run._news)
         run.finish()
         assert (await running).output == b"printed"
+
+
+async def test_an_end_just_behind_a_line_is_heard_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The pause is between two looks at what it says: its end does not wait for it."""
+    monkeypatch.setattr(follower, "_PAUSE_S", 10 * HANG_S)
+    async with bench(tmp_path) as node:
+        services = await node.ready()
+        running = asyncio.ensure_future(services.invoke("work"))
+        run = await node.run()
+        run.log("one")
+        await until(lambda: not run._news)
+        run.log("two")
+        run.write(b"printed")
+        await asyncio.sleep(0)
+        run.finish()
+        async with asyncio.timeout(HANG_S):
+            execution = await running
+        assert execution.output == b"printed"
+        assert await node.logged(execution.id) == ["one", "two"]
 
 
 async def test_what_is_left_at_the_end_is_taken_in_turns_with_others(tmp_path: Path):

@@ -140,7 +140,7 @@ async def test_a_request_ends_at_its_deadline_and_takes_its_connection_with_it()
     async with RawServer(HANG, CHUNKED + b"2\r\nok\r\n") as server:
         client = client_of(server)
         for _ in range(2):
-            with pytest.raises(ModelTimeout, match="no whole answer within"):
+            with pytest.raises(ModelTimeout, match="no whole answer came"):
                 await ask(client, in_ns=50_000_000)
             await server.ended.acquire()
         assert client.connections == 0

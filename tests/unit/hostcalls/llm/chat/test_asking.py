@@ -137,14 +137,6 @@ async def test_a_request_that_may_exceed_the_budget_is_not_asked(
     assert who.meter.reserved == Usage()
 
 
-async def test_money_without_a_price_fails_closed(clock: ManualClock) -> None:
-    models, child = FakeModels(reply(), price=None), agent(parent=Meter(Budget(cost_nano_usd=9)))
-    with pytest.raises(BudgetSpent, match="no price"):
-        await Asking(models, clock).chat(child, session())
-    assert models.requests == []
-    await Asking(models, clock).chat(agent(), session())  # without a budget it does not matter
-
-
 async def test_time_that_is_spent_is_refused(clock: ManualClock) -> None:
     who = agent({"budget.time": "1ms"})
     who.meter.reserve(Usage(model_ns=MS)).settle(Usage(model_ns=MS))
