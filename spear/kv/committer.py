@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from spear.errors import KvError
@@ -93,6 +92,7 @@ class Committer:
         self.state: GroupCommit[Told] = GroupCommit(sequence)
         self.flushes = 0
         self._flushes, self._failed = flushes, failed
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._due = False  # a beginning is scheduled
         self._stopped = False
 
@@ -109,10 +109,12 @@ class Committer:
         returns."""
         if sequence <= self.state.synced:
             loop.call_soon(call, None)
-        else:
-            self.state.wait(sequence, call)
+            return
+        if loop is not self._loop:  # of the one before, if any, nothing more is heard
+            self._loop, self._due = loop, False
             self._flushes.listen(loop)
-            self._plan(loop)
+        self.state.wait(sequence, call)
+        self._plan(loop)
 
     def fail(self, error: KvError) -> None:
         """Whoever waits gets the error."""
@@ -128,18 +130,18 @@ class Committer:
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due and self.state.flushing is None:
             self._due = True
-            loop.call_soon(self._begin, loop)
+            loop.call_soon(self._begin)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin(self) -> None:
         self._due = False
         if self._stopped or (target := self.state.begin()) is None:
             return
         try:
-            self._flushes.begin(target, partial(self._end, loop))
+            self._flushes.begin(target, self._end)
         except OSError as error:
-            self._end(loop, error)
+            self._end(error)
 
-    def _end(self, loop: asyncio.AbstractEventLoop, error: OSError | None) -> None:
+    def _end(self, error: OSError | None) -> None:
         if self._stopped:
             return
         if error is not None:
@@ -150,8 +152,9 @@ class Committer:
         self.flushes += 1
         for call in self.state.end(done=True):
             call(None)
-        self._plan(loop)
-        loop.call_soon(self._note)
+        assert self._loop is not None
+        self._plan(self._loop)
+        self._loop.call_soon(self._note)
 
     def _note(self) -> None:
         if self._stopped:
