@@ -123,9 +123,7 @@ def test_a_log_that_is_gone_needs_no_flush(logs: LiveLogs, tmp_path: Path) -> No
     assert names_of(logs.unsafe()) == ([SECOND], True)
 
 
-def test_without_a_watch_each_flush_looks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_watch_each_flush_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Blind:
         def __init__(self, path: str) -> None:
             pass
