@@ -185,7 +185,7 @@ def test_flush_handed_over(benchmark: Any, runner: asyncio.Runner, pinned: None)
         "us",
         values,
         {"reference (threading)": ("<=", 0.6)},
-        "beside a loop with nothing else to do: one that works has the GIL, for which the other waits",
+        "beside a loop with nothing to do; one that works has the GIL, for which the other waits",
     )
 
 

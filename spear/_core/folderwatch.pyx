@@ -4,6 +4,8 @@ Rule: it never misses one: what the system does not tell is taken for a change. 
 would not do, since it stands still for some milliseconds.
 """
 
+import os
+
 cdef extern from "<sys/inotify.h>" nogil:
     int inotify_init1(int flags)
     int inotify_add_watch(int fd, const char *path, unsigned int mask)
@@ -23,7 +25,7 @@ cdef class FolderWatch:
 
     def __cinit__(self, path):
         self.fd = -1
-        cdef bytes name = path.encode("utf-8", "surrogateescape")
+        cdef bytes name = os.fsencode(path)
         self.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
         if self.fd >= 0 and inotify_add_watch(self.fd, name, IN_CREATE | IN_MOVED_TO) < 0:
             self.close()
