@@ -8,7 +8,7 @@ class FlushThread:
 
     @property
     def descriptor(self) -> int:
-        """Readable once a flush has ended."""
+        """Readable once a flush has ended; -1 once it was closed."""
 
     def begin(self, files: list[int], folder: int = -1) -> None:
         """Syncs the data of the files, then the folder (-1: none). All descriptors stay open until
@@ -22,5 +22,5 @@ class FlushThread:
         ended."""
 
     def close(self) -> None:
-        """Ends the thread, after a flush under way, whose end can still be taken. Closing again
-        does nothing."""
+        """Ends the thread, after a flush under way, whose end can still be taken. No loop watches
+        the descriptor any more. Closing again does nothing."""

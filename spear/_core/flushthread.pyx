@@ -50,7 +50,7 @@ cdef class FlushThread:
 
     @property
     def descriptor(self):
-        return self.native.hub.fd
+        return -1 if self.native.hub == NULL else self.native.hub.fd
 
     def begin(self, list files not None, int folder=-1):
         cdef flush_t *native = self.native
@@ -76,7 +76,8 @@ cdef class FlushThread:
 
     def ended(self):
         cdef flush_t *native = self.native
-        hub_quiet(native.hub)
+        if native.hub != NULL:
+            hub_quiet(native.hub)
         if load32(&native.state) != ENDED:
             return None
         free(native.files)
@@ -86,16 +87,17 @@ cdef class FlushThread:
         return error
 
     def close(self):
-        if self.owner == 0:
-            store32(&self.native.closing, 1)
-            return
-        self._call_to_end()
         cdef pthread_t thread = self.thread
-        cdef bint ours = self.owner == getpid()
+        cdef bint joins = self.owner == getpid()    # else it was forked away from, or there is none
+        cdef hub_t *hub
+        self._call_to_end()
         self.owner = 0
-        if ours:    # else it was forked away from
+        if joins:
             with nogil:
                 pthread_join(thread, NULL)
+        hub, self.native.hub = self.native.hub, NULL
+        if hub != NULL:
+            hub_release(hub)
 
     cdef _start(self):
         """The thread, with the first flush."""

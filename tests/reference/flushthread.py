@@ -25,10 +25,10 @@ class FlushThread:
         self._work.put((files, folder))
 
     def ended(self) -> int | None:
-        try:
-            os.eventfd_read(self.descriptor)
-        except BlockingIOError:
+        if self._result is None:
             return None
+        if self.descriptor >= 0:
+            os.eventfd_read(self.descriptor)
         result, self._result, self._busy = self._result, None, False
         return result
 
@@ -37,10 +37,11 @@ class FlushThread:
             self._closed = True
             self._work.put(None)
             self._thread.join()
+            os.close(self.descriptor)
+            self.descriptor = -1
 
     def __del__(self) -> None:
         self.close()
-        os.close(self.descriptor)
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:

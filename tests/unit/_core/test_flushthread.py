@@ -100,8 +100,9 @@ def test_closing_waits_for_the_flush_under_way_whose_end_can_be_taken(
     thread.begin([file])
     for _ in range(2):
         thread.close()
-    assert is_heard(thread)
+    assert thread.descriptor == -1
     assert thread.ended() == 0
+    assert thread.ended() is None
     with pytest.raises(RuntimeError, match="closed"):
         thread.begin([file])
 

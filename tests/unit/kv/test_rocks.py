@@ -100,6 +100,17 @@ async def test_rows_are_there_after_closing_and_opening(tmp_path: Path) -> None:
     await kv.close()
 
 
+async def test_a_closed_store_holds_no_descriptor(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    kv = open_rocks(str(tmp_path))
+    await kv.commit(put(b"a", b"1"))
+    await kv.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    kv = open_rocks(str(tmp_path))  # without a flush
+    await kv.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_an_open_store_is_locked_also_by_a_link_to_it(tmp_path: Path) -> None:
     kv = open_rocks(str(tmp_path / "kv"))
     (tmp_path / "link").symlink_to(tmp_path / "kv")
