@@ -74,7 +74,8 @@ class Flusher:
         self._forget_loop()
 
     def join(self) -> None:
-        """Returns after the flush under way; there is none any more. From any thread."""
+        """Behind `stop`: returns after the flush under way; there is none any more. From any
+        thread."""
         self._thread.close()
 
     def close(self) -> None:

@@ -187,13 +187,12 @@ def test_one_that_is_dropped_leaves_nothing(folder: Path, factory: Callable[[], 
         for sequence in range(2, 12):
             made = Flusher(str(folder), 1, 99)
             assert await flush(made, sequence) is None
-            made.join()
-            made.close()
+            watched, files = made._thread.descriptor, (made._logs, made._mark)
             del made
             gc.collect()
-            ends = os.eventfd(0)  # as a rule with the number that was watched
-            assert not loop.remove_reader(ends)
-            os.close(ends)
+            assert not loop.remove_reader(watched)
+            for one in files:
+                one.close()
         await asyncio.sleep(0)
 
     with asyncio.Runner(loop_factory=factory) as runner:
