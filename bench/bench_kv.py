@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
@@ -21,8 +22,12 @@ import pytest
 from report import each_us, interleaved, record
 from rocksdict import Options, Rdict, WriteOptions
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from spear._core.flushthread import FlushThread
 from spear.kv.batch import Batch
 from spear.kv.rocks import RocksKv, open_rocks
+from tests.reference import flushthread as reference
 
 VALUE = os.urandom(300)
 KEYS = [b"exec/%08d" % at for at in range(10_000)]
@@ -140,6 +145,47 @@ def test_durable_puts_at_once(benchmark: Any, runner: asyncio.Runner, kv: RocksK
         "k/s",
         values,
         {"one by one": (">=", 5.0)},
+    )
+
+
+async def handed_over(thread: Any, file: int, count: int) -> float:
+    """Microseconds from the loop to the thread and back."""
+    loop = asyncio.get_running_loop()
+    heard = asyncio.Event()
+
+    def hear() -> None:
+        assert thread.ended() == 0
+        heard.set()
+
+    loop.add_reader(thread.descriptor, hear)
+    began = perf_counter()
+    for _ in range(count):
+        heard.clear()
+        thread.begin([file])
+        await heard.wait()
+    loop.remove_reader(thread.descriptor)
+    return (perf_counter() - began) / count * 1e6
+
+
+def test_flush_handed_over(benchmark: Any, runner: asyncio.Runner, pinned: None) -> None:
+    file = os.memfd_create("nothing to sync")
+    threads = {"spear": FlushThread(), "reference (threading)": reference.FlushThread()}
+    values = interleaved(
+        benchmark,
+        {
+            name: lambda thread=thread: runner.run(handed_over(thread, file, 2000))
+            for name, thread in threads.items()
+        },
+    )
+    for thread in threads.values():
+        thread.close()
+    record(
+        "flush handed over and heard of, nothing to sync, one vCPU",
+        values.pop("spear"),
+        "us",
+        values,
+        {"reference (threading)": ("<=", 0.6)},
+        "beside a loop with nothing to do; one that works has the GIL, for which the other waits",
     )
 
 

@@ -1,17 +1,13 @@
-"""When the mark of a store is on the disk: it follows the telling, on the flush thread.
+"""When the mark of a store is on the disk: it follows the telling.
 
-Rule: a test that looks at the folder of an open store waits for it.
+Rule: a test that looks at the folder of an open store has it noted first.
 """
 
 from __future__ import annotations
 
-import threading
-
 from spear.kv.rocks import RocksKv
 
 
-def wait_for_mark(kv: RocksKv) -> None:
-    """Returns once it is noted how far the flushes so far made writes safe."""
-    noted = threading.Event()
-    kv._committer._work.put(noted.set)
-    noted.wait()
+def note_what_is_safe(kv: RocksKv) -> None:
+    """How far the flushes so far made writes safe."""
+    kv._flusher.note()

@@ -5,11 +5,12 @@
 The rule: batch number g is a function of the seed and g, and leaves g in the row `last`. So what is
 found must be the first g batches, exactly, for some g: at least the last one acknowledged, at most
 the last one begun. The writer tells its steps by a pipe, which outlives it: `i` begun, `c` written,
-`p` synced, each with g, and `s` the bytes of each log that a finished flush had before it.
+`p` synced, each with g, and `s` the bytes of each log that finished flushes made safe, if its name
+is safe too.
 
 A power cut is acted: of each log the bytes that no finished flush had are dropped, at a random
 point, with a torn end, or block by block, since a log that was made longer may have got any of
-them; the mark of what was safe may be an old one.
+them; one whose name is not safe may be gone; the mark of what was safe may be an old one.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rocksdict import Options, Rdict, WriteOptions
 
+from spear._core.flushthread import FlushThread
 from spear.errors import KvError
-from spear.kv import committer, engine, rocks
+from spear.kv import committer, engine, flusher, livelogs, rocks
 from spear.kv.batch import Batch
+from spear.kv.flusher import Flusher
+from spear.kv.livelogs import LiveLogs
 from spear.kv.watermark import NAME as MARK
 
 TASKS = 8
@@ -74,33 +79,79 @@ def rows_of(kv: rocks.RocksKv) -> dict[bytes, bytes]:
 # The writer
 
 
-class Recorded:
-    """The database, telling of each finished flush the bytes that the logs had before it."""
+class Safe:
+    """What finished flushes made safe: of which logs the name, and how many bytes."""
 
-    def __init__(self, db: Rdict) -> None:
-        self._db = db
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.sizes: dict[str, int] = {}
+
+    def grown(self, names: Iterable[str], sizes: dict[str, int]) -> None:
+        self.names |= set(names)
+        self.sizes |= sizes
+        known = {name: size for name, size in self.sizes.items() if name in self.names}
+        tell(f"s {json.dumps(known)}")
+
+
+class RecordedDb:
+    """The database, telling what its own flush makes safe, which it does as it is opened."""
+
+    def __init__(self, db: Rdict, safe: Safe) -> None:
+        self._db, self._safe = db, safe
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._db, name)
 
     def flush_wal(self, sync: bool) -> None:
-        sizes = {}
-        for path in logs(Path(self._db.path())):
-            with contextlib.suppress(FileNotFoundError):  # a log whose rows are in a table
-                sizes[path.name] = written_bytes(path) or path.stat().st_size
+        sizes = sizes_of(logs(Path(self._db.path())))
         self._db.flush_wal(sync)
-        tell(f"s {json.dumps(sizes)}")
+        self._safe.grown(sizes, sizes)
+
+
+class RecordedThread:
+    """The flush thread, telling what each flush made safe: nothing that it was not handed."""
+
+    def __init__(self, safe: Safe) -> None:
+        self._thread, self._safe = FlushThread(), safe
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._thread, name)
+
+    def begin(self, files: list[int], folder: int = -1) -> None:
+        paths = [Path(os.readlink(f"/proc/self/fd/{file}")) for file in files]
+        self._sizes = sizes_of([path for path in paths if path.suffix == ".log"])
+        self._names = []
+        if folder >= 0:
+            at = Path(os.readlink(f"/proc/self/fd/{folder}"))
+            self._names = [path.name for path in logs(at)]
+        self._thread.begin(files, folder)
+
+    def ended(self) -> int | None:
+        error = self._thread.ended()
+        if error == 0:
+            self._safe.grown(self._names, self._sizes)
+        return error
+
+
+def sizes_of(paths: Iterable[Path]) -> dict[str, int]:
+    """How many bytes of these logs are written."""
+    sizes = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # a log whose rows are in a table
+            sizes[path.name] = written_bytes(path) or path.stat().st_size
+    return sizes
 
 
 def written_bytes(path: Path) -> int:
-    """How far RocksDB has written its open file: the file itself may be longer. 0 where it has
-    closed it, as it does when all of it was flushed."""
+    """How far RocksDB has written its open file: the file itself may be longer, and others have it
+    open too. 0 where it has closed it."""
+    found = 0
     for descriptor in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             if os.readlink(f"/proc/self/fd/{descriptor}") == str(path):
                 words = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split()
-                return int(words[1])
-    return 0
+                found = max(found, int(words[1]))
+    return found
 
 
 def logs(folder: Path) -> list[Path]:
@@ -112,8 +163,11 @@ def tell(line: str) -> None:
 
 
 async def write_for_ever(folder: str, seed: int) -> None:
+    safe = Safe()
+    flusher.FlushThread = partial(RecordedThread, safe)
+
     def opener(path: str, settings: Options) -> Any:
-        return Recorded(engine.open_database(path, settings))
+        return RecordedDb(engine.open_database(path, settings), safe)
 
     kv = rocks.open_rocks(folder, write_buffer_bytes=WRITE_BUFFER_BYTES, opener=opener)
     number = int(kv.get(LAST) or 0)
@@ -143,7 +197,41 @@ async def write_for_ever(folder: str, seed: int) -> None:
 
 
 def no_flush() -> None:
-    rocks.RocksKv._flush = lambda self: None
+    LiveLogs.unsafe = lambda self: ([], -1)
+
+
+def old_logs_left_out() -> None:
+    def unsafe(self: LiveLogs) -> tuple[list[int], int]:
+        files, folder = sound(self)
+        return files[-1:], folder
+
+    sound = LiveLogs.unsafe
+    LiveLogs.unsafe = unsafe
+
+
+def new_log_noticed_late() -> None:
+    """As by the folder's time, which may stand still for some milliseconds."""
+
+    class Slow:
+        def __init__(self, path: str) -> None:
+            self._flushes = 0
+
+        def changed(self) -> bool:
+            self._flushes += 1
+            return self._flushes % 8 == 1
+
+        def close(self) -> None:
+            pass
+
+    livelogs.FolderWatch = Slow
+
+
+def folder_not_synced() -> None:
+    def unsafe(self: LiveLogs) -> tuple[list[int], int]:
+        return sound(self)[0], -1
+
+    sound = LiveLogs.unsafe
+    LiveLogs.unsafe = unsafe
 
 
 def told_before_the_flush() -> None:
@@ -163,11 +251,12 @@ def joins_the_flush_under_way() -> None:
 
 
 def marked_before_the_flush() -> None:
-    def flush(self: rocks.RocksKv) -> None:
-        self._mark.advance(self._committer.state.written)
-        self._db.flush_wal(True)
+    def begin(self: Flusher, sequence: int, ended: Any) -> None:
+        self._mark.advance(sequence, self._mark.tables_bytes())
+        sound(self, sequence, ended)
 
-    rocks.RocksKv._flush = flush
+    sound = Flusher.begin
+    Flusher.begin = begin
 
 
 def past_the_log() -> None:
@@ -210,6 +299,9 @@ def out_of_order() -> None:
 FAULTS: dict[str, tuple[Callable[[], None], str]] = {
     # name: (how it is planted, the ending that shows it)
     "no_flush": (no_flush, "power"),
+    "old_logs_left_out": (old_logs_left_out, "power"),
+    "new_log_noticed_late": (new_log_noticed_late, "power"),
+    "folder_not_synced": (folder_not_synced, "power"),
     "told_before_the_flush": (told_before_the_flush, "power"),
     "joins_the_flush_under_way": (joins_the_flush_under_way, "power"),
     "marked_before_the_flush": (marked_before_the_flush, "power"),
@@ -262,7 +354,10 @@ class Trial:
         flushed = [line[2:] for line in told if line.startswith("s ")]
         safe: dict[str, int] = json.loads(flushed[-1]) if flushed else {}
         for path in logs(self.folder):
-            self._tear(path, safe.get(path.name, 0))
+            if path.name not in safe and self.dice.random() < 0.5:
+                path.unlink()
+            else:
+                self._tear(path, safe.get(path.name, 0))
         if old_mark is not None and self.dice.random() < 0.5:
             (self.folder / MARK).write_bytes(old_mark)
 

@@ -1,25 +1,20 @@
 """Group commit: all who wait for a power cut to spare their write share one flush.
 
 The rule: a waiter is told only after a flush that began after its write. `GroupCommit` decides, and
-knows no thread and no loop; `Committer` runs the flushes, one at a time, in a thread of its own,
+knows no loop; `Committer` begins the flushes, one at a time. What does them is beside the loop,
 since a flush waits for the disk, for seconds once in a while, and the loop must not.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
-from functools import partial
-from queue import SimpleQueue
-from threading import Thread
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from spear.errors import KvError
 
 Told = Callable[[KvError | None], None]
 Waiter = TypeVar("Waiter")
-Work = SimpleQueue[Callable[[], None] | None]  # None: the end
 
 
 class GroupCommit(Generic[Waiter]):
@@ -65,31 +60,39 @@ class GroupCommit(Generic[Waiter]):
         return told
 
 
-class Committer:
-    """`flush` makes all safe that is written; `note` is told up to where, once the waiters are on
-    their way: one note at a time, each above the one before, never of what could not be flushed.
-    `failed` is called on the loop with what either raised, and gives the error that the waiters
-    get.
+class Flushes(Protocol):
+    """What makes writes safe; `Flusher` is the one on disk."""
 
-    `ready` is called on the loop before each flush, and does not raise.
+    def begin(self, sequence: int, ended: Callable[[OSError | None], None]) -> None:
+        """All that is written, which is up to `sequence`; calls `ended` later on the loop, with
+        why it is not safe. Raises OSError."""
+
+    def note(self) -> None:
+        """How far writes are safe. Raises OSError."""
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """That loop hears of ends from now on."""
+
+    def stop(self) -> None:
+        """Nobody hears of the flush under way."""
+
+
+class Committer:
+    """`failed` is called on the loop with what a flush failed with, and gives the error that the
+    waiters get. It is noted how far writes are safe once the waiters are on their way; that it
+    could not be is a failure as well.
 
     A flush begins when the callbacks that are due have run, so that it covers all writes of that
     turn of the loop: begun at once it would serve the first, and the others by turns with it.
     """
 
     def __init__(
-        self,
-        sequence: int,
-        flush: Callable[[], None],
-        note: Callable[[int], None],
-        failed: Callable[[Exception], KvError],
-        ready: Callable[[], None],
+        self, sequence: int, flushes: Flushes, failed: Callable[[Exception], KvError]
     ) -> None:
         self.state: GroupCommit[Told] = GroupCommit(sequence)
         self.flushes = 0
-        self._flush, self._note, self._failed, self._ready = flush, note, failed, ready
-        self._work: Work = SimpleQueue()
-        self._thread: Thread | None = None
+        self._flushes, self._failed = flushes, failed
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._due = False  # a beginning is scheduled
         self._stopped = False
 
@@ -106,9 +109,12 @@ class Committer:
         returns."""
         if sequence <= self.state.synced:
             loop.call_soon(call, None)
-        else:
-            self.state.wait(sequence, call)
-            self._plan(loop)
+            return
+        if loop is not self._loop:  # of the one before, if any, nothing more is heard
+            self._loop, self._due = loop, False
+            self._flushes.listen(loop)
+        self.state.wait(sequence, call)
+        self._plan(loop)
 
     def fail(self, error: KvError) -> None:
         """Whoever waits gets the error."""
@@ -116,59 +122,26 @@ class Committer:
             call(error)
 
     def stop(self, error: KvError) -> None:
-        """Ends the thread after the flush under way, for good."""
+        """For good; a flush under way goes on, and nobody hears of it."""
         self._stopped = True
         self.fail(error)
-        if self._thread is not None:
-            self._work.put(None)
-            self._thread.join()
+        self._flushes.stop()
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due and self.state.flushing is None:
             self._due = True
-            loop.call_soon(self._begin, loop)
+            loop.call_soon(self._begin)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin(self) -> None:
         self._due = False
         if self._stopped or (target := self.state.begin()) is None:
             return
-        self._ready()
-        if self._thread is None:
-            self._thread = Thread(
-                target=_run, args=(self._work,), name="spear-kv-flush", daemon=True
-            )
-            self._thread.start()
-        self._work.put(partial(self._flush_and_tell, loop, target))
-
-    def __del__(self) -> None:
-        self._work.put(None)  # of a store that was dropped: the thread has nothing of it
-
-    def _flush_and_tell(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
-        error = self._flushed()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(self._end, loop, error)
-            if error is None and (failure := self._noted_error(target)) is not None:
-                loop.call_soon_threadsafe(self._note_failed, failure)
-
-    def _note_failed(self, failure: Exception) -> None:
-        if not self._stopped:
-            self._failed(failure)
-
-    def _noted_error(self, target: int) -> Exception | None:
         try:
-            self._note(target)
-        except Exception as raised:
-            return raised
-        return None
+            self._flushes.begin(target, self._end)
+        except OSError as error:
+            self._end(error)
 
-    def _flushed(self) -> Exception | None:
-        try:
-            self._flush()
-        except Exception as raised:
-            return raised
-        return None
-
-    def _end(self, loop: asyncio.AbstractEventLoop, error: Exception | None) -> None:
+    def _end(self, error: OSError | None) -> None:
         if self._stopped:
             return
         if error is not None:
@@ -179,14 +152,17 @@ class Committer:
         self.flushes += 1
         for call in self.state.end(done=True):
             call(None)
-        self._plan(loop)
+        assert self._loop is not None
+        self._plan(self._loop)
+        self._loop.call_soon(self._note)
 
-
-def _run(queue: Work) -> None:
-    """The flush thread, which holds nothing of a store but in a flush."""
-    while (work := queue.get()) is not None:
-        work()
-        del work
+    def _note(self) -> None:
+        if self._stopped:
+            return
+        try:
+            self._flushes.note()
+        except OSError as error:
+            self._failed(error)
 
 
 def _resolve(waiter: asyncio.Future[None], error: KvError | None) -> None:

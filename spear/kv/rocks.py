@@ -23,16 +23,16 @@ from spear.kv import engine
 from spear.kv.archive import Row, write_archive
 from spear.kv.batch import Batch, conflict, shown
 from spear.kv.committer import Committer
+from spear.kv.flusher import Flusher
 from spear.kv.folderlock import FolderLock
 from spear.kv.format import settle
 from spear.kv.interface import SCAN_LIMIT
-from spear.kv.logroom import LogRoom
 from spear.kv.logs import cut_logs
 from spear.kv.pastdamage import Damaged, PastDamage
 from spear.kv.rows import RESIDUE, unseal
 from spear.kv.watch import Watch, Watchers
 from spear.kv.watermark import NAME as MARK
-from spear.kv.watermark import Mark, Watermark, read_mark
+from spear.kv.watermark import Mark, read_mark
 
 WRITE_BUFFER_BYTES = 16 << 20
 CACHE_BYTES = 32 << 20
@@ -220,11 +220,11 @@ class RocksKv:
         try:
             if writable:
                 await self._committer.synced(self._committer.state.written)
-                await asyncio.sleep(0)  # a flush in place is noted after who waits was told
+                await asyncio.sleep(0)  # it is noted after who waits was told
         finally:
             self._watchers.close()
             self._release()
-            self._committer.fail(self._refused())
+            self._committer.stop(self._refused())
             # In one thread, to its end, also where who closes is cancelled.
             await asyncio.to_thread(self._end)
 
@@ -252,7 +252,7 @@ class RocksKv:
                 accept_loss=accept_loss,
             )
             found = db.latest_sequence_number()
-            self._mark = Watermark(self._path, found)
+            self._flusher = Flusher(self._path, found, self._log_bytes)
         except Exception as error:
             with contextlib.suppress(Exception):
                 db.close()
@@ -260,8 +260,7 @@ class RocksKv:
                 raise
             raise engine.translated(error, f"opening {self._path!r}") from error
         self._db = db
-        room = LogRoom(self._path, self._log_bytes)
-        self._committer = Committer(found, self._flush, self._mark.advance, self._stop, room.make)
+        self._committer = Committer(found, self._flusher, self._stop)
 
     def _opened(self, lost: Callable[[int], None]) -> Rdict:
         try:
@@ -269,10 +268,6 @@ class RocksKv:
         except OSError as error:
             raise engine.translated(error, f"opening {self._path!r}") from error
         return self._opener(self._path, self._settings)
-
-    def _flush(self) -> None:
-        """In the flush thread."""
-        self._db.flush_wal(True)
 
     def _stop(self, error: Exception) -> KvError:
         """After a failed write or flush; gives the error to raise."""
@@ -295,6 +290,7 @@ class RocksKv:
             )
         self._release()
         written = self._committer.state.written
+        self._committer.stop(self._refused())
         self._shut()
         try:
             self._open(accept_loss=False, least=written)
@@ -307,11 +303,11 @@ class RocksKv:
         self._counts["reopened"] += 1
 
     def _shut(self) -> None:
-        self._committer.stop(self._refused())
+        self._flusher.join()
         with contextlib.suppress(Exception):  # after a failed write it tells of that once more
             self._db.close()
         with contextlib.suppress(OSError):
-            self._mark.close()
+            self._flusher.close()
 
     def _release(self) -> None:
         """Ends the backups under way: their snapshots would keep the lock."""

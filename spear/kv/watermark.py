@@ -1,7 +1,7 @@
 """How far the store has told that writes are safe, kept outside of the store.
 
-The rule: the mark is moved after a flush, never ahead. It is written and not synced, and just after
-who waited was told: it may be old, which hides damage but never invents it.
+The rule: the mark is moved after a flush, never ahead. It is written and not synced: after a power
+cut it may be old, which hides damage but never invents it.
 
 RocksDB takes two kinds of damage for the end of a file: a record of the log that does not match its
 checksum, and one of the manifest (which tells the files of the store) that would end behind the
@@ -44,39 +44,40 @@ class Mark:
 
 class Watermark:
     """The mark of an open store. Made, and once moved by `advance`, it is on the disk or on its
-    way; used by one thread at a time."""
+    way; used by one thread at a time. Raises OSError."""
 
     def __init__(self, folder: str, sequence: int) -> None:
-        """Raises OSError."""
         self._manifest = manifest_name(folder)
-        self._manifest_bytes = -1
         self._slot = 0
         path = os.path.join(folder, NAME)
-        self._tables = os.open(os.path.join(folder, self._manifest), os.O_RDONLY | os.O_CLOEXEC)
+        self.tables = os.open(os.path.join(folder, self._manifest), os.O_RDONLY | os.O_CLOEXEC)
         self._file = -1
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            found = self.tables_bytes()
+            os.fdatasync(self.tables)
             for _ in range(2):
-                self.advance(sequence)
+                self.advance(sequence, found)
             os.fsync(self._file)
             sync_folder(folder)
         except BaseException:
             self._release()
             raise
 
-    def advance(self, sequence: int) -> None:
-        """About 3 us: it reaches the operating system, so it survives the process."""
-        found = os.fstat(self._tables).st_size
-        if found != self._manifest_bytes:
-            os.fdatasync(self._tables)  # RocksDB may be about to: the mark must not be ahead
-            self._manifest_bytes = found
-        slot = SLOT.pack(MAGIC, sequence, self._manifest.encode(), found)
+    def tables_bytes(self) -> int:
+        """Of the manifest now, whose descriptor is `tables`."""
+        return os.fstat(self.tables).st_size
+
+    def advance(self, sequence: int, tables_bytes: int) -> None:
+        """Both are on the disk. About 3 us: the mark reaches the operating system, so it survives
+        the process."""
+        slot = SLOT.pack(MAGIC, sequence, self._manifest.encode(), tables_bytes)
         os.pwrite(self._file, slot + SEAL.pack(crc32(slot)), self._slot * STRIDE)
         self._slot = 1 - self._slot
 
     def close(self) -> None:
         """Synced, so that after a clean end it is exact. Closing again does nothing."""
-        if self._tables < 0:
+        if self.tables < 0:
             return
         try:
             os.fsync(self._file)
@@ -84,10 +85,10 @@ class Watermark:
             self._release()
 
     def _release(self) -> None:
-        for descriptor in (self._file, self._tables):
+        for descriptor in (self._file, self.tables):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._file = self._tables = -1
+        self._file = self.tables = -1
 
 
 def read_mark(folder: str) -> Mark | None:

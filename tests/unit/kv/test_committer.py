@@ -1,9 +1,9 @@
-"""Group commit: who is told by which flush, decided without a thread; and the thread's errors."""
+"""Group commit: who is told by which flush, decided without a thread."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -68,157 +68,180 @@ def test_nobody_is_told_before_a_flush_that_began_after_the_write(steps: list[st
             assert state.synced == safe
 
 
-async def test_the_flush_runs_in_another_thread_and_covers_the_writes_of_a_turn() -> None:
-    threads: list[int] = []
-    targets: list[int] = []
+class ByHand:
+    """Flushes that end when the test says so."""
 
-    def flush() -> None:
-        threads.append(threading.get_ident())
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.noted = self.safe = 0
+        self.refusal: OSError | None = None
+        self.unnoted: OSError | None = None
+        self.stopped = False
+        self.loops: list[asyncio.AbstractEventLoop] = []
+        self._ended: Callable[[OSError | None], None] | None = None
 
-    committer = Committer(0, flush, targets.append, lambda error: KvError(str(error)), lambda: None)
+    def begin(self, sequence: int, ended: Callable[[OSError | None], None]) -> None:
+        assert self._ended is None
+        if self.refusal is not None:
+            raise self.refusal
+        self.begun.append(sequence)
+        self._ended = ended
 
-    async def commit() -> None:
-        committer.state.written += 1
-        await committer.synced(committer.state.written)
+    def end(self, error: OSError | None = None) -> None:
+        ended, self._ended = self._ended, None
+        assert ended is not None
+        self.safe = self.begun[-1] if error is None else self.safe
+        ended(error)
 
-    await asyncio.gather(*(commit() for _ in range(20)))
-    assert len(threads) == 1
-    assert threading.get_ident() not in threads
-    await committer.synced(7)  # safe already
-    committer.stop(KvError("closed"))
-    assert targets == [20]
+    def note(self) -> None:
+        if self.unnoted is not None:
+            raise self.unnoted
+        self.noted = self.safe
 
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loops.append(loop)
 
-async def test_the_loop_goes_on_while_a_flush_waits_for_the_disk() -> None:
-    """However quick the disk has been, and however few wait."""
-    go, stuck = threading.Event(), threading.Event()
-    go.set()
-
-    def flush() -> None:
-        if not go.is_set():
-            stuck.set()
-            assert go.wait(60)
-
-    committer = Committer(
-        0, flush, lambda target: None, lambda error: KvError(str(error)), lambda: None
-    )
-    for write in range(1, 300):
-        committer.state.written = write
-        await committer.synced(write)
-    go.clear()
-    committer.state.written = 300
-    waiting = asyncio.create_task(committer.synced(300))
-    while not stuck.is_set():
-        await asyncio.sleep(0)
-    assert not waiting.done()
-    go.set()
-    await waiting
-    committer.stop(KvError("closed"))
+    def stop(self) -> None:
+        self.stopped = True
 
 
-async def test_a_flush_that_cannot_be_noted_is_a_failure() -> None:
-    told: list[Exception] = []
+class Made:
+    """A committer, and what it told."""
 
-    def note(target: int) -> None:
-        raise OSError(f"no room to note {target}")
+    def __init__(self) -> None:
+        self.flushes = ByHand()
+        self.failures: list[Exception] = []
+        self.committer = Committer(0, self.flushes, self.failed)
 
-    def failed(error: Exception) -> KvError:
-        told.append(error)
-        return KvError(str(error))
-
-    committer = Committer(0, lambda: None, note, failed, lambda: None)
-    committer.state.written = 1
-    await committer.synced(1)  # it is safe all the same
-    while not told:
-        await asyncio.sleep(0)
-    assert str(told[0]) == "no room to note 1"
-    committer.stop(KvError("closed"))
-
-
-async def test_the_error_of_a_flush_reaches_every_waiter_as_what_it_is_made_to() -> None:
-    told: list[Exception] = []
-
-    def flush() -> None:
-        raise OSError("no luck")
-
-    def failed(error: Exception) -> KvError:
-        told.append(error)
+    def failed(self, error: Exception) -> KvError:
+        self.failures.append(error)
         return KvError(f"seen: {error}")
 
-    committer = Committer(0, flush, lambda target: None, failed, lambda: None)
-    committer.state.written = 2
-    ends = await asyncio.gather(committer.synced(1), committer.synced(2), return_exceptions=True)
-    assert [str(end) for end in ends] == ["seen: no luck"] * 2
-    assert len(told) == 1
-    committer.stop(KvError("closed"))
+    def commit(self) -> asyncio.Task[None]:
+        state = self.committer.state
+        state.written += 1
+        return asyncio.create_task(self.committer.synced(state.written))
 
 
-async def test_stopping_tells_who_waits_and_joins_the_thread() -> None:
-    began, go = threading.Event(), threading.Event()
-
-    def flush() -> None:
-        began.set()
-        go.wait(60)
-
-    committer = Committer(
-        0, flush, lambda target: None, lambda error: KvError(str(error)), lambda: None
-    )
-    committer.state.written = 1
-    waiting = asyncio.create_task(committer.synced(1))
-    await asyncio.to_thread(began.wait, 60)
-    go.set()
-    committer.stop(KvError("closed"))
-    with pytest.raises(KvError, match="closed"):
-        await waiting
-    assert "spear-kv-flush" not in {thread.name for thread in threading.enumerate()}
-
-
-async def test_a_flush_that_fails_after_stopping_is_nobody_s_failure() -> None:
-    """The store may be open anew by then, and must not be stopped by the flush of before."""
-    began, go = threading.Event(), threading.Event()
-    told: list[Exception] = []
-
-    def flush() -> None:
-        began.set()
-        go.wait(60)
-        raise OSError("late")
-
-    def failed(error: Exception) -> KvError:
-        told.append(error)
-        return KvError("late")
-
-    committer = Committer(0, flush, lambda target: None, failed, lambda: None)
-    committer.state.written = 1
-    waiting = asyncio.create_task(committer.synced(1))
-    await asyncio.to_thread(began.wait, 60)
-    go.set()
-    committer.stop(KvError("closed"))
-    with pytest.raises(KvError, match="closed"):
-        await waiting
-    for _ in range(3):
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
         await asyncio.sleep(0)
-    assert told == []
 
 
-async def test_a_note_that_fails_after_stopping_is_nobody_s_failure() -> None:
-    began, go = threading.Event(), threading.Event()
-    told: list[Exception] = []
+@pytest.fixture
+def made() -> Made:
+    return Made()
 
-    def note(target: int) -> None:
-        began.set()
-        go.wait(60)
-        raise OSError("late")
 
-    def failed(error: Exception) -> KvError:
-        told.append(error)
-        return KvError("late")
+async def test_a_flush_covers_the_writes_of_a_turn_and_is_noted_once_they_are_told(
+    made: Made,
+) -> None:
+    waiting = [made.commit() for _ in range(20)]
+    await turns()
+    assert made.flushes.begun == [20]
+    made.flushes.end()
+    assert made.flushes.noted == 0
+    await asyncio.gather(*waiting)
+    await turns()
+    assert made.flushes.noted == 20
+    await made.committer.synced(7)  # safe already
+    assert made.flushes.begun == [20]
 
-    committer = Committer(0, lambda: None, note, failed, lambda: None)
-    committer.state.written = 1
-    await committer.synced(1)
-    await asyncio.to_thread(began.wait, 60)
-    go.set()
-    committer.stop(KvError("closed"))
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert told == []
+
+async def test_who_writes_during_a_flush_has_the_next_which_begins_when_it_has_ended(
+    made: Made,
+) -> None:
+    first = made.commit()
+    await turns()
+    second = made.commit()
+    await turns()
+    assert made.flushes.begun == [1]
+    made.flushes.end()
+    await first
+    await turns()
+    assert not second.done()
+    assert made.flushes.begun == [1, 2]
+    made.flushes.end()
+    await second
+
+
+async def test_a_flush_that_cannot_be_noted_is_a_failure(made: Made) -> None:
+    made.flushes.unnoted = OSError("no room to note it")
+    waiting = made.commit()
+    await turns()
+    made.flushes.end()
+    await waiting  # it is safe all the same
+    await turns()
+    assert made.failures == [made.flushes.unnoted]
+
+
+async def test_the_error_of_a_flush_reaches_every_waiter_as_what_it_is_made_to(made: Made) -> None:
+    waiting = [made.commit(), made.commit()]
+    await turns()
+    later = made.commit()
+    await turns()
+    made.flushes.end(OSError("no luck"))
+    ends = await asyncio.gather(*waiting, later, return_exceptions=True)
+    assert [str(end) for end in ends] == ["seen: no luck"] * 3
+    assert len(made.failures) == 1
+    assert made.flushes.begun == [2]
+    assert made.committer.state.synced == 0
+
+
+async def test_a_flush_that_cannot_begin_has_failed(made: Made) -> None:
+    made.flushes.refusal = OSError("no descriptor")
+    with pytest.raises(KvError, match="seen: no descriptor"):
+        await made.commit()
+    made.flushes.refusal = None
+    assert made.committer.state.flushing is None
+
+
+async def test_after_stopping_nobody_waits_and_no_flush_begins(made: Made) -> None:
+    waiting = made.commit()
+    await turns()
+    planned = made.commit()
+    await turns(1)
+    made.committer.stop(KvError("closed"))
+    for task in (waiting, planned):
+        with pytest.raises(KvError, match="closed"):
+            await task
+    await turns()
+    assert made.flushes.stopped
+    assert made.flushes.begun == [1]
+
+
+async def test_what_fails_after_stopping_is_nobody_s_failure(made: Made) -> None:
+    """The store may be open anew by then, and must not be stopped by what is of before."""
+    waiting = made.commit()
+    await turns()
+    made.flushes.unnoted = OSError("late")
+    made.flushes.end()
+    made.committer.stop(KvError("closed"))
+    await waiting
+    await turns()
+    assert made.failures == []
+
+
+def test_the_loop_that_waits_is_the_one_that_hears() -> None:
+    made = Made()
+    loops = []
+
+    async def begin() -> None:
+        loops.append(asyncio.get_running_loop())
+        task = made.commit()
+        await turns()
+        task.cancel()
+
+    async def end() -> None:
+        loops.append(asyncio.get_running_loop())
+        waiting = made.commit()
+        await turns()
+        made.flushes.end()  # of the first loop's
+        await turns()
+        made.flushes.end()
+        await waiting
+
+    asyncio.run(begin())
+    asyncio.run(end())
+    assert made.flushes.loops == loops
+    assert made.flushes.begun == [1, 2]

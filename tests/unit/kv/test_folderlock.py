@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kv_marks import wait_for_mark
+from kv_marks import note_what_is_safe
 
 from spear.errors import KvError, KvLocked
 from spear.kv.batch import Batch
@@ -79,7 +79,7 @@ async def test_a_store_that_is_dropped_gives_it_up(tmp_path: Path, used: bool) -
         batch.put(b"key", b"value")
         await kv.commit(batch)
         await asyncio.sleep(0)  # the committer looks whether more is to be flushed
-        wait_for_mark(kv)
+        note_what_is_safe(kv)
     del kv
     gc.collect()
     kv = open_rocks(str(tmp_path))

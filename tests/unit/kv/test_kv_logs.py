@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kv_marks import wait_for_mark
+from kv_marks import note_what_is_safe
 from reference.logwalk import BATCH, HEAD
 
 from spear.errors import KvDamaged
@@ -257,7 +257,7 @@ async def test_a_log_torn_from_its_beginning_is_damage_and_not_cut(tmp_path: Pat
     await kv.commit(row(1))
     kv._db.flush()
     await kv.commit(row(2))
-    wait_for_mark(kv)
+    note_what_is_safe(kv)
     shutil.copytree(tmp_path / "kv", tmp_path / "cut")
     await kv.close()
     log = max((tmp_path / "cut").glob("*.log"))

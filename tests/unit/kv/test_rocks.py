@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -15,8 +16,9 @@ from zlib import crc32
 import pytest
 from rocksdict import Options, Rdict
 
+from spear._core.flushthread import FlushThread
 from spear.errors import Conflict, KvDamaged, KvError, KvFull, KvLocked
-from spear.kv import engine, rocks
+from spear.kv import engine, flusher, rocks
 from spear.kv.batch import Batch
 from spear.kv.rocks import RocksKv, open_rocks
 from spear.kv.rows import RESIDUE, seal
@@ -31,11 +33,15 @@ def put(key: bytes, value: bytes = b"") -> Batch:
 
 
 class Disk:
-    """Opens databases whose writes and flushes fail while it is told so."""
+    """Opens databases whose writes fail while it is told so, and fails flushes: `flush_error` is an
+    errno."""
 
     def __init__(self) -> None:
-        self.write_error = self.flush_error = self.open_error = ""
-        self.opened = 0
+        self.write_error = self.open_error = ""
+        self.flush_error = self.opened = 0
+
+    def thread(self) -> _Thread:
+        return _Thread(self)
 
     def open(self, path: str, settings: Options) -> Any:
         if self.open_error:
@@ -61,15 +67,24 @@ class _Db:
             raise Exception(self._disk.write_error)
         self._db.write(*arguments)
 
-    def flush_wal(self, sync: bool) -> None:
-        if self._disk.flush_error:
-            raise Exception(self._disk.flush_error)
-        self._db.flush_wal(sync)
+
+class _Thread:
+    def __init__(self, disk: Disk) -> None:
+        self._disk, self._thread = disk, FlushThread()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._thread, name)
+
+    def ended(self) -> int | None:
+        found = self._thread.ended()
+        return found if found is None else self._disk.flush_error
 
 
 @pytest.fixture
-def disk() -> Disk:
-    return Disk()
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    made = Disk()
+    monkeypatch.setattr(flusher, "FlushThread", made.thread)
+    return made
 
 
 async def test_rows_are_there_after_closing_and_opening(tmp_path: Path) -> None:
@@ -83,6 +98,17 @@ async def test_rows_are_there_after_closing_and_opening(tmp_path: Path) -> None:
     assert kv.write(put(b"b")) > sequence
     assert kv.durability == "power"
     await kv.close()
+
+
+async def test_a_closed_store_holds_no_descriptor(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    kv = open_rocks(str(tmp_path))
+    await kv.commit(put(b"a", b"1"))
+    await kv.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    kv = open_rocks(str(tmp_path))  # without a flush
+    await kv.close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_an_open_store_is_locked_also_by_a_link_to_it(tmp_path: Path) -> None:
@@ -134,7 +160,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, name: str) -> 
     assert (tmp_path / name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("step", ["settle", "Watermark"])
+@pytest.mark.parametrize("step", ["settle", "Flusher"])
 async def test_a_making_that_was_cut_short_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -306,7 +332,7 @@ async def test_a_failed_flush_fails_all_who_wait_and_their_writes_stay(
     tmp_path: Path, disk: Disk
 ) -> None:
     kv = open_rocks(str(tmp_path / "kv"), opener=disk.open)
-    disk.flush_error = NO_ROOM
+    disk.flush_error = errno.ENOSPC
     ends = await asyncio.gather(
         *(kv.commit(put(b"%d" % at)) for at in range(5)), return_exceptions=True
     )
@@ -314,7 +340,7 @@ async def test_a_failed_flush_fails_all_who_wait_and_their_writes_stay(
     assert len(kv.scan(b"")) == 5
     with pytest.raises(KvFull):
         await kv.synced(kv.stats()["sequence"])
-    disk.flush_error = ""
+    disk.flush_error = 0
     await kv.commit(put(b"after"))
     assert len(kv.scan(b"")) == 6
     assert kv.stats()["synced"] == kv.stats()["sequence"]
@@ -381,7 +407,7 @@ async def test_a_flush_that_fails_while_closing_is_told_and_the_lock_given_up(
     path = str(tmp_path / "kv")
     kv = open_rocks(path, opener=disk.open)
     kv.write(put(b"a", b"1"))
-    disk.flush_error = NO_ROOM
+    disk.flush_error = errno.ENOSPC
     with pytest.raises(KvFull, match="No space left"):
         await kv.close()
     with pytest.raises(KvError, match="closed"):

@@ -36,11 +36,11 @@ def test_a_mark_is_read_as_it_was_set(folder: Path) -> None:
     assert read_mark(str(folder)) is None
     mark = Watermark(str(folder), 5)
     assert read_mark(str(folder)) == Mark(5, MANIFEST, 84)
-    mark.advance(9)
+    mark.advance(9, mark.tables_bytes())
     assert read_mark(str(folder)) == Mark(9, MANIFEST, 84)
     with (folder / MANIFEST).open("ab") as file:
         file.write(record(1))
-    mark.advance(10)
+    mark.advance(10, mark.tables_bytes())
     mark.close()
     assert read_mark(str(folder)) == Mark(10, MANIFEST, 92)
 
@@ -49,7 +49,7 @@ def test_a_mark_is_read_as_it_was_set(folder: Path) -> None:
 def test_a_torn_write_leaves_the_mark_before_it(folder: Path, kept: int) -> None:
     mark = Watermark(str(folder), 5)
     before = (folder / NAME).read_bytes()
-    mark.advance(6)
+    mark.advance(6, mark.tables_bytes())
     after = (folder / NAME).read_bytes()
     mark.close()
     (folder / NAME).write_bytes(after[:kept] + before[kept:])  # the slot that stands first

@@ -1,21 +1,23 @@
-"""Room behind the end of RocksDB's log."""
+"""Which logs a flush must sync; room behind the end of the newest."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from spear.errors import KvDamaged, KvLocked
-from spear.kv import rocks
+from spear.kv import livelogs, rocks
 from spear.kv.batch import Batch
-from spear.kv.logroom import LogRoom
+from spear.kv.livelogs import LiveLogs
 from spear.kv.logs import log_names
 from spear.kv.rocks import RocksKv, open_rocks
 from spear.kv.watermark import LOG_BLOCK_BYTES
 
+FIRST, SECOND = "000004.log", "000009.log"
 BUFFER = 256 << 10
 RECORD_BYTES = 1024  # so that blocks of the log end where records end
 ROWS = 3 * LOG_BLOCK_BYTES // RECORD_BYTES
@@ -60,36 +62,133 @@ async def test_so_is_the_log_that_comes_next(tmp_path: Path) -> None:
     await fill(kv, range(1), 100)
     first = log(tmp_path)
     kv._db.flush()
-    os.utime(tmp_path, ns=(0, 0))  # the folder's time may stand still for some milliseconds
     await fill(kv, range(1), 100)
     assert log(tmp_path) != first
     assert log(tmp_path).stat().st_size == BUFFER
     await kv.close()
 
 
-def test_a_log_is_never_made_shorter(tmp_path: Path) -> None:
-    (tmp_path / "000004.log").write_bytes(bytes(100))
-    LogRoom(str(tmp_path), 99).make()
+def name_of(descriptor: int) -> str:
+    return Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+
+
+def names_of(found: tuple[list[int], int]) -> tuple[list[str], bool]:
+    """The names of the logs, and whether the folder is to be synced."""
+    return [name_of(descriptor) for descriptor in found[0]], found[1] >= 0
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[LiveLogs]:
+    (tmp_path / FIRST).touch()
+    made = LiveLogs(str(tmp_path), 99)
+    yield made
+    made.close()
+
+
+def test_the_newest_log_is_always_unsafe_and_the_folder_until_it_was_synced(
+    logs: LiveLogs,
+) -> None:
+    for _ in range(2):  # one that failed is to be done again
+        assert names_of(logs.unsafe()) == ([FIRST], True)
+    logs.safe()
+    for _ in range(2):
+        assert names_of(logs.unsafe()) == ([FIRST], False)
+        logs.safe()
+
+
+def test_a_log_is_unsafe_until_a_flush_that_began_when_there_was_a_newer_one(
+    logs: LiveLogs, tmp_path: Path
+) -> None:
+    logs.unsafe()
+    (tmp_path / SECOND).touch()  # during the flush
+    logs.safe()
+    for _ in range(2):
+        assert names_of(logs.unsafe()) == ([FIRST, SECOND], True)
+    logs.safe()
+    assert names_of(logs.unsafe()) == ([SECOND], False)
+
+
+def test_several_new_logs_come_in_their_order(logs: LiveLogs, tmp_path: Path) -> None:
+    logs.unsafe()
+    logs.safe()
+    for name in ("1000003.log", SECOND, "000012.sst"):
+        (tmp_path / name).touch()
+    assert names_of(logs.unsafe()) == ([FIRST, SECOND, "1000003.log"], True)
+
+
+def test_a_log_that_is_gone_needs_no_flush(logs: LiveLogs, tmp_path: Path) -> None:
+    logs.unsafe()
+    (tmp_path / FIRST).unlink()
+    (tmp_path / SECOND).touch()
+    assert names_of(logs.unsafe()) == ([SECOND], True)
+
+
+def test_without_a_watch_each_flush_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blind:
+        def __init__(self, path: str) -> None:
+            pass
+
+        def changed(self) -> bool:
+            return True
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(livelogs, "FolderWatch", Blind)
+    (tmp_path / FIRST).touch()
+    logs = LiveLogs(str(tmp_path), 99)
+    assert names_of(logs.unsafe()) == ([FIRST], True)
+    logs.safe()
+    (tmp_path / SECOND).touch()
+    assert names_of(logs.unsafe()) == ([FIRST, SECOND], True)
+    logs.safe()
+    assert names_of(logs.unsafe()) == ([SECOND], False)
+    logs.close()
+
+
+def test_what_could_not_be_looked_at_is_looked_at_again(
+    logs: LiveLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.unsafe()
+    logs.safe()
+    (tmp_path / SECOND).touch()
+
+    def refused(*_: object) -> int:
+        raise OSError("planted")
+
+    for what in ("listdir", "open"):
+        with monkeypatch.context() as broken, pytest.raises(OSError, match="planted"):
+            broken.setattr(os, what, refused)
+            logs.unsafe()
+    assert names_of(logs.unsafe()) == ([FIRST, SECOND], True)
+
+
+def test_closing_lets_go_of_every_descriptor(tmp_path: Path) -> None:
+    (tmp_path / FIRST).touch()
+    before = len(os.listdir("/proc/self/fd"))
+    logs = LiveLogs(str(tmp_path), 99)
+    logs.unsafe()
+    for _ in range(2):
+        logs.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_log_is_never_made_shorter(logs: LiveLogs, tmp_path: Path) -> None:
+    (tmp_path / FIRST).write_bytes(bytes(100))
+    logs.unsafe()
     assert log(tmp_path).stat().st_size == 100
 
 
-def test_a_folder_that_is_gone_is_no_error(tmp_path: Path) -> None:
-    LogRoom(str(tmp_path / "gone"), 99).make()
-
-
 def test_one_that_could_not_be_made_longer_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    logs: LiveLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "000004.log").write_bytes(bytes(10))
-    room = LogRoom(str(tmp_path), 99)
-
-    def refused(path: str, length: int) -> None:
+    def refused(file: int, length: int) -> None:
         raise OSError("planted")
 
     with monkeypatch.context() as full:
-        full.setattr("spear.kv.logroom.os.truncate", refused)
-        room.make()
-    room.make()
+        full.setattr(os, "ftruncate", refused)
+        assert names_of(logs.unsafe()) == ([FIRST], True)
+    logs.unsafe()
     assert log(tmp_path).stat().st_size == 99
 
 
