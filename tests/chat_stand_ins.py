@@ -52,9 +52,7 @@ class FakeModels:
     """Answers each request with the next of `script`: a Reply, an error, or what a function of the
     request gives; the last one stays. `pieces` come before a streamed answer."""
 
-    def __init__(
-        self, *script: Script, pieces: Sequence[Delta] = (), price: int = 0
-    ) -> None:
+    def __init__(self, *script: Script, pieces: Sequence[Delta] = (), price: int = 0) -> None:
         self.script, self.pieces, self.price_nano_usd = list(script), pieces, price
         self.requests: list[Any] = []
         self.asked = asyncio.Event()

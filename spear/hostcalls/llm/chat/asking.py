@@ -161,8 +161,8 @@ class Asking:
     def _reserve(
         self, account: _Account, request: Request, prompt_tokens: int, completion: int
     ) -> None:
-        """Raises BudgetSpent, and then nothing is asked. Who has no price is not asked either, where
-        money counts."""
+        """Raises BudgetSpent, and then nothing is asked. Where money counts, who has no known price
+        is not asked either."""
         price = self._models.price
         one_try = Usage(
             calls=1, prompt_tokens=prompt_tokens, completion_tokens=completion,
