@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -95,6 +96,16 @@ def one_cpu() -> Iterator[set[int]]:
 def member(tmp_path: Path) -> Iterator[Etcd]:
     with etcd(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server of grpc.aio that gives back the bytes it gets, and its address."""
+    command = [sys.executable, str(Path(__file__).with_name("door_servers.py")), tmp_path / "doors"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, f"127.0.0.1:{process.stdout.readline().split()[-1]}"
+        process.kill()
 
 
 @pytest.fixture
@@ -214,9 +225,9 @@ def test_metadata_read_in_process(
 
 def test_metadata_read_over_grpc(
     benchmark: Any, tmp_path: Path, daemon: Daemon, client: Client, member: Etcd,
-    runner: asyncio.Runner, one_cpu: set[int],
+    echo: tuple[subprocess.Popen[str], str], runner: asyncio.Runner, one_cpu: set[int],
 ) -> None:  # fmt: skip
-    """Both through the same client library, on Unix socket (etcd) and loopback (ours)."""
+    """All through the same client library, on Unix socket (etcd) and loopback."""
 
     async def ended() -> str:
         artifact = await client.put_artifact(NOOP)
@@ -229,10 +240,13 @@ def test_metadata_read_over_grpc(
     metadata = (("authorization", f"Bearer {token}"),)
     pin(member.process, one_cpu)
     pin(daemon.process, one_cpu)
+    pin(echo[0], one_cpu)
     with (
         grpc.insecure_channel(member.target) as theirs,
         grpc.insecure_channel(info["grpc"]) as ours,
+        grpc.insecure_channel(echo[1]) as empty,
     ):
+        give_back = empty.unary_unary("/bare/Echo")
         put, read = member.calls(theirs)
         put(member.messages.PutRequest(key=KEY, value=ROW))
         request = member.messages.RangeRequest(key=KEY)
@@ -248,6 +262,7 @@ def test_metadata_read_over_grpc(
             {
                 "spear": lambda: typical_us(lambda: get(asked, metadata=metadata)),
                 "etcd": lambda: typical_us(lambda: read(request)),
+                "bare gRPC echo": lambda: typical_us(lambda: give_back(ROW)),
             },
         )
     record(
@@ -257,7 +272,8 @@ def test_metadata_read_over_grpc(
         values,
         {"etcd": ("<=", 1.1)},
         "GetExecution of an ended execution by TCP with its token, beside a Range of one key by a "
-        "Unix socket; grpc's synchronous client for both",
+        "Unix socket, and 300 bytes given back by TCP by the same library as ours; grpc's "
+        "synchronous client for all",
     )
 
 
