@@ -18,7 +18,7 @@ import click
 from spear import __version__
 from spear.cli import document, exits, terminal
 from spear.cli.arguments import asks_for
-from spear.errors import KvDamaged, ObjectInUse, SpearError, Unreachable
+from spear.errors import ObjectInUse, SpearError, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,8 +167,6 @@ def _hint_of(error: SpearError) -> str:
     """What to do about it, where every verb has the same advice."""
     if isinstance(error, Unreachable):
         return "spear up starts a node; spear doctor looks for one"
-    if isinstance(error, KvDamaged):
-        return "spear node restore takes a backup, spear node accept-loss what is left"
     if isinstance(error, ObjectInUse):
         return "spear object rm --force removes it all the same"
     return ""

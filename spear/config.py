@@ -118,7 +118,7 @@ SETTINGS = (
     Setting("history.size", "history_bytes_max", "size", "256MiB", ("0", "4096GiB"),
             "SPEARLET_HISTORY_SIZE", "what ended calls take, results and (on a node) records"),
     Setting("history.retention", "history_ns_max", "duration", "1h", ("0", "365d"),
-            "SPEARLET_HISTORY_RETENTION", "how long an ended execution is remembered"),
+            "SPEARLET_HISTORY_RETENTION", "how long an ended call is remembered; 0: for seconds"),
     Setting("socket", "socket_path", "path", "spearlet.sock", None, "SPEARLET_SOCKET",
             "the daemon's Unix socket; `spearlet.sock` in the data directory unless set"),
     Setting("grpc.addr", "grpc_address", "address", "127.0.0.1:50052", None, "SPEARLET_GRPC_ADDR",

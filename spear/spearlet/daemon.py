@@ -2,7 +2,8 @@
 
 The rule: this is the composition root. What cannot be served is refused before anything is opened,
 since a node that is opened begins what waits for it; the socket answers before gRPC is imported, as
-that import costs more than all before it; the first signal drains, the second ends at once.
+that import costs more than all before it; the first signal drains, the second ends at once, and a
+terminal that closes drains.
 """
 
 from __future__ import annotations
@@ -129,6 +130,9 @@ class Daemon:
         self._log.leave_by(loop.call_soon_threadsafe)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+            # A terminal that closes sends several, so it is never the second one.
+            loop.add_signal_handler(signal.SIGHUP, self._stopping.set)
         self._check_doors()
         served = await opener(self._config, self._start)
         try:

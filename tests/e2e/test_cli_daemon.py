@@ -403,7 +403,7 @@ def test_a_node_starts_on_what_is_left_once_the_loss_is_accepted(home: Home) -> 
     for words in (UP, (*UP, "--detach")):
         refused = home(*words)
         assert (refused.returncode, refused.stdout) == (1, b"")
-        assert b"hint: spear node restore takes a backup, spear node accept-loss " in refused.stderr
+        assert b"restore a backup, or give up what is lost by `spear node acc" in refused.stderr
     found = home("node", "accept-loss")
     assert (found.returncode, b"left, what is lost is given up" in found.stdout) == (0, True)
     home.up()

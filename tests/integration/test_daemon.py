@@ -135,6 +135,38 @@ async def test_a_signal_drains(child: Child, number: int) -> None:
     await other.close()
 
 
+async def test_a_terminal_that_closes_drains_however_often_it_says_so(child: Child) -> None:
+    await child.ready()
+    channel, other = await child.channel(), await child.channel()
+    running = await started(channel, other)
+    for _ in range(3):
+        child.signal(signal.SIGHUP)
+        await refuses_work(other)
+    assert not running.done()
+    await cancel_mine(other)
+    answer = pb.InvokeResponse.FromString(await running)
+    assert answer.status == pb.EXECUTION_STATUS_TERMINATED
+    assert await child.end() == 0
+    await channel.close()
+    await other.close()
+
+
+async def test_a_node_under_nohup_outlives_its_terminal(child: Child) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a child inherits
+    try:
+        await child.ready()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    channel = await child.channel()
+    child.signal(signal.SIGHUP)
+    for _ in range(20):  # turns of a daemon that would have heard of it
+        await channel.call("/spear.v1.NodeService/Info", b"")
+    await channel.call(INVOKE, pb.InvokeRequest(task_id="echo").SerializeToString())
+    child.signal()
+    assert await child.end() == 0
+    await channel.close()
+
+
 async def test_it_logs_into_a_file_where_said(child: Child, tmp_path: Path) -> None:
     await child.ready("--log-file", str(tmp_path / "node.log"), "--node-name", "ada")
     child.signal()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 import click
 
 from spear.cli import exits, terminal
 from spear.cli.running import inputs
-from spear.cli.screens import tables, words
+from spear.cli.screens import bars, tables, words
 from spear.cli.visits import files, importing, paging
 from spear.cli.visits.archive import archive
 from spear.cli.visits.listener import listened
@@ -17,6 +18,7 @@ from spear.records.objects import ObjectInfo
 from spear.units import show_size
 
 _BYTES_MAX = 1 << 30  # held in memory; a node's own limit is 64 MiB unless it says otherwise
+_SHOWN_BYTES = 1 << 20  # what is larger may take a person's time
 _KEY = click.argument("key", metavar="KEY")
 _IF_VERSION = click.option(
     "--if-version", type=click.IntRange(0), metavar="N",
@@ -51,10 +53,12 @@ async def put(
     spear object put shared/model model.onnx --durable --meta kind=onnx
     """
     value = inputs.whole(file, _BYTES_MAX, "put it in parts")
-    info = await visit.node.put_object(
-        key, value, metadata=inputs.pairs("--meta", meta), overwrite=not new,
-        if_version=if_version, durable=durable,
-    )  # fmt: skip
+    metadata, large = inputs.pairs("--meta", meta), len(value) > _SHOWN_BYTES
+    with bars.waiting(f"sending {show_size(len(value))}") if large else nullcontext():
+        info = await visit.node.put_object(
+            key, value, metadata=metadata, overwrite=not new, if_version=if_version,
+            durable=durable,
+        )  # fmt: skip
     visit.kept(info, f"{words.one_line(info.key)} is at version {info.version}")
     return exits.OK
 

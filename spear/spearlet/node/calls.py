@@ -15,6 +15,8 @@ from spear.spearlet.webhooks.delivery import check_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spear.spearlet.node.parts import Parts
     from spear.spearlet.node.plan import Plan
 
@@ -95,13 +97,19 @@ def check(invocation: Invocation) -> None:
     if len(invocation.call_args) > _ARGS_MAX:
         raise InvalidArgument(f"a function takes at most {_ARGS_MAX} arguments")
     if invocation.metadata:
-        size = sum(len(key) + len(value) for key, value in invocation.metadata.items())
-        if size > _METADATA_BYTES_MAX:
-            raise InvalidArgument(
-                f"metadata has {size} letters, the limit is {_METADATA_BYTES_MAX}"
-            )
+        _check_metadata(invocation.metadata)
     if invocation.webhook:
         check_url(invocation.webhook)
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    try:
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
+    except UnicodeEncodeError as error:
+        found = error.object[error.start : error.start + 20]
+        raise InvalidArgument(f"metadata is UTF-8 texts, found {found!r}") from None
+    if size > _METADATA_BYTES_MAX:
+        raise InvalidArgument(f"metadata has {size} bytes, the limit is {_METADATA_BYTES_MAX}")
 
 
 def _check_text(name: str, text: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from cli_over_fake import Cli, cli_fixture  # noqa: F401
 from conftest import guest_path
 
 from spear.cli import terminal
+from spear.cli.screens import bars
 from spear.records.execution import Instance
 
 # Tasks
@@ -226,6 +228,22 @@ def test_an_object_is_put_looked_at_and_removed(cli: Cli, tmp_path: Path) -> Non
     assert cli("object", "ls", "other/").err == "no objects\n"
     assert cli("object", "rm", "shared/a").out == "shared/a is removed\n"
     assert cli("object", "get", "shared/a").code == 3
+
+
+def test_a_large_put_says_that_it_sends(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels: list[str] = []
+
+    def waiting(label: str) -> AbstractContextManager[None]:
+        labels.append(label)
+        return nullcontext()
+
+    monkeypatch.setattr(bars, "waiting", waiting)
+    for size in (1 << 20, 3 << 19):
+        (tmp_path / "value").write_bytes(bytes(size))
+        assert cli("object", "put", "shared/a", "value").code == 0
+    assert labels == ["sending 1.5 MiB"]
 
 
 def test_versions_and_pins_guard_an_object(cli: Cli, tmp_path: Path) -> None:

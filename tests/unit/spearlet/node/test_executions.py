@@ -675,6 +675,8 @@ async def test_a_spec_that_cannot_run_is_refused(node: Bench, spec: dict[str, ob
         ({"args": ("a" * (1 << 20),)}, "args and env take 1048578 bytes, more than 1048576"),
         ({"priority": "no"}, "no priority"),
         ({"timeout_ns": -1}, "timeout_ns"),
+        ({"metadata": {"k": "\N{EURO SIGN}" * 22_000}}, "has 66001 bytes, the limit is 65536"),
+        ({"metadata": {"k": "\ud800"}}, "UTF-8"),
     ],
 )
 async def test_a_call_that_cannot_run_is_refused_and_leaves_no_record(
@@ -682,9 +684,12 @@ async def test_a_call_that_cannot_run_is_refused_and_leaves_no_record(
 ):
     services = await node.ready()
     await services.register(TaskSpec(name="work", artifact=DIGEST))
+    asked = Invocation(**call)  # type: ignore[arg-type]
     for begin in (services.invoke, services.submit):
         with pytest.raises(InvalidArgument, match=words):
-            await begin("work", b"", Invocation(**call))  # type: ignore[arg-type]
+            await begin("work", b"", asked)
+    with pytest.raises(InvalidArgument, match=words):
+        await services.add_schedule(ScheduleSpec(task="work", every_ns=10**9, invocation=asked))
     assert not (await services.executions()).executions
 
 
