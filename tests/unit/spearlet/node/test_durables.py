@@ -51,6 +51,13 @@ async def test_one_too_many_is_refused_and_changes_nothing(node: Bench):
     assert (await node.services.stat_object("shared/a")).durability == "power"
 
 
+async def test_metadata_counts_with_its_bytes(node: Bench):
+    await put(node, "a")
+    await put(node, "b")
+    with pytest.raises(StoreFull):
+        await put(node, "c", b"", of="\u4e00" * 400)  # 1200 bytes, and there are 1000
+
+
 async def test_what_takes_no_more_than_before_has_room(node: Bench):
     await fill(node)
     assert await put(node, "a", b"x" * 1000) == "power"

@@ -349,3 +349,17 @@ async def test_what_changes_while_a_watcher_looks_is_told(
     by_guest(node).put(b"shared/early", b"")
     found = {(await first).info.key, (await anext(watching)).info.key}
     assert found == {"shared/early", "shared/late"}
+
+
+async def test_a_page_fits_into_a_message_however_much_metadata_its_objects_have(node: Bench):
+    """Of gRPC, where one has 4 MiB."""
+    keys = [f"shared/{number:03}" for number in range(100)]
+    for key in keys:
+        await node.services.put_object(key, b"", metadata={"m": "x" * 60_000})
+    found, after = list[str](), ""
+    while not found or after:
+        page = await node.services.list_objects("shared/", limit=100, start_after=after)
+        assert 0 < sum(len(info.metadata["m"]) for info in page.objects) <= 2 << 20
+        found += [info.key for info in page.objects]
+        after = page.next_start_after
+    assert found == keys
