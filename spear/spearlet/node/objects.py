@@ -440,7 +440,12 @@ class NodeObjects:
 
     async def _bring_back(self, key: bytes, row: rows.ObjectRow) -> None:
         """It had to make room for others. What was put or deleted meanwhile counts."""
-        value = await self._blobs.read(row.digest) if row.digest else row.value
+        try:
+            value = await self._blobs.read(row.digest) if row.digest else row.value
+        except NotFound:
+            if key in self._durable and self._durable[key].digest == row.digest:
+                raise
+            return  # its file went with it
         kept = self._durable.get(key)
         if kept is not None and kept.digest == row.digest and not self._has(key):
             self._store.put(key, value, metadata=row.metadata)
