@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spear.client.client import Client as Client
     from spear.client.sync import SyncClient as SyncClient
     from spear.errors import AlreadyExists as AlreadyExists
+    from spear.errors import AnswerTooLarge as AnswerTooLarge
     from spear.errors import BudgetSpent as BudgetSpent
     from spear.errors import ChannelClosed as ChannelClosed
     from spear.errors import Conflict as Conflict
@@ -80,8 +81,9 @@ _HOMES = {
     "spear._core.objstore": ("DELETE", "ObjectStore"),
     "spear._core.queues": ("DueQueue", "RunQueue"),
     "spear.errors": (
-        "AlreadyExists", "BudgetSpent", "ChannelClosed", "Conflict", "DeadlineExceeded",
-        "EngineUnavailable", "FrameError", "GuestTrap", "InUse", "InvalidArgument",
+        "AlreadyExists", "AnswerTooLarge", "BudgetSpent", "ChannelClosed", "Conflict",
+        "DeadlineExceeded", "EngineUnavailable", "FrameError", "GuestTrap", "InUse",
+        "InvalidArgument",
         "KvDamaged", "KvError", "KvFormat", "KvFull", "KvLagged", "KvLocked",
         "LogUnavailable", "ModelError", "ModelGarbled", "ModelRefused", "ModelTimeout",
         "ModelUnavailable", "ModuleInvalid", "ModuleLimit", "NoBackend", "NodeBusy",

@@ -260,6 +260,13 @@ class KvLagged(KvError):
     retryable = True
 
 
+class AnswerTooLarge(SpearError):
+    """An answer is larger than one message may be; what was asked for was done, if it changes
+    anything."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+
 class TooDeep(SpearError):
     """An agent's call would be deeper below the first one than the node allows, as in a cycle of
     agents, or would wait for itself."""

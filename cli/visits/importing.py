@@ -121,14 +121,14 @@ async def _put(
     node: Node, file: IO[bytes], path: str, part: Sequence[Entry], replace: bool
 ) -> list[SpearError | None]:
     """How each went; of the others nothing is left open when one fails."""
-    puts = (
-        node.put_object(
-            entry.key, unarchive.value_of(file, path, entry), metadata=entry.metadata,
-            overwrite=replace, durable=entry.durable,
+
+    async def put(entry: Entry) -> None:
+        value = unarchive.value_of(file, path, entry)
+        await node.put_object(
+            entry.key, value, metadata=entry.metadata, overwrite=replace, durable=entry.durable
         )
-        for entry in part
-    )  # fmt: skip
-    ends = await asyncio.gather(*puts, return_exceptions=True)
+
+    ends = await asyncio.gather(*map(put, part), return_exceptions=True)
     failed: list[SpearError | None] = []
     for end in ends:
         if isinstance(end, BaseException) and not isinstance(end, SpearError):

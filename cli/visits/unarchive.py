@@ -57,28 +57,31 @@ def entries(file: IO[bytes], name: str) -> Iterator[Entry]:
             if entry.key in seen:
                 raise _Wrong(f"two entries have the key {entry.key!r}")
             seen.add(entry.key)
-            value_of(file, name, entry)
+            _value(file, entry)
             yield entry
             at = entry.at + entry.size + -entry.size % BLOCK
     except _Wrong as wrong:
-        raise _refused(name, str(wrong)) from wrong
+        raise InvalidArgument(
+            f"{name!r} is no whole archive of `spear object export`: {wrong}; nothing was put"
+        ) from wrong
 
 
 def value_of(file: IO[bytes], name: str, entry: Entry) -> bytes:
-    """Raises InvalidArgument where it is not what was written."""
+    """Of one of `entries`. Raises InvalidArgument where the file was changed since."""
+    try:
+        return _value(file, entry)
+    except _Wrong as wrong:
+        raise InvalidArgument(f"{name!r} was changed after it was checked: {wrong}") from wrong
+
+
+def _value(file: IO[bytes], entry: Entry) -> bytes:
     file.seek(entry.at)
     value = file.read(entry.size)
     if len(value) < entry.size:
-        raise _refused(name, f"it ends within the value of {entry.key!r}")
+        raise _Wrong(f"it ends within the value of {entry.key!r}")
     if checksum(entry.key, entry.attributes, value) != entry.sha256:
-        raise _refused(name, f"the object {entry.key!r} does not match its sha256")
+        raise _Wrong(f"the object {entry.key!r} does not match its sha256")
     return value
-
-
-def _refused(name: str, reason: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"{name!r} is no whole archive of `spear object export`: {reason}; nothing was put"
-    )
 
 
 def _entry(file: IO[bytes], at: int) -> Entry | None:
@@ -89,7 +92,7 @@ def _entry(file: IO[bytes], at: int) -> Entry | None:
         return None
     if head.type != tarfile.XHDTYPE:
         raise _Wrong(f"the entry {head.name!r} has no attributes of an object")
-    if head.size > _HEAD_BYTES_MAX:
+    if not 0 <= head.size <= _HEAD_BYTES_MAX:  # a header can say less than nothing
         raise _Wrong(f"the attributes at byte {at} have {head.size} bytes")
     padded = head.size + -head.size % BLOCK
     records = _records(_whole(file, padded)[: head.size], at)
@@ -110,8 +113,10 @@ def _object(records: dict[str, str], body: tarfile.TarInfo, at: int) -> Entry:
     for ours in (VERSION, DURABILITY, SHA256):
         if ours not in attributes:
             raise _Wrong(f"the entry {name!r} has no attribute user.{ours}")
-    if body.size > VALUE_BYTES_MAX:
-        raise _Wrong(f"the value of {key!r} has {body.size} bytes, more than any object")
+    if not 0 <= body.size <= VALUE_BYTES_MAX:
+        raise _Wrong(
+            f"the value of {key!r} has {body.size} bytes, and one of up to {VALUE_BYTES_MAX} is put"
+        )
     return Entry(key, attributes, attributes.pop(SHA256), at, body.size)
 
 

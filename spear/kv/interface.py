@@ -41,8 +41,8 @@ class LocalKv(Protocol):
 
         Where a row does not match its checksum `damaged` is told its key and its error, and the
         page goes on behind it; else the error is raised. Of rows that cannot be told apart, since
-        the store cannot read where they lie, it is told once: the key before them all ("" at the
-        beginning), and an error that says the range."""
+        the store cannot read where they lie, it is told once: the key before them all (the prefix
+        at the beginning), and an error that says the range."""
 
     def write(self, batch: Batch) -> int:
         """All of the batch or nothing; visible at once; class crash (in the WAL, not synced) when

@@ -4,7 +4,9 @@ The rule: where RocksDB finds the checksum of a block wrong neither its keys nor
 believed. All between the last row before it and the first one behind it that can be read is left
 out, and told as one range. The way past it is found by trying places, ever farther off, then ever
 closer; so it depends on nothing that stands in the block. Each with a cursor of its own: one that
-has met a bad block may go on to report it elsewhere.
+has met a bad block may go on to report it elsewhere. Of two such blocks close to each other what
+lies between may be passed over with them; backwards the row just behind one is, since RocksDB looks
+for its older versions there. Both are in the range that is told.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ Damaged = Callable[[bytes, KvDamaged], None]
 
 class PastDamage:
     """Over the rows under `prefix`, in one direction once it was placed. `damaged` is told of each
-    range the key that it lies behind, and the error."""
+    range the key that it lies behind (the prefix, of one at the beginning), and the error."""
 
     def __init__(self, opened: Callable[[], RdictIter], prefix: bytes, damaged: Damaged) -> None:
         self._opened, self._prefix, self._damaged = opened, prefix, damaged
@@ -149,7 +151,7 @@ class PastDamage:
         first, behind = (found, last) if self._reverse else (last, found)
         begin = f"behind {shown(first)}" if first else "from the beginning"
         end = f"before {shown(behind)}" if behind else "to the end"
-        self._damaged(first, KvDamaged(f"all {begin} {end}: {failure}"))
+        self._damaged(first or self._prefix, KvDamaged(f"all {begin} {end}: {failure}"))
 
 
 def _error_of(cursor: RdictIter) -> Exception | None:

@@ -17,7 +17,7 @@ import msgspec
 
 from spear._core.exchange import Exchange
 from spear._core.framing import FRAME_BYTES_MAX
-from spear.errors import FrameError, InvalidArgument, SpearError
+from spear.errors import AnswerTooLarge, FrameError, InvalidArgument, SpearError
 from spear.protocol import message as wire
 from spear.protocol.message import HEADER, HEADER_BYTES, VERSION, Hello, Refusal, Welcome, pack
 from spear.protocol.status import CODES, readable, reason_of, status_of
@@ -349,9 +349,9 @@ class Session(Exchange):
             self.outgoing.append(wire.pack_cancel(request_id))
 
     def unanswerable(self, request_id: int, payload: bytes) -> None:
-        too_large = InvalidArgument(
+        too_large = AnswerTooLarge(
             f"the answer has {len(payload)} bytes, the limit of one message is "
-            f"{self.payload_bytes_max}: ask for it as a stream"
+            f"{self.payload_bytes_max}: of a list ask for fewer at once, for one value as a stream"
         )
         self.respond_error(request_id, too_large)
 

@@ -6,6 +6,7 @@ The rule: nothing is decided here.
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 
 import msgspec
 
@@ -15,6 +16,7 @@ from spear.records.execution import Execution, Instance
 _LIMIT_MAX = 10_000
 PAGE_BYTES_MAX = 2 << 20  # of records in one answer: a message of gRPC has 4 MiB
 _ENCODE = msgspec.msgpack.Encoder().encode
+_Record = TypeVar("_Record", bound=msgspec.Struct)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,14 +67,14 @@ def use_of(instances: list[Instance]) -> dict[str, int]:
     return {"active": active, "idle": len(instances) - active}
 
 
-def page_of(executions: list[Execution], limit: int) -> list[Execution]:
+def page_of(records: list[_Record], limit: int) -> list[_Record]:
     """The first of them, as many as are wanted and as one message holds; one at least."""
     taken = 0
-    for at, execution in enumerate(executions[:limit]):
-        taken += len(_ENCODE(execution))
+    for at, record in enumerate(records[:limit]):
+        taken += len(_ENCODE(record))
         if taken > PAGE_BYTES_MAX and at:
-            return executions[:at]
-    return executions[:limit]
+            return records[:at]
+    return records[:limit]
 
 
 def limit_of(limit: int) -> int:

@@ -128,5 +128,5 @@ class Durables(dict[bytes, Kept]):
 
 
 def _bytes_of(key: bytes, size: int, metadata: Mapping[str, str]) -> int:
-    names = sum(len(name) + len(text) for name, text in metadata.items())
-    return ROW_BYTES + len(key) + size + names
+    texts = "".join(part for pair in metadata.items() for part in pair)
+    return ROW_BYTES + len(key) + size + len(texts.encode("utf-8", "surrogatepass"))

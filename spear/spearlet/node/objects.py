@@ -27,6 +27,7 @@ from spear.errors import (
 )
 from spear.records.objects import ObjectInfo, ObjectPage
 from spear.spearlet.node import rows
+from spear.spearlet.node.answers import page_of
 from spear.spearlet.node.durables import Durables, Kept
 
 TYPE_CHECKING = False
@@ -140,7 +141,8 @@ class NodeObjects:
         return self.info(self._store.stat(found))
 
     def list(self, prefix: str, limit: int, start_after: str) -> ObjectPage:
-        """Those that had to make room are among them, as they were last."""
+        """Those that had to make room are among them, as they were last. No more than make a
+        page's bytes."""
         start, after = prefix.encode(), start_after.encode()
         stats = self._store.list(start, limit + 1, after or None)
         found = {stat.key: self.info(stat) for stat in stats}
@@ -148,8 +150,8 @@ class NodeObjects:
         for key in self._away(start, after, last, limit + 1):
             found.setdefault(key, self._durable[key].info)
         keys = sorted(found)[: limit + 1]
-        objects = tuple(found[key] for key in keys[:limit])
-        return ObjectPage(objects, objects[-1].key if len(keys) > limit else "")
+        objects = page_of([found[key] for key in keys], limit)
+        return ObjectPage(tuple(objects), objects[-1].key if len(keys) > len(objects) else "")
 
     def _away(self, start: bytes, after: bytes, last: bytes | None, limit: int) -> Iterator[bytes]:
         """The first keys behind `after`, up to `last`, of what had to make room. What is passed
@@ -438,7 +440,12 @@ class NodeObjects:
 
     async def _bring_back(self, key: bytes, row: rows.ObjectRow) -> None:
         """It had to make room for others. What was put or deleted meanwhile counts."""
-        value = await self._blobs.read(row.digest) if row.digest else row.value
+        try:
+            value = await self._blobs.read(row.digest) if row.digest else row.value
+        except NotFound:
+            if key in self._durable and self._durable[key].digest == row.digest:
+                raise
+            return  # its file went with it
         kept = self._durable.get(key)
         if kept is not None and kept.digest == row.digest and not self._has(key):
             self._store.put(key, value, metadata=row.metadata)

@@ -161,6 +161,32 @@ def test_where_it_stops_is_told(
     assert there(cli) == exported
 
 
+def test_a_file_that_changes_under_it_is_told_with_what_was_put(
+    cli: Cli, exported: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what was about to be put with it nothing is, and nothing says that nothing was."""
+    monkeypatch.setattr(importing, "_AT_ONCE", 2)
+    real, fourth = cli.node.put_object, sorted(exported)[3]
+    with open(ARCHIVE, "rb") as file:
+        (at,) = (one.at for one in unarchive.entries(file, ARCHIVE) if one.key == fourth)
+
+    async def put(key: str, value: bytes, **given: Any) -> Any:
+        with open(ARCHIVE, "rb+") as file:
+            file.seek(at)
+            file.write(b"changed")
+        return await real(key, value, **given)
+
+    monkeypatch.setattr(cli.node, "put_object", put)
+    said = cli("object", "import", ARCHIVE, "--output", "json")
+    assert said.code == 2
+    assert (said.json["objects"], said.json["left"]) == (3, 3)
+    (failed,) = said.json["failed"]
+    assert failed["key"] == fourth
+    assert "does not match its sha256" in failed["reason"]
+    assert "nothing was put" not in failed["reason"]
+    assert list(there(cli)) == sorted(exported)[:3]
+
+
 # What is no such archive
 
 
@@ -207,6 +233,25 @@ def test_files_of_others_are_refused_with_the_reason(cli: Cli, tmp_path: Path) -
         refused(cli, made.getvalue(), "")
     assert cli("object", "import", "not-there.tar").code == 3
     assert "cannot read" in cli("object", "import", ".").err
+
+
+@pytest.mark.parametrize("size", [-1, -512, 1 << 40])
+def test_sizes_that_no_object_has_are_refused(cli: Cli, size: int) -> None:
+    """Of a value and of attributes; a header can say less than nothing."""
+    info = tarfile.TarInfo("x")
+    info.size, info.type = size, tarfile.XHDTYPE
+    head = info.tobuf(tarfile.GNU_FORMAT)
+    refused(cli, head + b"1" * 1024, f"have {size} bytes")
+    info.size, info.type = size, tarfile.REGTYPE
+    attributes = {"spear.version": "1", "spear.durability": "power"}
+    sha = checksum("x", attributes, b"1" * 512)
+    tar = tarfile.TarInfo("x")
+    tar.pax_headers = {
+        f"SCHILY.xattr.user.{name}": text
+        for name, text in {**attributes, "spear.sha256": sha}.items()
+    }
+    made = tar.tobuf(tarfile.PAX_FORMAT)[:-512] + info.tobuf(tarfile.GNU_FORMAT) + b"1" * 512
+    refused(cli, made + bytes(1024), f"has {size} bytes")
 
 
 def test_two_of_one_key_are_refused(cli: Cli, exported: dict[str, Any]) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from spear.errors import FrameError, InvalidArgument, NotFound, QueueFull, Unauthenticated
+from spear.errors import (
+    AnswerTooLarge,
+    FrameError,
+    InvalidArgument,
+    NotFound,
+    QueueFull,
+    Unauthenticated,
+)
 from spear.protocol import message as wire
 from spear.protocol.message import Hello, Refusal, Welcome, pack
 from spear.protocol.session import (
@@ -288,7 +295,7 @@ def test_an_answer_too_large_is_an_error_in_its_place() -> None:
         host.respond(request_id, bytes(size))
     fits, error = host.outgoing
     assert len(fits) == FRAME_BYTES_MIN
-    with pytest.raises(InvalidArgument, match="65521 bytes, the limit of one message is 65520"):
+    with pytest.raises(AnswerTooLarge, match="65521 bytes, the limit of one message is 65520"):
         raise error_of_code(wire.HEADER.unpack_from(error)[3], error[16:])
 
 

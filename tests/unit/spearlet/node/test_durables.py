@@ -10,8 +10,9 @@ import pytest
 from node_runs import Bench, bench
 
 from spear.errors import KvFull, ObjectNotFound, StoreFull
+from spear.records.objects import ObjectInfo
 from spear.spearlet.node import blobs
-from spear.spearlet.node.durables import ROW_BYTES
+from spear.spearlet.node.durables import ROW_BYTES, Durables, Kept
 
 KEY_BYTES = len("shared/a")
 LARGE = bytes(100_000)  # lies in a file
@@ -49,6 +50,13 @@ async def test_one_too_many_is_refused_and_changes_nothing(node: Bench):
     with pytest.raises(StoreFull):
         await put(node, "a", bytes(1000), of="more")
     assert (await node.services.stat_object("shared/a")).durability == "power"
+
+
+async def test_metadata_counts_with_its_bytes(node: Bench):
+    await put(node, "a")
+    await put(node, "b")
+    with pytest.raises(StoreFull):
+        await put(node, "c", b"", of="\u4e00" * 400)  # 1200 bytes, and there are 1000
 
 
 async def test_what_takes_no_more_than_before_has_room(node: Bench):
@@ -96,6 +104,42 @@ async def test_files_that_are_being_written_count(tmp_path: Path, monkeypatch: p
                 await put(node, "f", LARGE + b"f")
         assert await put(node, "g", LARGE + b"g") == "power"  # that one takes nothing
         assert len(list((tmp_path / "objects").glob("*/*"))) == 2
+
+
+async def test_what_was_kept_before_is_needed_where_its_successor_could_not_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path) as node:
+        await node.start()
+        await put(node, "a", LARGE)
+        kept = node.services._objects
+        (digest,) = kept._durable.digests
+
+        async def refused(**_: object) -> None:
+            raise KvFull("no room (planted)")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(kept._journal, "kept", refused)
+            with pytest.raises(KvFull):
+                await put(node, "a", LARGE + b"a")
+        assert kept.needs(digest)
+        await kept.follow_guests()
+        assert not kept.needs(digest)
+        services = await node.crash(power=True)
+        assert (await services.get_object("shared/a"))[1] == LARGE + b"a"
+
+
+def test_guests_are_told_the_room_for_key_and_value() -> None:
+    told = list[int]()
+    durables = Durables(10_000, told.append)
+    info = ObjectInfo(key="k", size=100, version=1, metadata={"a": "\u00fc"})
+    durables[b"k"] = Kept(b"k", "", info, 1)
+    durables.coming(50)
+    durables.coming(-50)
+    del durables[b"k"]
+    free = 10_000 - ROW_BYTES
+    taken = ROW_BYTES + 1 + 100 + 3
+    assert told == [free, free - taken, free - taken - 50, free - taken, free]
 
 
 async def test_a_guest_cannot_make_a_durable_object_outgrow_it(node: Bench):

@@ -148,6 +148,23 @@ async def test_a_damaged_block_is_told_and_what_lies_on_both_sides_is_listed(tmp
         await kv.close()
 
 
+async def test_a_damaged_block_keeps_no_others_from_being_forgotten(tmp_path: Path):
+    async with bench(tmp_path, **{"history.count": "2"}) as node:
+        ids = await ended(node, 5)
+        scan = node.store.scan
+
+        def scanned(prefix: bytes, *, damaged: Any = None, **bounds: Any) -> Any:
+            if damaged is None:
+                raise KvDamaged("planted")
+            damaged(prefix, KvDamaged("planted"))
+            return [row for row in scan(prefix, **bounds) if ids[0].encode() not in row[0]]
+
+        node.store.scan = scanned  # type: ignore[method-assign]
+        assert await node.services._history.trim() == 3
+        assert (await node.services.execution(ids[4])).ended
+        assert LEFT_OUT in [line["event"] for line in node.said.lines]
+
+
 async def damaged_copy(node: Bench, path: Path, *indexes: bytes) -> RocksKv:
     """The node's rows on disk, with a flipped byte in the middle of each of these."""
     kv = open_rocks(str(path))

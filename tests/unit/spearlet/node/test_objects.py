@@ -215,6 +215,34 @@ async def test_one_that_had_to_make_room_is_there_for_who_wants_it_absent(narrow
         await narrow.services.put_object("shared/a", b"", if_version=0)
 
 
+@pytest.mark.parametrize("gone", [False, True])
+async def test_one_that_is_put_anew_while_its_file_is_read_is_there_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+):
+    """The file goes with the old one before it is read."""
+    async with bench(tmp_path, **{"objects.size": "300KiB"}) as node:
+        services = await node.start()
+        await services.put_object("shared/a", LARGE, durable=True)
+        await services.put_object("shared/b", LARGE[1:], durable=True)
+        assert not lies_in_the_table(node, "a")
+        real = blobs.Blobs.read
+
+        async def read(self: blobs.Blobs, digest: str) -> bytes:
+            monkeypatch.setattr(blobs.Blobs, "read", real)
+            if gone:
+                await services.delete_object("shared/a")
+            else:
+                await services.put_object("shared/a", LARGE[2:], durable=True)
+            return await real(self, digest)
+
+        monkeypatch.setattr(blobs.Blobs, "read", read)
+        if gone:
+            with pytest.raises(ObjectNotFound):
+                await services.get_object("shared/a")
+        else:
+            assert (await services.get_object("shared/a"))[1] == LARGE[2:]
+
+
 # ---- guests, who change the table and tell nobody
 
 
@@ -349,3 +377,17 @@ async def test_what_changes_while_a_watcher_looks_is_told(
     by_guest(node).put(b"shared/early", b"")
     found = {(await first).info.key, (await anext(watching)).info.key}
     assert found == {"shared/early", "shared/late"}
+
+
+async def test_a_page_fits_into_a_message_however_much_metadata_its_objects_have(node: Bench):
+    """Of gRPC, where one has 4 MiB."""
+    keys = [f"shared/{number:03}" for number in range(100)]
+    for key in keys:
+        await node.services.put_object(key, b"", metadata={"m": "x" * 60_000})
+    found, after = list[str](), ""
+    while not found or after:
+        page = await node.services.list_objects("shared/", limit=100, start_after=after)
+        assert 0 < sum(len(info.metadata["m"]) for info in page.objects) <= 2 << 20
+        found += [info.key for info in page.objects]
+        after = page.next_start_after
+    assert found == keys
