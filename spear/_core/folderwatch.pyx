@@ -6,6 +6,8 @@ would not do, since it stands still for some milliseconds.
 
 import os
 
+from libc.errno cimport EAGAIN, EINTR, errno
+
 cdef extern from "<sys/inotify.h>" nogil:
     int inotify_init1(int flags)
     int inotify_add_watch(int fd, const char *path, unsigned int mask)
@@ -36,8 +38,16 @@ cdef class FolderWatch:
     def changed(self):
         cdef unsigned char events[EVENTS_BYTES]
         cdef bint found = self.fd < 0
-        while self.fd >= 0 and read(self.fd, events, EVENTS_BYTES) > 0:
+        cdef ssize_t size
+        while self.fd >= 0:
+            size = read(self.fd, events, EVENTS_BYTES)
+            if size < 0 and errno == EINTR:
+                continue
+            if size < 0 and errno == EAGAIN:
+                break
             found = True
+            if size <= 0:      # nothing more will be told
+                self.close()
         return found
 
     cpdef close(self):

@@ -71,7 +71,7 @@ class Flushes(Protocol):
         """How far writes are safe. Raises OSError."""
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """That loop hears of ends from now on."""
+        """That loop hears of ends from now on. Raises OSError."""
 
     def stop(self) -> None:
         """Nobody hears of the flush under way."""
@@ -111,8 +111,8 @@ class Committer:
             loop.call_soon(call, None)
             return
         if loop is not self._loop:  # of the one before, if any, nothing more is heard
-            self._loop, self._due = loop, False
             self._flushes.listen(loop)
+            self._loop, self._due = loop, False
         self.state.wait(sequence, call)
         self._plan(loop)
 
@@ -166,7 +166,7 @@ class Committer:
 
 
 def _resolve(waiter: asyncio.Future[None], error: KvError | None) -> None:
-    if waiter.done():  # cancelled meanwhile
+    if waiter.done() or waiter.get_loop().is_closed():  # cancelled meanwhile; or left behind
         return
     if error is None:
         waiter.set_result(None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import weakref
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class Flusher:
         """`sequence` is the last write, which is safe. Raises OSError."""
         self._path = path
         self._loop: asyncio.AbstractEventLoop | None = None  # which hears of ends
+        self._process = os.getpid()
         self._ended: Ended | None = None
         self._mark = Watermark(path, sequence)
         # Sequence number and bytes of the manifest (-1: of nothing that is known to be synced): of
@@ -48,12 +50,15 @@ class Flusher:
         """One at a time: makes safe what is written, which is up to `sequence`. `ended` is called
         on the loop that `listen` was told of, with why it is not safe. Raises OSError, and then
         none has begun."""
-        files, folder = self._logs.unsafe()
-        self._begun = sequence, (tables_bytes := self._mark.tables_bytes())
-        if tables_bytes != self._safe[1]:  # RocksDB may be about to sync it
-            files.append(self._mark.tables)
+        try:
+            files, folder = self._logs.unsafe()
+            self._begun = sequence, (tables_bytes := self._mark.tables_bytes())
+            if tables_bytes != self._safe[1]:  # RocksDB may be about to sync it
+                files.append(self._mark.tables)
+            self._thread.begin(files, folder)
+        except MemoryError as error:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), self._path) from error
         self._ended = ended
-        self._thread.begin(files, folder)
 
     def note(self) -> None:
         """How far writes are safe, if it is further than what was noted. Raises OSError."""
@@ -91,13 +96,18 @@ class Flusher:
         if number:
             ended(OSError(number, os.strerror(number), self._path))
             return
+        try:
+            self._logs.safe()
+        except OSError as error:  # who waits must hear of it
+            ended(error)
+            return
         self._safe = self._begun
-        self._logs.safe()
         ended(None)
 
     def _forget_loop(self) -> None:
         loop, self._loop = self._loop, None
-        if loop is not None:
+        # A forked child shares what the loop watches with its parent, who would hear nothing more.
+        if loop is not None and self._process == os.getpid():
             with contextlib.suppress(RuntimeError):  # it is closed
                 loop.remove_reader(self._thread.descriptor)
 

@@ -191,7 +191,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_a_forked_child_waits_for_no_thread(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = subprocess.run(
-        [sys.executable, "-c", FORKED, str(tmp_path / "file")], capture_output=True, text=True,
-        check=False, timeout=WAIT_MS / 1000,
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, str(tmp_path / "file")],
+        capture_output=True, text=True, check=False, timeout=WAIT_MS / 1000,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("7\n", "")

@@ -54,6 +54,19 @@ def test_a_folder_that_is_not_watched_may_have_changed(tmp_path: Path) -> None:
     assert closed.changed()
 
 
+def test_what_the_system_fails_to_tell_may_be_a_change(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    own = os.dup(writer)
+    os.close(own)
+    watch = FolderWatch(str(tmp_path))
+    assert os.readlink(f"/proc/self/fd/{own}") == "anon_inode:inotify"
+    os.dup2(writer, own)  # not to be read: EBADF
+    assert watch.changed()
+    assert watch.changed()
+    for descriptor in (reader, writer):
+        os.close(descriptor)
+
+
 def test_nothing_of_it_is_left(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):

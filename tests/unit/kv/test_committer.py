@@ -245,3 +245,43 @@ def test_the_loop_that_waits_is_the_one_that_hears() -> None:
     asyncio.run(end())
     assert made.flushes.loops == loops
     assert made.flushes.begun == [1, 2]
+
+
+def test_who_waits_on_a_closed_loop_keeps_nothing_from_the_others() -> None:
+    made = Made()
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def begin() -> asyncio.Task[None]:
+        task = made.commit()
+        await turns()
+        return task
+
+    async def end() -> None:
+        waiting = made.commit()
+        await turns()
+        for _ in range(2):
+            made.flushes.end()
+            await turns()
+        await waiting
+
+    left = first.run_until_complete(begin())
+    first.close()
+    second.run_until_complete(end())
+    second.close()
+    assert not left.done()
+    left._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+async def test_a_loop_that_could_not_listen_is_asked_again(made: Made) -> None:
+    def refused(loop: object) -> None:
+        raise OSError("too many watches")
+
+    sound, made.flushes.listen = made.flushes.listen, refused  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="watches"):
+        await made.commit()
+    made.flushes.listen = sound  # type: ignore[method-assign]
+    waiting = made.commit()
+    await turns()
+    assert made.flushes.loops == [asyncio.get_running_loop()]
+    made.flushes.end()
+    await waiting

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,81 @@ def test_one_that_is_dropped_leaves_nothing(folder: Path, factory: Callable[[], 
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(use())
+
+
+async def test_without_memory_none_has_begun(
+    folder: Path, seen: type[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Flusher(str(folder), 1, 99)
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="Cannot allocate"):
+        broken.setattr(made._thread, "begin", no_memory, raising=False)
+        made.begin(2, lambda error: None)
+    assert seen.handed == []
+    assert await flush(made, 2) is None
+    end(made)
+
+
+async def test_a_log_that_cannot_be_closed_fails_the_flush(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network's file system may: else who waits would hear of nothing."""
+    made = Flusher(str(folder), 1, 99)
+    assert await flush(made, 2) is None
+    (folder / "000007.log").touch()
+
+    def refused(descriptor: int) -> None:
+        sound(descriptor)
+        raise OSError(errno.EIO, "planted")
+
+    sound = os.close
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "close", refused)
+        error = await asyncio.wait_for(flush(made, 3), 60)
+    assert error is not None
+    assert error.errno == errno.EIO
+    made.note()
+    assert read_mark(str(folder)) == Mark(2, MANIFEST, 16)
+    end(made)
+
+
+FORKED = """
+import asyncio, os, sys, uvloop
+from spear.kv.flusher import Flusher
+
+async def flush(made, sequence):
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    made.listen(loop)
+    made.begin(sequence, ended.set_result)
+    assert await asyncio.wait_for(ended, 60) is None
+
+async def use():
+    made = Flusher(sys.argv[1], 1, 99)
+    await flush(made, 2)
+    child = os.fork()
+    if child == 0:
+        del made
+        os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    await flush(made, 3)
+
+for factory in (asyncio.SelectorEventLoop, uvloop.new_event_loop):
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(use())
+"""
+
+
+def test_a_forked_child_takes_no_end_away(folder: Path) -> None:
+    """It has what the loop watches in common with its parent."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, str(folder)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("7\n7\n", "")
 
 
 async def test_of_what_was_stopped_nobody_hears(folder: Path) -> None:

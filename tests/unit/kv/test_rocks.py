@@ -347,6 +347,36 @@ async def test_a_failed_flush_fails_all_who_wait_and_their_writes_stay(
     await kv.close()
 
 
+async def test_no_later_flush_makes_safe_what_a_failed_one_had(tmp_path: Path, disk: Disk) -> None:
+    """The system tells of what it could not write once, and then succeeds."""
+    kv = open_rocks(str(tmp_path / "kv"), opener=disk.open)
+    disk.flush_error = errno.EIO
+    with pytest.raises(KvError, match="Input/output error"):
+        await kv.commit(put(b"a"))
+    disk.flush_error = 0
+    told: asyncio.Future[KvError | None] = asyncio.get_running_loop().create_future()
+    kv.when_synced(kv.stats()["sequence"], told.set_result)
+    assert "Input/output error" in str(await told)
+    with pytest.raises(KvError, match="Input/output error"):
+        await kv.synced(kv.stats()["sequence"])
+    with pytest.raises(KvError, match="Input/output error"):
+        kv.write(put(b"b"))
+    assert kv.stats()["flushes"] == 0
+    await kv.close()
+
+
+async def test_a_failed_write_fails_who_waits_for_a_flush(tmp_path: Path, disk: Disk) -> None:
+    kv = open_rocks(str(tmp_path / "kv"), opener=disk.open)
+    waiting = asyncio.create_task(kv.commit(put(b"a")))
+    await asyncio.sleep(0)
+    disk.write_error = NO_ROOM
+    with pytest.raises(KvFull):
+        kv.write(put(b"b"))
+    with pytest.raises(KvFull):
+        await waiting
+    await kv.close()
+
+
 async def test_it_can_be_read_when_opening_anew_fails_too(tmp_path: Path, disk: Disk) -> None:
     kv = open_rocks(str(tmp_path / "kv"), opener=disk.open)
     await kv.commit(put(b"a", b"1"))
