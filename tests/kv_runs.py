@@ -201,12 +201,18 @@ def no_flush() -> None:
 
 
 def old_logs_left_out() -> None:
+    """With two logs at most times: one alone is not put into a table."""
+
+    def opened(path: str, settings: Options) -> Rdict:
+        settings.set_min_write_buffer_number_to_merge(2)
+        return whole(path, settings)
+
     def unsafe(self: LiveLogs) -> tuple[list[int], int]:
         files, folder = sound(self)
         return files[-1:], folder
 
-    sound = LiveLogs.unsafe
-    LiveLogs.unsafe = unsafe
+    sound, whole = LiveLogs.unsafe, engine.open_database
+    LiveLogs.unsafe, engine.open_database = unsafe, opened
 
 
 def new_log_noticed_late() -> None:
