@@ -204,7 +204,7 @@ class LogsMachine(RuleBasedStateMachine):
         at = after_seq
         for one in seen:
             assert one.execution_id == name
-            if "removed for the limits" in one.message:
+            if "gone: removed for" in one.message:
                 assert not self.lossless
                 assert at < one.seq
             else:
