@@ -223,6 +223,14 @@ def test_metadata_read_in_process(
     )
 
 
+def execution_getter(channel: grpc.Channel) -> Any:
+    return channel.unary_unary(
+        "/spearlet.ExecutionService/GetExecution",
+        request_serializer=pb.GetExecutionRequest.SerializeToString,
+        response_deserializer=pb.Execution.FromString,
+    )
+
+
 def test_metadata_read_over_grpc(
     benchmark: Any, tmp_path: Path, daemon: Daemon, client: Client, member: Etcd,
     echo: tuple[subprocess.Popen[str], str], runner: asyncio.Runner, one_cpu: set[int],
@@ -250,11 +258,7 @@ def test_metadata_read_over_grpc(
         put, read = member.calls(theirs)
         put(member.messages.PutRequest(key=KEY, value=ROW))
         request = member.messages.RangeRequest(key=KEY)
-        get = ours.unary_unary(
-            "/spearlet.ExecutionService/GetExecution",
-            request_serializer=pb.GetExecutionRequest.SerializeToString,
-            response_deserializer=pb.Execution.FromString,
-        )
+        get = execution_getter(ours)
         asked = pb.GetExecutionRequest(execution_id=id)
         assert get(asked, metadata=metadata).execution_id == id
         values = interleaved(

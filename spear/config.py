@@ -344,7 +344,7 @@ def environment() -> Mapping[str, str]:
 
 def settle_grpc() -> None:
     """gRPC writes nothing of its own on stderr, and its server reads a connection on the thread
-    that takes events off the queue, not on one of three others (a fifth of a call's time: ADR
+    that takes events off the queue, not on one of three others (a sixth of a call's time: ADR
     0026); unless the environment asks for something else. To be said before grpc is imported, by a
     program, whose stderr is its own. A version that lacks the switch leaves it out."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -339,3 +339,15 @@ def test_a_size_is_shown_as_a_person_reads_it(count: int, shown: str) -> None:
 
 def test_an_agent_has_64_calls_at_once_unless_it_is_configured() -> None:
     assert configuration.load(defaults={"node_name": "n"}, environ={}).agents_children_max == 64
+
+
+def test_what_the_environment_says_of_grpc_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRPC_EXPERIMENTS", "its_own")
+    monkeypatch.setenv("GRPC_VERBOSITY", "")
+    monkeypatch.delenv("GRPC_VERBOSITY")  # what is set from here on goes with the test
+    configuration.settle_grpc()
+    environ = configuration.environment()
+    assert (environ["GRPC_EXPERIMENTS"], environ["GRPC_VERBOSITY"]) == ("its_own", "NONE")
+    monkeypatch.delenv("GRPC_EXPERIMENTS")
+    configuration.settle_grpc()
+    assert environ["GRPC_EXPERIMENTS"] == "-event_engine_listener"
